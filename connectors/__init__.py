@@ -1,0 +1,1 @@
+"""Connectors: one folder per venue, bytes in and normalised events out."""

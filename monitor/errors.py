@@ -1,0 +1,77 @@
+"""The errors of the project, one tree.
+
+::
+
+    MarginwatchError
+     +-- UserError                what a person gave us cannot be used (exit code 2)
+     |    +-- ConfigurationError  the configuration file
+     |    +-- DocumentError       a document for `assess` or `replay`
+     |    +-- DangerousKeyError   the key can do more than read
+     +-- VenueError               what a venue answered, or did not answer; `retry` says whether again may help
+     +-- SinkError                what a sink answered, or did not answer; `retry` likewise
+
+An error knows whether trying again helps by its `retry` field, never by its text.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+class MarginwatchError(Exception):
+    """Root of all errors raised on purpose."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing wrong with an input: where (a dotted key), what was found, what is allowed."""
+
+    key: str
+    problem: str
+
+    def __str__(self) -> str:
+        return f"{self.key}: {self.problem}" if self.key else self.problem
+
+
+class UserError(MarginwatchError):
+    """An input that cannot be used; carries every fault found, not only the first.
+
+    `source` is the file's name as the user gave it (or ``-`` for standard input).
+    """
+
+    def __init__(self, source: str, faults: Sequence[Fault]) -> None:
+        self.source = source
+        self.faults = tuple(faults)
+        super().__init__("\n".join(f"{source}: {fault}" for fault in self.faults))
+
+
+class ConfigurationError(UserError):
+    """The configuration file is wrong."""
+
+
+class DocumentError(UserError):
+    """An assess or replay document is wrong."""
+
+
+class DangerousKeyError(UserError):
+    """An API key may trade, transfer or withdraw, and the configuration does not allow that."""
+
+
+class VenueError(MarginwatchError):
+    """A venue refused, failed or stayed silent.
+
+    `retry` says whether the same request may succeed later; `retry_after_s` is the venue's own wish, when it gave one.
+    """
+
+    def __init__(self, message: str, *, retry: bool, retry_after_s: float | None = None, code: int | None = None) -> None:
+        super().__init__(message)
+        self.retry = retry
+        self.retry_after_s = retry_after_s
+        self.code = code
+
+
+class SinkError(MarginwatchError):
+    """A sink refused, failed or stayed silent; `retry` says whether the same delivery may succeed later."""
+
+    def __init__(self, message: str, *, retry: bool = True) -> None:
+        super().__init__(message)
+        self.retry = retry

@@ -1,0 +1,1 @@
+"""The vocabulary: values without behaviour that every part of the project speaks."""

@@ -1,0 +1,42 @@
+"""Instruments and their maintenance tiers."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class ContractKind(StrEnum):
+    """How profit grows with price: with the price itself, or with minus its inverse (paid in the base coin)."""
+
+    LINEAR = "linear"
+    INVERSE = "inverse"
+
+
+@dataclass(frozen=True, slots=True)
+class Tier:
+    """One maintenance bracket: between `floor` and `cap`, maintenance = measure * `rate` - `deduction`.
+
+    The measure is the venue's: notional in the margin coin for most, contracts for some. `cap` None means without end.
+    """
+
+    floor: float
+    cap: float | None
+    rate: float
+    deduction: float
+
+
+@dataclass(frozen=True, slots=True)
+class Instrument:
+    """One contract as the venue defines it for one account.
+
+    `symbol` is the venue's own. `multiplier`: base units (linear) or quote units (inverse) per contract.
+    `tick_size` and `taker_fee_rate` are None when the venue did not tell. `tiers` are in ascending order and may be
+    the account's own (venues scale them per user); empty means unknown, and then no maintenance can be computed.
+    """
+
+    symbol: str
+    kind: ContractKind
+    margin_coin: str
+    multiplier: float
+    tiers: tuple[Tier, ...]
+    tick_size: float | None = None
+    taker_fee_rate: float | None = None
