@@ -1,0 +1,35 @@
+"""Rules for the whole run: where CI is set, a test against a real server that did not run is a failure."""
+
+import os
+
+import pytest
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Remember on each test whether it needs a real server."""
+    for item in items:
+        if item.get_closest_marker("integration") is not None:
+            item.user_properties.append(("integration", True))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Name the integration tests that were skipped, and count those that ran."""
+    ran = sum(map(_is_integration, terminalreporter.stats.get("passed", [])))
+    skipped = [report for report in terminalreporter.stats.get("skipped", []) if _is_integration(report)]
+    terminalreporter.write_line(f"integration tests: {ran} passed, {len(skipped)} skipped")
+    if "CI" in os.environ and skipped:
+        terminalreporter.write_line("where CI is set, an integration test may not be skipped:", red=True)
+        for report in skipped:
+            terminalreporter.write_line(f"  {report.nodeid}: {report.longrepr}", red=True)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fail a run in CI that skipped an integration test."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if "CI" in os.environ and reporter is not None and session.exitstatus == pytest.ExitCode.OK:
+        if any(map(_is_integration, reporter.stats.get("skipped", []))):
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def _is_integration(report: object) -> bool:
+    return ("integration", True) in getattr(report, "user_properties", ())
