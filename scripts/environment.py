@@ -70,7 +70,8 @@ def install(venv: Path, *, dev: bool) -> None:
 
 def create(venv: Path) -> None:
     """A virtual environment at `venv`, unless there is a whole one."""
-    if subprocess.run([venv / "bin" / "python", "-m", "pip", "--version"], check=False, capture_output=True).returncode == 0:
+    python = venv / "bin" / "python"
+    if python.exists() and subprocess.run([python, "-m", "pip", "--version"], capture_output=True).returncode == 0:
         return
     if importlib.util.find_spec("ensurepip") is None:
         install_ensurepip()

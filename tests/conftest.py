@@ -16,7 +16,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Name the integration tests that were skipped, and count those that ran."""
     ran = sum(map(_is_integration, terminalreporter.stats.get("passed", [])))
     skipped = [report for report in terminalreporter.stats.get("skipped", []) if _is_integration(report)]
-    terminalreporter.write_line(f"integration tests: {ran} passed, {len(skipped)} skipped")
+    terminalreporter.write_line(f"integration tests that ran: {ran}; skipped: {len(skipped)}")
     if "CI" in os.environ and skipped:
         terminalreporter.write_line("where CI is set, an integration test may not be skipped:", red=True)
         for report in skipped:
