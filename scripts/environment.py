@@ -63,7 +63,9 @@ def install(venv: Path, *, dev: bool) -> None:
             run(*editable, f"{ROOT}[dev]")
             (venv / ".installed").touch()
         elif subprocess.run([*editable, f"{ROOT}[fast]"], check=False).returncode != 0:
-            say("the compiled kernel cannot be installed for this Python; going on without it, the plain one does the same")
+            say(
+                "the compiled kernel cannot be installed for this Python; going on without it, the plain one does the same"
+            )
             run(*editable, str(ROOT))
         stamp.touch()
 
@@ -87,7 +89,9 @@ def install_ensurepip() -> None:
         run("apt-get", "-qq", "install", "-y", "--no-install-recommends", package)
         importlib.invalidate_caches()
         return
-    say(f"this Python has no ensurepip, which `python3 -m venv` needs; install it first: sudo apt-get install {package}")
+    say(
+        f"this Python has no ensurepip, which `python3 -m venv` needs; install it first: sudo apt-get install {package}"
+    )
     raise SystemExit(1)
 
 

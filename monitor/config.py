@@ -1,0 +1,211 @@
+"""The configuration file: TOML in, one checked value out, or every fault at once.
+
+Each table is a model beside what it configures; this module only puts them together. Relative paths, the state's and
+those of ``file:PATH`` secrets, count from the directory the command was started in.
+"""
+
+import math
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from alerts.config import AlertsConfig
+from alerts.sinks.console import ConsoleConfig
+from alerts.sinks.mqtt import MqttConfig
+from alerts.sinks.prometheus import MetricsConfig
+from alerts.sinks.redis import RedisConfig
+from connectors import venues
+from monitor.errors import ConfigurationError, Fault
+from monitor.faults import Loc, dotted, faults_of, known_keys, nearest, unknown_key
+from monitor.http import HttpConfig
+from monitor.logs import LogConfig
+
+ACCOUNTS_KEY = "account"
+FILE_BYTES_MAX = 1_000_000
+
+
+class StateConfig(BaseModel):
+    """``[state]``: where alerts and deliveries are remembered."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    path: Path = Path("marginwatch.sqlite")
+
+
+class SinksConfig(BaseModel):
+    """``[sinks.*]``: a sink that is absent is off, but the console, which is on unless it says otherwise."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    console: ConsoleConfig = ConsoleConfig()
+    redis: RedisConfig | None = None
+    mqtt: MqttConfig | None = None
+
+
+class Sections(BaseModel):
+    """Everything in the file but the accounts, whose keys depend on their venue."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    alerts: AlertsConfig = Field(default_factory=AlertsConfig)
+    sinks: SinksConfig = SinksConfig()
+    http: HttpConfig = HttpConfig()
+    state: StateConfig = StateConfig()
+    metrics: MetricsConfig = MetricsConfig()
+    log: LogConfig = LogConfig()
+
+
+class AccountSettings(Protocol):
+    """What every venue's account model has."""
+
+    name: str
+    venue: str
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """The whole configuration. Everything but the accounts has a default."""
+
+    accounts: tuple[AccountSettings, ...]
+    alerts: AlertsConfig = field(default_factory=AlertsConfig)
+    sinks: SinksConfig = field(default_factory=SinksConfig)
+    http: HttpConfig = field(default_factory=HttpConfig)
+    state: StateConfig = field(default_factory=StateConfig)
+    metrics: MetricsConfig = field(default_factory=MetricsConfig)
+    log: LogConfig = field(default_factory=LogConfig)
+
+
+def load(path: Path | str) -> Config:
+    """Read and check the file at `path`. Raises ConfigurationError with every fault found in it."""
+    return parse(_read(path), str(path))
+
+
+def parse(text: str, source: str) -> Config:
+    """Check the TOML document `text`; `source` is what its errors call it."""
+    document = _toml(text, source)
+    faults: list[Fault] = list(_numbers_that_are_none(document))
+    accounts = _accounts(document.pop(ACCOUNTS_KEY, None), faults)
+    sections = Sections.model_construct()
+    try:
+        sections = Sections.model_validate(document)
+    except ValidationError as error:
+        faults.extend(_with_accounts_key(fault, document) for fault in faults_of(error, Sections))
+    if faults:
+        raise ConfigurationError(source, _once(faults))
+    return Config(accounts=accounts, **{name: getattr(sections, name) for name in Sections.model_fields})
+
+
+def _read(path: Path | str) -> str:
+    try:
+        with Path(path).open("rb") as file:
+            content = file.read(FILE_BYTES_MAX + 1)
+    except OSError as error:
+        raise ConfigurationError(str(path), [Fault("", f"cannot be read: {error.strerror or error}")]) from None
+    if len(content) > FILE_BYTES_MAX:
+        raise ConfigurationError(str(path), [Fault("", f"larger than {FILE_BYTES_MAX:,} bytes; is it the right file?")])
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise ConfigurationError(str(path), [Fault("", f"line {line}: not UTF-8 text")]) from None
+
+
+def _toml(text: str, source: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        # The parser ends its sentence with the place; a person reads the place first.
+        place = re.fullmatch(r"(?s)(.*) \(at (?:line (\d+), column (\d+)|(end of document))\)", str(error))
+        if place is None:
+            raise ConfigurationError(source, [Fault("", f"not TOML: {error}")]) from None
+        what, line, column, _ = place.groups()
+        if line is None:
+            line, column = str(text.count("\n") + 1), str(len(text) - text.rfind("\n"))
+        raise ConfigurationError(source, [Fault("", f"line {line}, column {column}: not TOML: {what}")]) from None
+
+
+def _numbers_that_are_none(document: Mapping[str, Any]) -> Iterator[Fault]:
+    """TOML can write ``nan`` and ``inf``, and no bound holds those: refused everywhere."""
+
+    def walk(value: Any, loc: Loc) -> Iterator[Fault]:
+        if isinstance(value, dict):
+            for key, inner in value.items():
+                yield from walk(inner, [*loc, key])
+        elif isinstance(value, list):
+            for index, inner in enumerate(value):
+                yield from walk(inner, [*loc, index])
+        elif isinstance(value, float) and not math.isfinite(value):
+            yield Fault(dotted(loc), f"found {value}; must be a finite number")
+
+    return walk(document, [])
+
+
+def _accounts(found: Any, faults: list[Fault]) -> tuple[AccountSettings, ...]:
+    """Every account, each checked by its venue's own model."""
+    if isinstance(found, dict):
+        faults.append(Fault(ACCOUNTS_KEY, f"must be a list of tables; write [[{ACCOUNTS_KEY}]], not [{ACCOUNTS_KEY}]"))
+        return ()
+    if not isinstance(found, list) or not found:
+        faults.append(Fault(ACCOUNTS_KEY, f"missing; name at least one account in a table [[{ACCOUNTS_KEY}]]"))
+        return ()
+    accounts = tuple(_account(entry, index, faults) for index, entry in enumerate(found))
+    _check_names(found, faults)
+    return tuple(account for account in accounts if account is not None)
+
+
+def _account(entry: Any, index: int, faults: list[Fault]) -> AccountSettings | None:
+    where = f"{ACCOUNTS_KEY}[{index}]"
+    if not isinstance(entry, dict):
+        faults.append(Fault(where, "must be a table"))
+        return None
+    registry = venues()
+    venue = entry.get("venue")
+    names = ", ".join(sorted(registry))
+    if venue is None:
+        faults.append(Fault(f"{where}.venue", f"missing; must be one of: {names}"))
+        return None
+    if not isinstance(venue, str) or venue not in registry:
+        near = nearest(venue, sorted(registry)) if isinstance(venue, str) else []
+        hint = f" (did you mean {near[0]}?)" if near else ""
+        found = f'"{venue}"' if isinstance(venue, str) else venue
+        faults.append(Fault(f"{where}.venue", f"found {found}; must be one of: {names}{hint}"))
+        return None
+    model = registry[venue].AccountConfig
+    try:
+        return model.model_validate(entry)
+    except ValidationError as error:
+        faults.extend(faults_of(error, model, where))
+        return None
+
+
+def _check_names(entries: list[Any], faults: list[Fault]) -> None:
+    """An account's name is part of every pool's id, so two accounts of one name could not be told apart."""
+    seen: dict[str, int] = {}
+    for index, entry in enumerate(entries):
+        name = entry.get("name") if isinstance(entry, dict) else None
+        if not isinstance(name, str):
+            continue
+        first = seen.setdefault(name, index)
+        if first != index:
+            where = f"{ACCOUNTS_KEY}[{index}].name"
+            faults.append(Fault(where, f'found "{name}"; already the name of {ACCOUNTS_KEY}[{first}]; must be unique'))
+
+
+def _with_accounts_key(fault: Fault, document: Mapping[str, Any]) -> Fault:
+    """An unknown table at the top may be a misspelt `account`, which is not among the other tables' names."""
+    if fault.key in document and fault.key not in known_keys(Sections):
+        return Fault(fault.key, unknown_key(fault.key, [ACCOUNTS_KEY, *known_keys(Sections)]))
+    return fault
+
+
+def _once(faults: list[Fault]) -> list[Fault]:
+    """The first fault found for each key, in the order found."""
+    first: dict[str, Fault] = {}
+    for fault in faults:
+        first.setdefault(fault.key, fault)
+    return list(first.values())
