@@ -1,0 +1,5 @@
+"""Binance USD-M futures."""
+
+from connectors.binance.config import AccountConfig
+
+__all__ = ["AccountConfig"]

@@ -1,0 +1,60 @@
+"""What the ``[[account]]`` tables of all venues have in common."""
+
+from ipaddress import ip_address
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+
+class BaseAccountConfig(BaseModel):
+    """Keys that every venue's account has; each venue adds its credentials and addresses."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")
+    """Unique; part of pool ids, topics and labels, hence the small alphabet."""
+    venue: str
+    allow_dangerous_key: bool = False
+    reconcile_s: float = Field(default=60.0, ge=5.0, le=3600.0, allow_inf_nan=False)
+    """REST snapshot against the book."""
+
+
+def _checked(url: str, schemes: tuple[str, str]) -> str:
+    plain, secure = schemes
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError as error:
+        raise ValueError(f"not an address: {error}") from None
+    if parts.scheme not in schemes or not host:
+        raise ValueError(f"write it as {secure}://host")
+    if parts.username is not None or parts.query or parts.fragment:
+        raise ValueError("a user name, a query or a fragment has no place in it")
+    if parts.scheme == plain and not _is_loopback(host):
+        raise ValueError(f"{plain}:// sends keys and balances in the clear; only {secure}:// is accepted here")
+    return url.rstrip("/")
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _http(url: str) -> str:
+    return _checked(url, ("http", "https"))
+
+
+def _websocket(url: str) -> str:
+    return _checked(url, ("ws", "wss"))
+
+
+HttpUrl = Annotated[str, AfterValidator(_http)]
+"""``https://host[:port][/path]`` without a trailing slash; ``http`` only to this machine."""
+
+WebSocketUrl = Annotated[str, AfterValidator(_websocket)]
+"""``wss://host[:port][/path]`` without a trailing slash; ``ws`` only to this machine."""
