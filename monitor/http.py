@@ -1,0 +1,328 @@
+"""The HTTP server: metrics, health, JSON and a plain page, read from the book when somebody asks.
+
+It answers on the loopback interface unless told otherwise. Every answer that grows with the book is made in small
+pieces with a turn for the event loop in between, so that a reader of many pools does not delay a tick.
+"""
+
+import asyncio
+import errno
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from ipaddress import ip_address
+from time import perf_counter
+from typing import Protocol
+
+import orjson
+import structlog
+from aiohttp import web
+from alerts.message import encode
+from alerts.sinks.prometheus import AlertSource
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from monitor.clock import Clock
+from monitor.errors import ConfigurationError, Fault
+from monitor.model.sources import PoolSource
+from monitor.views import STYLESHEET, Json, PageState, page, pool_json, rows, timestamp
+
+TURN_S = 0.000_5
+"""How long an answer may keep the event loop before it gives way."""
+
+PIECE_BYTES = 65_536
+"""Answers are sent in pieces of about this size."""
+
+POOLS_DEFAULT, POOLS_MAX, PAGE_POOLS_MAX, PAGE_ALERTS_MAX = 500, 100_000, 200, 50
+
+LAG_BEAT_S, LAG_BEATS, LAG_S_MAX = 0.5, 30, 2.0
+"""The loop is responsive when none of the last 15 seconds' beats came more than 2 seconds late."""
+
+_HEADERS = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+
+_JSON = "application/json"
+
+_log = structlog.get_logger()
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class HttpConfig(BaseModel):
+    """`[http]` of the configuration."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    listen: str = "127.0.0.1:9464"
+    """Address and port, ``[::1]:9464`` for IPv6; port 0 takes any free one."""
+
+    allowed_hosts: tuple[str, ...] = ()
+    """Further host names under which a loopback address may be asked, for example behind a reverse proxy."""
+
+    answer_s: float = Field(default=10.0, gt=0, le=300)
+    """How long one answer may take, the reader's own slowness included."""
+
+    requests_max: int = Field(default=16, ge=1, le=1000)
+    """Answers under way at once; further requests are refused with 503."""
+
+    @field_validator("listen")
+    @classmethod
+    def _checked(cls, listen: str) -> str:
+        split_listen(listen)
+        return listen
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port."""
+        return split_listen(self.listen)
+
+    @property
+    def loopback(self) -> bool:
+        """Whether only this machine can reach it."""
+        host, _ = self.address
+        return host == "localhost" or (_is_address(host) and ip_address(host).is_loopback)
+
+
+def split_listen(listen: str) -> tuple[str, int]:
+    """Host and port of ``host:port``; raises ValueError with a sentence."""
+    host, _, port = listen.rpartition(":")
+    bracketed = host.startswith("[") and host.endswith("]")
+    if not host or not port.isdecimal() or int(port) > 65535 or (":" in host and not bracketed):
+        raise ValueError('must be "address:port", for example "127.0.0.1:9464" or "[::1]:9464"')
+    return host.strip("[]"), int(port)
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+class Metrics(Protocol):
+    """Whoever can say what ``/metrics`` says: `alerts.sinks.prometheus.Exposition`."""
+
+    def render(self, accept: str) -> tuple[str, Iterator[bytes]]:
+        """Content type for an ``Accept`` header, and the body in small pieces."""
+        ...
+
+
+class LoopWatch:
+    """How late the event loop has been lately, from a beat that it is asked for twice a second."""
+
+    def __init__(self) -> None:
+        self._lags: deque[float] = deque(maxlen=LAG_BEATS)
+
+    async def run(self) -> None:
+        """Beat until cancelled."""
+        loop = asyncio.get_running_loop()
+        while True:
+            due = loop.time() + LAG_BEAT_S
+            await asyncio.sleep(LAG_BEAT_S)
+            self.beat(loop.time() - due)
+
+    def beat(self, late_s: float) -> None:
+        """One beat came `late_s` after it was due."""
+        self._lags.append(max(late_s, 0.0))
+
+    @property
+    def worst_s(self) -> float:
+        """The latest of the remembered beats."""
+        return max(self._lags, default=0.0)
+
+
+class HttpServer:
+    """Serves from `start` to `stop`."""
+
+    def __init__(
+        self, config: HttpConfig, source: PoolSource, alerts: AlertSource, metrics: Metrics, clock: Clock
+    ) -> None:
+        self._config = config
+        self._source = source
+        self._alerts = alerts
+        self._metrics = metrics
+        self._clock = clock
+        self._watch = LoopWatch()
+        self._beating: asyncio.Task[None] | None = None
+        self._runner: web.AppRunner | None = None
+        self._under_way = 0
+
+    @property
+    def urls(self) -> list[str]:
+        """Where it answers, once started; the port is the real one."""
+        addresses = self._runner.addresses if self._runner is not None else []
+        return [f"http://{_bracketed(address[0])}:{address[1]}" for address in addresses]
+
+    async def start(self, source: str = "configuration") -> None:
+        """Listen. Raises ConfigurationError, naming the file `source`, when the address cannot be had."""
+        app = web.Application(middlewares=[self._guard])
+        app.add_routes(
+            [
+                web.get("/", self._page),
+                web.get("/page.css", self._stylesheet),
+                web.get("/metrics", self._get_metrics),
+                web.get("/healthz", self._healthz),
+                web.get("/readyz", self._readyz),
+                web.get("/api/v1/pools", self._pools),
+                web.get("/api/v1/alerts", self._firing),
+            ]
+        )
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+        await runner.setup()
+        host, port = self._config.address
+        try:
+            await web.TCPSite(runner, host, port).start()
+        except OSError as error:
+            await runner.cleanup()
+            raise ConfigurationError(source, [Fault("http.listen", _why_not(self._config.listen, error))]) from error
+        self._runner = runner
+        self._beating = asyncio.create_task(self._watch.run(), name="http-loop-watch")
+        _log.info("http listens", urls=self.urls)
+        if not self._config.loopback:
+            _log.warning(
+                "http answers anyone who can reach it, without asking who they are", listen=self._config.listen
+            )
+
+    async def stop(self) -> None:
+        """Stop listening; answers under way get a second to finish."""
+        if self._beating is not None:
+            self._beating.cancel()
+            await asyncio.gather(self._beating, return_exceptions=True)
+            self._beating = None
+        if self._runner is not None:
+            await self._runner.cleanup()
+            self._runner = None
+
+    @web.middleware
+    async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Refuse strangers' names and too many at once; bound every answer in time."""
+        if self._config.loopback and not self._own_name(request.headers.get("Host", "")):
+            # A page from elsewhere whose name was made to point at this machine must not read the account.
+            return _json({"error": "unknown host; allow it with http.allowed_hosts"}, status=421)
+        if self._under_way >= self._config.requests_max:
+            return _json({"error": "too many requests at once"}, status=503)
+        self._under_way += 1
+        try:
+            async with asyncio.timeout(self._config.answer_s):
+                return await handler(request)
+        except TimeoutError:
+            if request.transport is not None:
+                request.transport.abort()  # The reader does not read; what waits for it is let go.
+            return _json({"error": "the answer took too long"}, status=503)
+        except web.HTTPException as answer:
+            return _json({"error": answer.reason}, status=answer.status)
+        finally:
+            self._under_way -= 1
+
+    def _own_name(self, host_header: str) -> bool:
+        """Whether a ``Host`` header names this machine; an address does, since no name was made to point to it."""
+        host, colon, port = host_header.lower().rpartition(":")
+        name = host if colon and port.isdecimal() else host_header.lower()
+        bare = name.strip("[]")
+        return not bare or bare == "localhost" or bare in self._config.allowed_hosts or _is_address(bare)
+
+    async def _healthz(self, request: web.Request) -> web.StreamResponse:
+        """The process answers, so it is alive; its loop is responsive unless it was late of late."""
+        lag_s = self._watch.worst_s
+        good = lag_s <= LAG_S_MAX
+        body: Json = {"status": "ok" if good else "slow", "loop_lag_seconds": round(lag_s, 6)}
+        return _json(body, status=200 if good else 503)
+
+    async def _readyz(self, request: web.Request) -> web.StreamResponse:
+        ready, reasons = self._source.ready()
+        return _json({"ready": ready, "reasons": reasons}, status=200 if ready else 503)
+
+    async def _get_metrics(self, request: web.Request) -> web.StreamResponse:
+        content_type, pieces = self._metrics.render(request.headers.get("Accept", ""))
+        return await _stream(request, content_type, pieces)
+
+    async def _pools(self, request: web.Request) -> web.StreamResponse:
+        asked = request.query.get("limit", str(POOLS_DEFAULT))
+        if not asked.isdecimal() or not 1 <= int(asked) <= POOLS_MAX:
+            return _json({"error": f"limit: must be a whole number from 1 to {POOLS_MAX}"}, status=400)
+        table = self._source.table()
+        chosen = rows(table, dict(self._source.assessments()), int(asked))
+        head: Json = {"at": timestamp(self._clock.now()), "total": len(table.pools)}
+        return await _stream(request, _JSON, _document(head, "pools", map(pool_json, chosen)))
+
+    async def _firing(self, request: web.Request) -> web.StreamResponse:
+        firing = self._alerts.firing()
+        head: Json = {"at": timestamp(self._clock.now()), "total": len(firing)}
+        return await _stream(request, _JSON, _document(head, "alerts", map(encode, firing)))
+
+    async def _page(self, request: web.Request) -> web.StreamResponse:
+        table = self._source.table()
+        firing = sorted(self._alerts.firing(), key=lambda alert: -alert.severity)
+        state = PageState(
+            at=self._clock.now(),
+            total=len(table.pools),
+            rows=tuple(rows(table, self._source.assessments(), PAGE_POOLS_MAX)),
+            reasons=self._source.ready()[1],
+            alerts=[f"{alert.severity.label}: {alert.text}" for alert in firing[:PAGE_ALERTS_MAX]],
+            feeds=self._source.health(),
+        )
+        return web.Response(text=page(state), content_type="text/html", headers=_HEADERS)
+
+    async def _stylesheet(self, request: web.Request) -> web.StreamResponse:
+        return web.Response(text=STYLESHEET, content_type="text/css", headers=_HEADERS)
+
+
+def _json(body: Json, *, status: int = 200) -> web.Response:
+    return web.Response(body=orjson.dumps(body), status=status, content_type=_JSON, headers=_HEADERS)
+
+
+async def _stream(request: web.Request, content_type: str, pieces: Iterable[bytes]) -> web.StreamResponse:
+    """Send the pieces as they are made, with a turn for the event loop after each `TURN_S` of work."""
+    response = web.StreamResponse(headers=_HEADERS | {"Content-Type": content_type})
+    await response.prepare(request)
+    async for piece in _in_turns(pieces):
+        await response.write(piece)
+    await response.write_eof()
+    return response
+
+
+async def _in_turns(pieces: Iterable[bytes]) -> AsyncIterator[bytes]:
+    """The pieces joined to `PIECE_BYTES`, made for at most about `TURN_S` at a time."""
+    waiting: list[bytes] = []
+    size = 0
+    turn_ends = perf_counter() + TURN_S
+    for piece in pieces:
+        waiting.append(piece)
+        size += len(piece)
+        if size >= PIECE_BYTES:
+            yield b"".join(waiting)
+            waiting, size = [], 0
+        if perf_counter() >= turn_ends:
+            await asyncio.sleep(0)
+            turn_ends = perf_counter() + TURN_S
+    yield b"".join(waiting)
+
+
+def _document(head: Json, name: str, items: Iterable[bytes]) -> Iterator[bytes]:
+    """The object `head` with a further member `name`, an array of items that are JSON already."""
+    yield orjson.dumps(head)[:-1] + b',"' + name.encode() + b'":['
+    separator = b""
+    for item in items:
+        yield separator + item
+        separator = b","
+    yield b"]}"
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _why_not(listen: str, error: OSError) -> str:
+    """A sentence for an address that cannot be listened on."""
+    match error.errno:
+        case errno.EADDRINUSE:
+            return f"{listen} is in use by another program; is marginwatch running already? Choose another port"
+        case errno.EADDRNOTAVAIL:
+            return f"{listen} is not an address of this machine"
+        case errno.EACCES:
+            return f"{listen} may not be used by this user; choose a port from 1024"
+    return f"cannot listen on {listen}: {error.strerror or error}"

@@ -1,0 +1,223 @@
+"""What people and programs see over HTTP: JSON documents and the plain page. Pure: values in, bytes and text out.
+
+JSON has no infinity and no nan. A margin ratio without bound is the text ``"Infinity"``; an unknown figure is null, and
+the pool's `unknown` says why; what does not exist (a liquidation price that a position does not have) is null too.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from html import escape
+from math import isinf, isnan, nan
+
+import orjson
+
+from monitor.model.assessment import FeedHealth, FeedState, LegAssessment, PoolAssessment, PoolTable
+
+NOT_ASSESSED = "not assessed in full at the moment"
+
+Json = dict[str, object]
+
+
+def number(value: float | None) -> float | str | None:
+    """A figure as JSON has it: see the module's docstring."""
+    if value is None or isnan(value):
+        return None
+    if isinf(value):
+        return "Infinity" if value > 0 else "-Infinity"
+    return value
+
+
+def timestamp(seconds: float) -> str:
+    """RFC 3339 in UTC with milliseconds."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+@dataclass(frozen=True, slots=True)
+class PoolRow:
+    """One pool: its figures as they are now, and its last full assessment where there is one."""
+
+    pool: str
+    margin_balance: float
+    maintenance_margin: float
+    margin_ratio: float
+    assessment: PoolAssessment | None
+
+    @property
+    def unknown(self) -> tuple[str, ...]:
+        """What keeps the figures from being known; never empty for a ratio that is unknown."""
+        known_reasons = self.assessment.unknown if self.assessment is not None else ()
+        return known_reasons or ((NOT_ASSESSED,) if isnan(self.margin_ratio) else ())
+
+
+def rows(table: PoolTable, assessments: Mapping[str, PoolAssessment], most: int) -> Iterator[PoolRow]:
+    """The `most` riskiest pools, worst first."""
+    for index in table.riskiest(most).tolist():
+        pool = table.pools[index]
+        yield PoolRow(
+            pool,
+            float(table.margin_balance[index]),
+            float(table.maintenance_margin[index]),
+            float(table.margin_ratio[index]),
+            assessments.get(pool),
+        )
+
+
+def pool_json(row: PoolRow) -> bytes:
+    """One pool of ``/api/v1/pools``. `legs` is null for a pool that is not assessed in full at the moment."""
+    venue, account, scope = row.pool.split("/", 2)
+    document: Json = {"pool": row.pool, "venue": venue, "account": account, "scope": scope}
+    document |= {
+        "margin_balance": number(row.margin_balance),
+        "maintenance_margin": number(row.maintenance_margin),
+        "margin_ratio": number(row.margin_ratio),
+        "unknown": row.unknown,
+    }
+    return orjson.dumps(document | _assessed(row.assessment))
+
+
+def _assessed(assessment: PoolAssessment | None) -> Json:
+    if assessment is None:
+        absent = ("basis", "unit", "venue_margin_ratio", "distance", "model_error", "marked_at", "remedy", "legs")
+        return dict.fromkeys(absent)
+    remedy = assessment.remedy
+    return {
+        "basis": assessment.basis.value,
+        "unit": assessment.unit,
+        "venue_margin_ratio": number(assessment.venue_margin_ratio),
+        "distance": number(assessment.distance),
+        "model_error": number(assessment.model_error),
+        "marked_at": None if assessment.marked_at is None else timestamp(assessment.marked_at),
+        "remedy": remedy
+        and {
+            "target_ratio": number(remedy.target_ratio),
+            "add_collateral": number(remedy.add_collateral),
+            "cut_fraction": number(remedy.cut_fraction),
+        },
+        "legs": [_leg(leg) for leg in assessment.legs],
+    }
+
+
+def _leg(leg: LegAssessment) -> Json:
+    return {
+        "instrument": leg.instrument,
+        "side": leg.side.value,
+        "size": number(leg.size),
+        "mark_price": number(leg.mark_price),
+        "notional": number(leg.notional),
+        "unrealized_pnl": number(leg.unrealized_pnl),
+        "maintenance_margin": number(leg.maintenance_margin),
+        "liquidation_price": number(leg.liquidation_price),
+        "full_liquidation_price": number(leg.full_liquidation_price),
+        "bankruptcy_price": number(leg.bankruptcy_price),
+        "distance": number(leg.distance),
+    }
+
+
+STYLESHEET = """\
+:root { color-scheme: light dark; }
+body { font: 1rem/1.4 system-ui, sans-serif; margin: 1rem; max-width: 70rem; }
+table { border-collapse: collapse; width: 100%; }
+th, td { padding: 0.25rem 0.75rem; text-align: left; border-bottom: 1px solid; }
+td.figure, th.figure { text-align: right; font-variant-numeric: tabular-nums; }
+.bad { border: 3px solid; padding: 0.5rem 1rem; font-weight: bold; }
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class PageState:
+    """All that the plain page shows. `total` counts the pools, of which `rows` may be only the riskiest."""
+
+    at: float
+    total: int
+    rows: Sequence[PoolRow]
+    reasons: Sequence[str]
+    alerts: Sequence[str]
+    feeds: Sequence[FeedHealth]
+
+
+def page(state: PageState) -> str:
+    """The plain page: what is wrong first, then the pools by danger. It shows one moment and says which."""
+    troubled = [feed for feed in state.feeds if feed.state is not FeedState.LIVE]
+    sections = (
+        _list("Not everything is seen", state.reasons),
+        _list("Alerts", state.alerts),
+        _list("Streams in trouble", [_feed(feed) for feed in troubled]),
+        _pools(state),
+    )
+    return f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="refresh" content="5">
+<title>marginwatch</title>
+<link rel="stylesheet" href="/page.css">
+</head>
+<body>
+<h1>marginwatch</h1>
+<p>As of {timestamp(state.at)}; read again every 5 seconds.</p>
+{"".join(sections)}
+<p><a href="/api/v1/pools">pools</a> · <a href="/api/v1/alerts">alerts</a> · <a href="/metrics">metrics</a> ·
+<a href="/readyz">readiness</a> · <a href="/healthz">health</a></p>
+</body>
+</html>
+"""
+
+
+def _list(title: str, items: Iterable[str]) -> str:
+    entries = "".join(f"<li>{escape(item)}</li>" for item in items)
+    return f'<section class="bad"><h2>{title}</h2><ul>{entries}</ul></section>\n' if entries else ""
+
+
+def _feed(feed: FeedHealth) -> str:
+    age = "no data yet" if feed.age_s is None else f"data {feed.age_s:.1f} s old"
+    where = "/".join(part for part in (feed.venue, feed.account, feed.stream) if part)
+    return f"{where}: {feed.state.value}, {age}{f', {feed.detail}' if feed.detail else ''}"
+
+
+def _pools(state: PageState) -> str:
+    if not state.total:
+        return "<p>No pool has risk open.</p>\n"
+    more = state.total - len(state.rows)
+    rest = f"<p>{more} pools with less risk are not shown.</p>\n" if more > 0 else ""
+    lines = "\n".join(_line(row) for row in state.rows)
+    return f"""<table>
+<caption>Pools, the riskiest first. Margin ratio 100 % is the venue's first liquidation stage.</caption>
+<thead><tr><th scope="col">Pool</th><th scope="col" class="figure">Margin ratio</th>
+<th scope="col" class="figure">To liquidation</th><th scope="col" class="figure">Margin balance</th>
+<th scope="col" class="figure">Maintenance</th><th scope="col">Unit</th></tr></thead>
+<tbody>
+{lines}
+</tbody>
+</table>
+{rest}"""
+
+
+def _line(row: PoolRow) -> str:
+    assessment = row.assessment
+    unit = assessment.unit if assessment is not None else ""
+    distance = assessment.distance if assessment is not None else nan
+    reasons = f"<br><small>{escape('; '.join(row.unknown))}</small>" if row.unknown else ""
+    figures = (
+        percent(row.margin_ratio),
+        "none" if distance is None else percent(distance),
+        amount(row.margin_balance),
+        amount(row.maintenance_margin),
+    )
+    cells = "".join(f'<td class="figure">{figure}</td>' for figure in figures)
+    return f'<tr><th scope="row">{escape(row.pool)}{reasons}</th>{cells}<td>{escape(unit)}</td></tr>'
+
+
+def percent(ratio: float) -> str:
+    """A ratio for people."""
+    if isnan(ratio):
+        return "unknown"
+    return "no margin left" if isinf(ratio) else f"{ratio * 100:.2f} %"
+
+
+def amount(value: float) -> str:
+    """An amount for people, with as many places as its size asks for."""
+    if isnan(value):
+        return "unknown"
+    return f"{value:,.2f}" if abs(value) >= 1 else f"{value:.8f}"

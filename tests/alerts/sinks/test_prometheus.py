@@ -1,0 +1,198 @@
+"""What /metrics says is true, whole, in the standard's form, and made in small pieces."""
+
+from math import inf, isnan, nan
+
+import pytest
+from prometheus_client import CollectorRegistry, Metric, generate_latest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
+from prometheus_client.parser import text_string_to_metric_families as parse_text
+
+from alerts.alert import Severity
+from alerts.sinks.prometheus import RATIO_BUCKETS, SLICE, Build, Exposition, MetricsConfig
+from monitor.model.assessment import FeedHealth, FeedState
+from monitor.telemetry import Telemetry
+from tests.support.desk import Desk, alert, bad_day, busy_telemetry, many_pools
+from tests.support.prometheus import promtool
+
+BUILD = Build(version="0.1.0", python="3.11.7", kernel="compiled")
+OPENMETRICS = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.2"
+
+Labels = dict[str, str]
+
+
+def exposition(desk: Desk, telemetry: Telemetry | None = None, max_pools: int = 500) -> Exposition:
+    """The collector over a desk."""
+    return Exposition(desk, telemetry or busy_telemetry(), desk, BUILD, MetricsConfig(max_pools=max_pools))
+
+
+def scrape(collector: Exposition, accept: str = "") -> list[Metric]:
+    """Render and read back with the parser of `prometheus_client`, the strict one for OpenMetrics."""
+    content_type, pieces = collector.render(accept)
+    text = b"".join(pieces).decode()
+    return list(parse_openmetrics(text) if content_type.startswith("application/openmetrics") else parse_text(text))
+
+
+def values(metrics: list[Metric], name: str, **labels: str) -> list[float]:
+    """Values of the samples of that name whose labels include these."""
+    return [
+        sample.value
+        for metric in metrics
+        for sample in metric.samples
+        if sample.name == name and labels.items() <= sample.labels.items()
+    ]
+
+
+def value(metrics: list[Metric], name: str, **labels: str) -> float:
+    """The only such value."""
+    (only,) = values(metrics, name, **labels)
+    return only
+
+
+@pytest.mark.parametrize("accept", ["", OPENMETRICS], ids=["text", "openmetrics"])
+def test_every_name_of_the_design(accept: str) -> None:
+    """All metrics that outsiders were promised are there, in both formats."""
+    pools = bad_day()
+    desk = Desk(pools, alerts=[alert(Severity.CRITICAL, pools[0])])
+    names = {sample.name for metric in scrape(exposition(desk), accept) for sample in metric.samples}
+    promised = {
+        "margin_ratio", "margin_balance", "maintenance_margin", "liquidation_price", "mark_price",
+        "liquidation_distance_ratio", "alert_firing", "alerts_total", "deliveries_total", "outbox_pending",
+        "feed_age_seconds", "feed_state", "ticks_total", "tick_seconds_bucket", "tick_seconds_count",
+        "tick_seconds_sum", "reconciliations_total", "model_error_ratio", "build_info", "pools_margin_ratio_bucket",
+    }  # fmt: skip
+    assert {f"marginwatch_{name}" for name in promised} <= names
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("desk", [Desk(), Desk(pools=[], feeds=[], outbox={}), Desk(many_pools(200))])
+def test_promtool_accepts_it(desk: Desk) -> None:
+    """Promtool reads it and its linter has nothing to say, for a bad day, an empty desk and a big one."""
+    body = b"".join(exposition(desk, max_pools=100).render("")[1])
+    checked = promtool("check", "metrics", feed=body)
+    assert (checked.returncode, checked.stdout, checked.stderr) == (0, "", "")
+
+
+def test_a_pool_and_its_legs() -> None:
+    """A pool's figures carry venue, account and pool, a leg's its instrument and side too."""
+    metrics = scrape(exposition(Desk()))
+    hedge = {"venue": "binance", "account": "main", "pool": "binance/main/USDT"}
+    assert value(metrics, "marginwatch_margin_ratio", **hedge) == 2200 / 4000
+    assert value(metrics, "marginwatch_margin_balance", **hedge) == 4000
+    assert value(metrics, "marginwatch_maintenance_margin", **hedge) == 2200
+    assert value(metrics, "marginwatch_pool_info", **hedge, unit="USDT", basis="computed") == 1
+    assert value(metrics, "marginwatch_model_error_ratio", **hedge) == 0.000_02
+    assert value(metrics, "marginwatch_mark_price", **hedge, instrument="ETHUSDT", side="short") == 2500
+    assert value(metrics, "marginwatch_liquidation_price", **hedge, side="long") == 2380
+    assert value(metrics, "marginwatch_liquidation_distance_ratio", **hedge, side="short") == 400 / 2500
+
+
+def test_unknown_is_not_safe() -> None:
+    """An unknown ratio is NaN and counted, never zero; a ratio without bound is +Inf."""
+    metrics = scrape(exposition(Desk()))
+    assert isnan(value(metrics, "marginwatch_margin_ratio", pool="binance/main/NEWUSDT:long"))
+    assert isnan(value(metrics, "marginwatch_liquidation_price", pool="binance/main/NEWUSDT:long"))
+    assert value(metrics, "marginwatch_pools_unknown") == 1
+    assert value(metrics, "marginwatch_margin_ratio", pool="binance/main/DOGEUSDT:short") == inf
+
+
+def test_what_does_not_exist_has_no_series() -> None:
+    """A position without a liquidation price exports none, and no distance."""
+    metrics = scrape(exposition(Desk()))
+    healthy = "binance/main/SOLUSDT:long"
+    assert values(metrics, "marginwatch_mark_price", pool=healthy) == [100]
+    assert values(metrics, "marginwatch_liquidation_price", pool=healthy) == []
+    assert values(metrics, "marginwatch_liquidation_distance_ratio", pool=healthy) == []
+
+
+def test_columns_are_fresher_than_assessments() -> None:
+    """A pool that was not assessed yet has its figures already; one that is gone from the columns is gone."""
+    pools = bad_day()
+    gone = pools.pop()
+    metrics = scrape(exposition(Desk(pools, assessed={gone.pool: gone})))
+    assert len(values(metrics, "marginwatch_margin_ratio")) == len(pools)
+    assert values(metrics, "marginwatch_mark_price") == []
+
+
+@pytest.mark.parametrize("accept", ["", OPENMETRICS], ids=["text", "openmetrics"])
+def test_only_the_riskiest_one_by_one(accept: str) -> None:
+    """Of many pools the riskiest are exported singly and the rest as a histogram of ratios."""
+    count, most = 1000, 100
+    metrics = scrape(exposition(Desk(many_pools(count)), max_pools=most), accept)
+    ratios = sorted(values(metrics, "marginwatch_margin_ratio"))
+    assert ratios == pytest.approx([(n + 0.5) / count for n in range(count - most, count)])
+    buckets = [value(metrics, "marginwatch_pools_margin_ratio_bucket", le=repr(bound)) for bound in RATIO_BUCKETS]
+    assert buckets == [min(count * bound, count - most) for bound in RATIO_BUCKETS]
+    assert value(metrics, "marginwatch_pools_margin_ratio_gcount") == count - most
+    assert value(metrics, "marginwatch_pools_margin_ratio_gsum") == pytest.approx(
+        sum(n + 0.5 for n in range(count - most)) / count
+    )
+    assert value(metrics, "marginwatch_pools") == count
+
+
+def test_alerts_are_counted_by_what_they_are() -> None:
+    """Two alerts with the same labels are one series of two, since a doubled series would spoil the whole scrape."""
+    first, *_ = bad_day()
+    blind = alert(Severity.CRITICAL, first, rule="stale_feed")
+    desk = Desk(alerts=[alert(Severity.WARNING, first), blind, blind])
+    metrics = scrape(exposition(desk))
+    assert value(metrics, "marginwatch_alert_firing", rule="stale_feed", severity="critical", pool=first.pool) == 2
+    assert value(metrics, "marginwatch_alert_firing", rule="margin_ratio", severity="warning") == 1
+
+
+def test_streams() -> None:
+    """A stream has an age, NaN before its first data, and one state out of four; of two by one name the worse shows."""
+    worse = FeedHealth("binance", "", "mark", FeedState.STALE, 7.0)
+    metrics = scrape(exposition(Desk(feeds=[*Desk().feeds, worse])))
+    assert isnan(value(metrics, "marginwatch_feed_age_seconds", account="main", stream="user"))
+    assert value(metrics, "marginwatch_feed_age_seconds", account="", stream="mark") == 7
+    assert value(metrics, "marginwatch_feed_state", stream="mark", state="stale") == 1
+    assert sum(values(metrics, "marginwatch_feed_state", stream="mark")) == 1
+
+
+def test_ticks() -> None:
+    """The histogram of tick latencies is cumulative and whole."""
+    telemetry = busy_telemetry()
+    metrics = scrape(exposition(Desk(), telemetry), OPENMETRICS)
+    assert value(metrics, "marginwatch_ticks_total") == 1000
+    assert value(metrics, "marginwatch_tick_seconds_bucket", le="+Inf") == 1000
+    assert value(metrics, "marginwatch_tick_seconds_bucket", le="5e-05") == 301
+    assert value(metrics, "marginwatch_tick_seconds_sum") == telemetry.tick_seconds.total
+
+
+def test_awkward_names_survive() -> None:
+    """Quotes, backslashes and line breaks in a label come back as they were."""
+    telemetry = Telemetry()
+    telemetry.venue_errors.add("binance", 'say "no"\\\n')
+    metrics = scrape(exposition(Desk(), telemetry))
+    assert value(metrics, "marginwatch_venue_errors_total", code='say "no"\\\n') == 1
+
+
+@pytest.mark.parametrize("accept", ["", OPENMETRICS], ids=["text", "openmetrics"])
+def test_pieces_are_small_and_make_the_whole(accept: str) -> None:
+    """No piece has more than a slice of samples, and each family's head stands once."""
+    _, pieces = exposition(Desk(many_pools(300)), max_pools=300).render(accept)
+    parts = list(pieces)
+    assert max(sum(not line.startswith(b"#") for line in part.splitlines()) for part in parts) <= SLICE
+    assert b"".join(parts).count(b"# TYPE marginwatch_margin_ratio ") == 1
+
+
+def test_it_registers_like_any_collector() -> None:
+    """The collector works in a registry of `prometheus_client`, and says there what it says in pieces."""
+    collector = exposition(Desk())
+    registry = CollectorRegistry()
+    registry.register(collector)
+
+    def ours(body: bytes) -> list[bytes]:
+        return [line for line in body.splitlines() if b"marginwatch_" in line]
+
+    assert ours(generate_latest(registry)) == ours(b"".join(collector.render("")[1]))
+
+
+def test_many_unknown_pools_do_not_hide_a_lost_one() -> None:
+    """Unknown pools rank ahead of all that is short of liquidation and behind what is past it."""
+    table = Desk(many_pools(10)).table()
+    table.margin_ratio[:] = [0.99, nan, 0.2, inf, nan, 1.5, 0.1, nan, 0.3, 0.4]
+    assert table.riskiest(6).tolist()[:2] == [3, 5]
+    assert sorted(table.riskiest(5).tolist()) == [1, 3, 4, 5, 7]
+    assert table.riskiest(6).tolist()[-1] == 0
+    assert table.riskiest(100).tolist()[5:] == [0, 9, 8, 2, 6]
