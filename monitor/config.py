@@ -10,7 +10,7 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -20,6 +20,7 @@ from alerts.sinks.mqtt import MqttConfig
 from alerts.sinks.prometheus import MetricsConfig
 from alerts.sinks.redis import RedisConfig
 from connectors import venues
+from connectors.config import BaseAccountConfig
 from monitor.errors import ConfigurationError, Fault
 from monitor.faults import Loc, dotted, faults_of, known_keys, nearest, unknown_key
 from monitor.http import HttpConfig
@@ -60,18 +61,11 @@ class Sections(BaseModel):
     log: LogConfig = LogConfig()
 
 
-class AccountSettings(Protocol):
-    """What every venue's account model has."""
-
-    name: str
-    venue: str
-
-
 @dataclass(frozen=True, slots=True)
 class Config:
     """The whole configuration. Everything but the accounts has a default."""
 
-    accounts: tuple[AccountSettings, ...]
+    accounts: tuple[BaseAccountConfig, ...]
     alerts: AlertsConfig = field(default_factory=AlertsConfig)
     sinks: SinksConfig = field(default_factory=SinksConfig)
     http: HttpConfig = field(default_factory=HttpConfig)
@@ -145,7 +139,7 @@ def _numbers_that_are_none(document: Mapping[str, Any]) -> Iterator[Fault]:
     return walk(document, [])
 
 
-def _accounts(found: Any, faults: list[Fault]) -> tuple[AccountSettings, ...]:
+def _accounts(found: Any, faults: list[Fault]) -> tuple[BaseAccountConfig, ...]:
     """Every account, each checked by its venue's own model."""
     if isinstance(found, dict):
         faults.append(Fault(ACCOUNTS_KEY, f"must be a list of tables; write [[{ACCOUNTS_KEY}]], not [{ACCOUNTS_KEY}]"))
@@ -158,7 +152,7 @@ def _accounts(found: Any, faults: list[Fault]) -> tuple[AccountSettings, ...]:
     return tuple(account for account in accounts if account is not None)
 
 
-def _account(entry: Any, index: int, faults: list[Fault]) -> AccountSettings | None:
+def _account(entry: Any, index: int, faults: list[Fault]) -> BaseAccountConfig | None:
     where = f"{ACCOUNTS_KEY}[{index}]"
     if not isinstance(entry, dict):
         faults.append(Fault(where, "must be a table"))

@@ -151,6 +151,8 @@ def _allowed(detail: ErrorDetails) -> str:
         return str(context.get("error", detail["msg"]))
     if kind in ("too_short", "string_too_short"):
         return "must not be empty" if context.get("min_length") == 1 else detail["msg"]
+    if kind == "string_pattern_mismatch":
+        return f"must match {context['pattern']}"
     if kind == "int_from_float":
         return "must be a whole number"
     word = _KIND_WORDS.get(kind.split("_")[0])

@@ -77,10 +77,8 @@ def read_bars(path: Path, symbols: Iterable[str]) -> list[Bar]:
     absent = wanted - {bar.symbol for bar in bars}
     if absent and not faults:
         has = ", ".join(sorted(others | wanted - absent)) or "none"
-        faults = [
-            Fault(symbol, f"the account holds it but the file has no prices for it; it has: {has}")
-            for symbol in sorted(absent)
-        ]
+        problem = f"the account holds it but the file has no prices for it; it has: {has}"
+        faults = [Fault(symbol, problem) for symbol in sorted(absent)]
     if faults:
         raise DocumentError(str(path), _shortened(faults))
     return sorted(bars, key=attrgetter("at_ms"))

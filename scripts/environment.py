@@ -7,6 +7,8 @@
 Every step can be repeated, and a lock keeps two runs at the same time from treading on each other.
 """
 
+# ruff: noqa: S603 - every command is spelt out here
+
 import argparse
 import fcntl
 import importlib.util
@@ -63,9 +65,7 @@ def install(venv: Path, *, dev: bool) -> None:
             run(*editable, f"{ROOT}[dev]")
             (venv / ".installed").touch()
         elif subprocess.run([*editable, f"{ROOT}[fast]"], check=False).returncode != 0:
-            say(
-                "the compiled kernel cannot be installed for this Python; going on without it, the plain one does the same"
-            )
+            say("this Python cannot have the compiled kernel; going on with the plain one, which does the same")
             run(*editable, str(ROOT))
         stamp.touch()
 
@@ -89,9 +89,7 @@ def install_ensurepip() -> None:
         run("apt-get", "-qq", "install", "-y", "--no-install-recommends", package)
         importlib.invalidate_caches()
         return
-    say(
-        f"this Python has no ensurepip, which `python3 -m venv` needs; install it first: sudo apt-get install {package}"
-    )
+    say(f"this Python has no ensurepip, which `python3 -m venv` needs: sudo apt-get install {package}")
     raise SystemExit(1)
 
 
@@ -133,7 +131,7 @@ def run(*command: str | Path) -> None:
 
 def say(text: str) -> None:
     """A line for the person at the terminal."""
-    print(text, file=sys.stderr, flush=True)
+    sys.stderr.write(f"{text}\n")
 
 
 if __name__ == "__main__":

@@ -25,10 +25,11 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Fail a run in CI that skipped an integration test."""
+    if "CI" not in os.environ or session.exitstatus != pytest.ExitCode.OK:
+        return
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
-    if "CI" in os.environ and reporter is not None and session.exitstatus == pytest.ExitCode.OK:
-        if any(map(_is_integration, reporter.stats.get("skipped", []))):
-            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+    if reporter is not None and any(map(_is_integration, reporter.stats.get("skipped", []))):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 def _is_integration(report: object) -> bool:

@@ -1,0 +1,55 @@
+"""Logs: one line an event, in the form that was asked for."""
+
+import io
+import json
+import logging
+from collections.abc import Iterator
+
+import pytest
+import structlog
+
+from monitor.logs import LogConfig, LogFormat, LogLevel, configure
+
+
+@pytest.fixture(autouse=True)
+def _restored() -> Iterator[None]:
+    """Logging is global: leave it as it was."""
+    yield
+    structlog.reset_defaults()
+    logging.basicConfig(force=True)
+
+
+def test_json_lines_carry_the_same_keys_from_everywhere() -> None:
+    """Our own lines and the libraries' are both one JSON object with time, level and event."""
+    stream = io.StringIO()
+    configure(LogConfig(format=LogFormat.JSON), stream)
+    structlog.get_logger().info("ours", account="main")
+    logging.getLogger("library").warning("theirs %d", 1)
+    ours, theirs = map(json.loads, stream.getvalue().splitlines())
+    assert (ours["level"], ours["event"], ours["account"]) == ("info", "ours", "main")
+    assert (theirs["level"], theirs["event"]) == ("warning", "theirs 1")
+    assert ours["time"].endswith("Z")
+
+
+def test_lines_are_logfmt_where_nobody_watches() -> None:
+    """`auto` on something that is not a terminal writes key=value."""
+    stream = io.StringIO()
+    configure(LogConfig(), stream)
+    structlog.get_logger().info("two words", ok=True)
+    assert 'level=info event="two words" ok=true' in stream.getvalue()
+
+
+def test_quieter_lines_are_left_out() -> None:
+    """Nothing below the level is written."""
+    stream = io.StringIO()
+    configure(LogConfig(level=LogLevel.WARNING), stream)
+    structlog.get_logger().info("quiet")
+    assert stream.getvalue() == ""
+
+
+def test_libraries_never_print_their_requests() -> None:
+    """Even at debug the client libraries stay at warning: below that they print headers, and those carry keys."""
+    stream = io.StringIO()
+    configure(LogConfig(level=LogLevel.DEBUG), stream)
+    logging.getLogger("websockets.client").debug("> X-MBX-APIKEY: key")
+    assert stream.getvalue() == ""
