@@ -11,7 +11,8 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 class Secret:
     """A secret named in the configuration as ``env:NAME`` or ``file:PATH``; read when the configuration is loaded.
 
-    Its text form is always ``***``; only `reveal` gives the value, and only a shell that is about to send it calls that.
+    Its text form is always ``***``; only `reveal` gives the value, and only a shell that is
+    about to send it calls that.
     """
 
     __slots__ = ("_value", "source")

@@ -1,1 +1,10 @@
-"""Margin rules, one module per venue."""
+"""Margin rules, one module per venue, one line each in `RULES`."""
+
+from collections.abc import Mapping
+
+from monitor.margin.rules import VenueRules
+from monitor.margin.venues import binance
+
+RULES: Mapping[str, VenueRules] = {
+    "binance": binance.RULES,
+}

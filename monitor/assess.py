@@ -1,0 +1,106 @@
+"""A pool and its marks -> everything a person or a rule wants to know about it. Pure."""
+
+from collections.abc import Mapping
+from math import nan
+
+from monitor.margin.liquidation import bankruptcy_crossings, liquidation_crossings
+from monitor.margin.remedy import remedy
+from monitor.margin.risk import Leg, Pool, Risk
+from monitor.margin.rules import VenueRules, account_pools
+from monitor.model.account import Account
+from monitor.model.assessment import LegAssessment, PoolAssessment
+from monitor.model.ids import pool_id
+
+
+def assess_account(account: Account, marks: Mapping[str, float], rules: VenueRules) -> list[PoolAssessment]:
+    """Assess every pool of an account at `marks`."""
+    return [assess_pool(pool, rules) for pool in account_pools(account, marks, rules)]
+
+
+def assess_pool(pool: Pool, rules: VenueRules, *, remedy_ratio: float | None = None) -> PoolAssessment:
+    """Assess one pool. `remedy_ratio`: where the ratio is above it, say what would bring it back there.
+
+    Every liquidation price moves one instrument and holds the others still, with all of the pool's legs on that
+    instrument moving together (a hedge-mode pair has one liquidation price).
+    """
+    parts = [leg.risk(leg.mark) for leg in pool.legs]
+    total = sum(parts, start=pool.base)
+    by_instrument: dict[str, list[int]] = {}
+    for index, leg in enumerate(pool.legs):
+        by_instrument.setdefault(leg.instrument, []).append(index)
+    legs: list[LegAssessment | None] = [None] * len(pool.legs)
+    for indices in by_instrument.values():
+        _assess_instrument(pool, total, parts, indices, legs)
+    assessed = tuple(leg for leg in legs if leg is not None)
+    distances = [leg.distance for leg in assessed if leg.distance is not None]
+    ratio = total.margin_ratio
+    return PoolAssessment(
+        pool=pool_id(pool.venue, pool.account, pool.scope),
+        venue=pool.venue,
+        account=pool.account,
+        scope=pool.scope,
+        basis=pool.basis,
+        unit=pool.unit,
+        margin_balance=total.margin_balance,
+        maintenance_margin=total.maintenance_margin,
+        margin_ratio=ratio,
+        venue_margin_ratio=rules.venue_margin_ratio(ratio),
+        legs=assessed,
+        distance=min(distances) if distances else None,
+        remedy=None if remedy_ratio is None else remedy(pool, remedy_ratio),
+        unknown=tuple(_unknown(pool)),
+    )
+
+
+def _assess_instrument(
+    pool: Pool, total: Risk, parts: list[Risk], indices: list[int], result: list[LegAssessment | None]
+) -> None:
+    """Fill in the assessments of the legs that one instrument prices."""
+    legs = [pool.legs[i] for i in indices]
+    mark = legs[0].mark
+    balance = total.margin_balance - sum(parts[i].margin_balance for i in indices)
+    maintenance = total.maintenance_margin - sum(parts[i].maintenance_margin for i in indices)
+    known = total.margin_balance == total.margin_balance and total.maintenance_margin == total.maintenance_margin
+    liquidation = full = bankruptcy = distance = nan if not known else None
+    if known:
+        first = liquidation_crossings(legs, balance - maintenance, mark)
+        liquidation, distance = first.nearest(mark), first.distance(mark)
+        bankruptcy = bankruptcy_crossings(legs, balance, mark).nearest(mark)
+        full = liquidation
+        if any(leg.full_segments for leg in legs):
+            full = liquidation_crossings(legs, balance - maintenance, mark, full=True).nearest(mark)
+    for index, leg in zip(indices, legs, strict=True):
+        result[index] = LegAssessment(
+            instrument=leg.instrument,
+            side=leg.side,
+            size=leg.size,
+            mark_price=mark,
+            notional=leg.notional(mark),
+            unrealized_pnl=parts[index].margin_balance,
+            maintenance_margin=parts[index].maintenance_margin,
+            liquidation_price=liquidation,
+            full_liquidation_price=full,
+            bankruptcy_price=bankruptcy,
+            distance=distance,
+        )
+
+
+def _unknown(pool: Pool) -> list[str]:
+    """What keeps this pool from being known."""
+    reasons = []
+    if pool.base.margin_balance != pool.base.margin_balance:
+        reasons.append("collateral value")
+    for leg in pool.legs:
+        reasons += _unknown_of(leg)
+    return list(dict.fromkeys(reasons))
+
+
+def _unknown_of(leg: Leg) -> list[str]:
+    reasons = []
+    if leg.mark != leg.mark:
+        reasons.append(f"mark price of {leg.instrument}")
+    if not leg.segments:
+        reasons.append(f"maintenance tiers of {leg.instrument}")
+    if leg.quantity != leg.quantity:
+        reasons.append(f"price of the margin coin of {leg.instrument}")
+    return reasons

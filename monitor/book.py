@@ -1,0 +1,459 @@
+"""The book of accounts: what each account holds, kept in the ledger's rows, and the answers to questions about pools.
+
+Marks go straight to the ledger. Account events may touch Python objects per account, never per leg: a desk's hundred
+thousand legs are rows.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from math import nan
+
+import numpy as np
+
+from monitor.assess import assess_pool
+from monitor.columns import NONE
+from monitor.kernel import ENTRY_VALUE, LEG_WIDTH, PNL, QUANTITY, Kernel, plain_kernel
+from monitor.ledger import Ledger
+from monitor.margin.pnl import price_value
+from monitor.margin.risk import Leg, Pool, Risk
+from monitor.margin.rules import VenueRules, position_scope, wallet_value
+from monitor.margin.tiers import NO_MAINTENANCE, scale
+from monitor.model.account import AccountMode, MarginMode, Position, PositionMode, Wallet
+from monitor.model.assessment import Basis, PoolAssessment, PoolTable
+from monitor.model.events import AccountDelta, AccountSnapshot, InstrumentsLoaded, Marks, PoolReport
+from monitor.model.ids import Slot, pool_id
+from monitor.model.instrument import ContractKind, Instrument
+
+_SLOTS = {Slot.BOTH: 0, Slot.LONG: 1, Slot.SHORT: 2}
+_COLLATERAL = 3
+_UNKNOWN_COIN = "unknown"
+_NOTHING = Risk(0.0, 0.0)
+
+
+@dataclass(slots=True)
+class BookChange:
+    """What an account event did.
+
+    `touched`: rows of pools to look at again. `gone`: ids of pools that are no more. `corrections`: how many slots and
+    wallets were not as the book had them (after a snapshot: news that no event had brought).
+    """
+
+    touched: set[int] = field(default_factory=set)
+    gone: list[str] = field(default_factory=list)
+    corrections: int = 0
+
+
+@dataclass(slots=True)
+class AccountBook:
+    """What the book keeps per account beside the rows."""
+
+    venue: str
+    name: str
+    feed: str
+    rules: VenueRules
+    mode: AccountMode = AccountMode.SINGLE_ASSET
+    position_mode: PositionMode = PositionMode.ONE_WAY
+    synced: bool = False
+    instruments: dict[str, Instrument] = field(default_factory=dict)
+    wallets: dict[str, Wallet] = field(default_factory=dict)
+    legs: dict[int, int] = field(default_factory=dict)
+    """Instrument index * 4 + slot, to leg row."""
+    pools: dict[str, int] = field(default_factory=dict)
+    """Scope to pool row."""
+    offsets: dict[int, Risk] = field(default_factory=dict)
+    """Pool row to what the venue reported beyond the model."""
+    model_errors: dict[int, float] = field(default_factory=dict)
+
+
+class Book:
+    """All accounts. Not thread-safe: one event loop owns it.
+
+    `kernel` runs the ticks. `tolerance` is the relative model error above which a report is not trusted to make a pool
+    look safer until a second report agrees.
+    """
+
+    def __init__(self, kernel: Kernel | None = None, tolerance: float = 0.005) -> None:
+        self.ledger = Ledger(kernel or plain_kernel())
+        self._tolerance = tolerance
+        self._pool_owner: list[AccountBook | None] = []
+        self._pool_scope: list[str] = []
+        self._accounts: dict[tuple[str, str], AccountBook] = {}
+        self._names: list[str] | None = None
+
+    # -- accounts -------------------------------------------------------------------------------
+
+    def add_account(self, venue: str, name: str, feed: str, rules: VenueRules) -> None:
+        """Make an account known; its pools come with its first snapshot."""
+        self._accounts[venue, name] = AccountBook(venue, name, feed, rules)
+
+    def accounts(self) -> Iterable[AccountBook]:
+        """Every account."""
+        return self._accounts.values()
+
+    def account(self, venue: str, name: str) -> AccountBook:
+        """One account. Raises KeyError for one that was never added."""
+        return self._accounts[venue, name]
+
+    def remove_account(self, venue: str, name: str) -> BookChange:
+        """Forget an account and all its pools."""
+        account = self._accounts[venue, name]
+        change = BookChange()
+        for key in list(account.legs):
+            self._remove_leg(account, key, change)
+        account.wallets.clear()
+        self._drop_empty_pools(account, change)
+        del self._accounts[venue, name]
+        self._names = None
+        return change
+
+    # -- events ---------------------------------------------------------------------------------
+
+    def apply_marks(self, marks: Marks, now: float) -> Sequence[int]:
+        """Apply a frame of marks; see `Ledger.apply_marks`."""
+        return self.ledger.apply_marks(marks, now)
+
+    def watch_index(self, feed: str, symbol: str) -> None:
+        """Take in marks of an index although no leg is priced by it yet."""
+        self.ledger.instrument(feed, symbol, inverse=False)
+
+    def load_instruments(self, event: InstrumentsLoaded) -> BookChange:
+        """Take over contract definitions; open legs get their new tiers at once."""
+        account = self.account(event.venue, event.account)
+        change = BookChange()
+        fresh = {i.symbol: i for i in event.instruments if account.instruments.get(i.symbol) != i}
+        account.instruments.update(fresh)
+        for key, leg in account.legs.items():
+            instrument = fresh.get(self.ledger.instruments.symbols[key >> 2])
+            if instrument is None or key & 3 == _COLLATERAL:
+                continue
+            pool = int(self.ledger.legs.pool[leg])
+            if self._pool_scope[pool] == _UNKNOWN_COIN:
+                continue  # the next snapshot, which knows its margin mode, moves it to its pool
+            row = leg * LEG_WIDTH
+            quantity, entry_value = self.ledger.legs.table[row : row + 2].tolist()
+            size = float(self.ledger.legs.size[leg])
+            unit_price = quantity / (size * instrument.multiplier)
+            segments = scale(account.rules.segments(instrument, size), unit_price)
+            self.ledger.write_leg(leg, quantity, entry_value, segments)
+            change.touched.add(pool)
+        return change
+
+    def apply_snapshot(self, snapshot: AccountSnapshot) -> BookChange:
+        """Make the account what the snapshot says, save slots that newer events touched; then anchor to its reports."""
+        account = self.account(snapshot.venue, snapshot.account)
+        change = BookChange()
+        change.corrections += (account.mode, account.position_mode) != (snapshot.account_mode, snapshot.position_mode)
+        account.mode, account.position_mode = snapshot.account_mode, snapshot.position_mode
+        for wallet in snapshot.wallets:
+            self._put_wallet(account, wallet, change, snapshot.at_ms)
+        coins = {wallet.coin for wallet in snapshot.wallets}
+        for coin in [c for c, w in account.wallets.items() if c not in coins and w.updated_ms <= snapshot.at_ms]:
+            del account.wallets[coin]
+        listed = set()
+        for position in snapshot.positions:
+            key = self._key(account, position)
+            listed.add(key)
+            self._put_position(account, key, position, change, snapshot.at_ms)
+        for key in [k for k in account.legs if k not in listed and k & 3 != _COLLATERAL]:
+            if self.ledger.legs.updated_ms[account.legs[key]] <= snapshot.at_ms:
+                change.corrections += 1
+                self._remove_leg(account, key, change)
+        self._settle(account, change)
+        for report in snapshot.reports:
+            self._anchor(account, report)
+        self.ledger.rebuild(account.pools.values())
+        change.touched.update(account.pools.values())
+        change.corrections *= account.synced
+        account.synced = True
+        return change
+
+    def apply_delta(self, delta: AccountDelta) -> BookChange:
+        """Apply changed wallets and positions."""
+        account = self.account(delta.venue, delta.account)
+        change = BookChange()
+        for wallet in delta.wallets:
+            self._put_wallet(account, wallet, change, None)
+        for position in delta.positions:
+            self._put_position(account, self._key(account, position), position, change, None)
+        self._settle(account, change)
+        return change
+
+    # -- positions ------------------------------------------------------------------------------
+
+    def _key(self, account: AccountBook, position: Position) -> int:
+        instrument = account.instruments.get(position.instrument)
+        inverse = instrument is not None and instrument.kind is ContractKind.INVERSE
+        return self.ledger.instrument(account.feed, position.instrument, inverse=inverse) * 4 + _SLOTS[position.slot]
+
+    def _put_position(
+        self, account: AccountBook, key: int, position: Position, change: BookChange, snapshot_ms: int | None
+    ) -> None:
+        ledger = self.ledger
+        leg = account.legs.get(key)
+        if leg is not None and _overtaken(int(ledger.legs.updated_ms[leg]), position.updated_ms, snapshot_ms):
+            return
+        if position.size == 0.0:
+            if leg is not None:
+                change.corrections += 1
+                self._remove_leg(account, key, change)
+            return
+        instrument = account.instruments.get(position.instrument) or _unknown_instrument(position.instrument)
+        pool = self._pool(account, _scope(account, instrument, position))
+        if leg is not None and ledger.legs.pool[leg] != pool:
+            self._remove_leg(account, key, change)
+            leg = None
+        if leg is None:
+            leg = account.legs[key] = ledger.add_leg(key >> 2, pool)
+        ledger.legs.size[leg] = position.size
+        ledger.legs.updated_ms[leg] = position.updated_ms
+        if position.mark_price is not None:
+            ledger.lend_mark(key >> 2, position.mark_price)
+        change.corrections += self._write_position(account, leg, instrument, position)
+        if position.margin_mode is MarginMode.ISOLATED:
+            ledger.set_base(pool, account.offsets.get(pool, _NOTHING) + Risk(position.isolated_wallet, 0.0))
+        change.touched.add(pool)
+
+    def _write_position(self, account: AccountBook, leg: int, instrument: Instrument, position: Position) -> bool:
+        """Set a leg's row to a position; returns whether that changed anything."""
+        unit_price = 1.0
+        if account.mode is AccountMode.MULTI_ASSET and position.margin_mode is MarginMode.CROSS:
+            wallet = account.wallets.get(instrument.margin_coin)
+            unit_price = 1.0 if wallet is None else wallet.price
+        return self.ledger.write_leg(
+            leg,
+            position.size * instrument.multiplier * unit_price,
+            price_value(instrument.kind is ContractKind.INVERSE, position.entry_price),
+            scale(account.rules.segments(instrument, position.size), unit_price),
+        )
+
+    def _remove_leg(self, account: AccountBook, key: int, change: BookChange) -> None:
+        leg = account.legs.pop(key)
+        change.touched.add(int(self.ledger.legs.pool[leg]))
+        self.ledger.remove_leg(leg)
+
+    # -- wallets and pools ----------------------------------------------------------------------
+
+    def _put_wallet(self, account: AccountBook, wallet: Wallet, change: BookChange, snapshot_ms: int | None) -> None:
+        known = account.wallets.get(wallet.coin)
+        if known is not None and _overtaken(known.updated_ms, wallet.updated_ms, snapshot_ms):
+            return
+        change.corrections += (0.0 if known is None else known.balance) != wallet.balance
+        account.wallets[wallet.coin] = wallet
+
+    def _settle(self, account: AccountBook, change: BookChange) -> None:
+        """After wallets and positions are in: base balances of cross pools, and no pool without reason."""
+        bases: dict[int, float] = {}
+        for wallet in account.wallets.values():
+            scope = account.rules.cross_scope(account.mode, wallet.coin)
+            if scope not in account.pools and wallet.balance == 0.0:
+                continue
+            pool = self._pool(account, scope)
+            loose = 0.0 if self._put_collateral(account, wallet, pool, change) else wallet_value(wallet)
+            bases[pool] = bases.get(pool, 0.0) + loose
+        for pool, value in bases.items():
+            self.ledger.set_base(pool, account.offsets.get(pool, _NOTHING) + Risk(value, 0.0))
+            change.touched.add(pool)
+        self._drop_empty_pools(account, change)
+
+    def _put_collateral(self, account: AccountBook, wallet: Wallet, pool: int, change: BookChange) -> bool:
+        """Let an index price move a wallet's value between reports, as a leg without maintenance; False if none does.
+
+        The index is the instrument ``index:<coin>USD`` of the account's feed; what the wallet's value is short of it
+        (the venue's buffer) is kept as a factor.
+        """
+        i = self.ledger.instruments.index.get(account.feed, {}).get(f"index:{wallet.coin}USD")
+        if i is None:
+            return False
+        key = i * 4 + _COLLATERAL
+        leg = account.legs.get(key)
+        priced = account.mode is AccountMode.MULTI_ASSET and self.ledger.has_mark(i) and wallet.balance != 0.0
+        if leg is not None and not (priced and self.ledger.legs.pool[leg] == pool):
+            self._remove_leg(account, key, change)
+            leg = None
+        if not priced:
+            return False
+        if leg is None:
+            leg = account.legs[key] = self.ledger.add_leg(i, pool)
+        self.ledger.legs.size[leg] = wallet.balance
+        self.ledger.write_leg(leg, wallet_value(wallet) / self.ledger.instruments.mark[i], 0.0, NO_MAINTENANCE)
+        return True
+
+    def _pool(self, account: AccountBook, scope: str) -> int:
+        pool = account.pools.get(scope)
+        if pool is None:
+            pool = account.pools[scope] = self.ledger.pools.new()
+            room = self.ledger.pools.rows.capacity - len(self._pool_owner)
+            self._pool_owner += [None] * room
+            self._pool_scope += [""] * room
+            self._pool_owner[pool] = account
+            self._pool_scope[pool] = scope
+            self._names = None
+        return pool
+
+    def _drop_empty_pools(self, account: AccountBook, change: BookChange) -> None:
+        """Isolated pools live with their leg; cross pools as long as they have collateral or a leg."""
+        scopes = {account.rules.cross_scope(account.mode, w.coin) for w in account.wallets.values() if w.balance != 0.0}
+        first_leg = self.ledger.pools.first_leg
+        for scope, pool in [(s, p) for s, p in account.pools.items() if first_leg[p] == NONE and s not in scopes]:
+            del account.pools[scope]
+            account.offsets.pop(pool, None)
+            account.model_errors.pop(pool, None)
+            self.ledger.free_pool(pool)
+            self._pool_owner[pool] = None
+            self._names = None
+            change.touched.discard(pool)
+            change.gone.append(pool_id(account.venue, account.name, scope))
+
+    # -- anchoring ------------------------------------------------------------------------------
+
+    def _anchor(self, account: AccountBook, report: PoolReport) -> None:
+        """Keep the difference between the venue's report and the model, both at the report's marks, as an offset.
+
+        A difference past the tolerance that the last report did not show may be a race between two answers of the
+        venue: until a second report confirms it, only the part that makes the pool look more dangerous is kept.
+        """
+        pool = account.pools.get(report.scope)
+        if pool is None:
+            return
+        marks = dict(report.marks)
+        old = account.offsets.get(pool, _NOTHING)
+        base = Risk(self.ledger.base(pool).margin_balance - old.margin_balance, 0.0)
+        assets = Risk(base.margin_balance + self._collateral_value(pool), 0.0)
+        legs = self._pool_legs(account, pool)
+        model = sum((leg.risk(marks.get(leg.instrument, leg.mark)) for leg in legs), start=assets)
+        offset = Risk(report.margin_balance, report.maintenance_margin) + model.negative()
+        error = max(
+            _relative(offset.margin_balance, report.margin_balance),
+            _relative(offset.maintenance_margin, report.maintenance_margin),
+        )
+        if offset.margin_balance != offset.margin_balance or offset.maintenance_margin != offset.maintenance_margin:
+            return  # a mark or a tier is missing: there is nothing to compare with
+        confirmed = error <= self._tolerance or account.model_errors.get(pool, 0.0) > self._tolerance
+        account.model_errors[pool] = error
+        if not confirmed:
+            offset = Risk(min(0.0, offset.margin_balance), max(0.0, offset.maintenance_margin))
+        account.offsets[pool] = offset
+        self.ledger.set_base(pool, base + offset)
+
+    # -- answers --------------------------------------------------------------------------------
+
+    def rows(self) -> list[int]:
+        """The rows of all pools, in the order of `table`."""
+        return [row for account in self._accounts.values() for row in account.pools.values()]
+
+    def rebuild(self) -> float:
+        """Recompute every pool's totals from its legs; returns the largest relative difference found."""
+        return self.ledger.rebuild(self.rows())
+
+    def table(self) -> PoolTable:
+        """All pools as columns; what is unknown is nan."""
+        if self._names is None:
+            self._names = [pool_id(a.venue, a.name, s) for a in self._accounts.values() for s in a.pools]
+        balance, maintenance = self.ledger.risks(np.array(self.rows(), np.int64))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ratio = np.where(maintenance > 0.0, np.where(balance > 0.0, maintenance / balance, np.inf), 0.0)
+        ratio[np.isnan(balance) | np.isnan(maintenance)] = nan
+        return PoolTable(self._names, balance, maintenance, ratio)
+
+    def pool(self, row: int) -> Pool:
+        """One pool with its legs, as the calculator takes it. Raises KeyError for a row without a pool."""
+        account, scope = self._owner(row), self._pool_scope[row]
+        legs = self._pool_legs(account, row)
+        base = self.ledger.base(row) + Risk(self._collateral_value(row), 0.0)
+        isolated = bool(legs) and scope == f"{legs[0].instrument}:{legs[0].side.value}"
+        unit = (
+            account.instruments[legs[0].instrument].margin_coin if isolated else account.rules.unit(account.mode, scope)
+        )
+        releases = isolated and account.rules.cut_releases_isolated_margin
+        return Pool(account.venue, account.name, scope, unit, Basis.COMPUTED, base, legs, releases)
+
+    def assess(self, row: int, remedy_ratio: float | None = None) -> PoolAssessment:
+        """The full assessment of one pool at the present marks; `remedy_ratio` as in `assess_pool`."""
+        account = self._owner(row)
+        assessment = assess_pool(self.pool(row), account.rules, remedy_ratio=remedy_ratio)
+        return replace(assessment, marked_at=self._marked_at(row), model_error=account.model_errors.get(row))
+
+    def exposure(self, instruments: Iterable[int]) -> Mapping[tuple[str, str], tuple[list[str], float, float]]:
+        """What stands behind instruments: (venue, account) to (symbols, notional at last marks, worst ratio)."""
+        found: dict[tuple[str, str], tuple[list[str], float, float]] = {}
+        for i in instruments:
+            symbol = self.ledger.instruments.symbols[i]
+            for leg in self.ledger.lists.legs(i).tolist():
+                row = int(self.ledger.legs.pool[leg])
+                owner = self._owner(row)
+                symbols, total, worst = found.get((owner.venue, owner.name), ([], 0.0, 0.0))
+                if symbol not in symbols:
+                    symbols.append(symbol)
+                worst = max(worst, self.ledger.risk(row).margin_ratio)
+                found[owner.venue, owner.name] = (symbols, total + self.ledger.notional(leg), worst)
+        return found
+
+    def account_exposure(self, account: AccountBook) -> tuple[float, float]:
+        """Notional of an account's open legs at their last marks, and the worst ratio of its pools."""
+        total = sum(self.ledger.notional(leg) for key, leg in account.legs.items() if key & 3 != _COLLATERAL)
+        return total, max((self.ledger.risk(row).margin_ratio for row in account.pools.values()), default=0.0)
+
+    def _owner(self, row: int) -> AccountBook:
+        owner = self._pool_owner[row]
+        if owner is None:
+            raise KeyError(row)
+        return owner
+
+    def _collateral_value(self, pool: int) -> float:
+        table = self.ledger.legs.table
+        return sum(float(table[i * LEG_WIDTH + PNL]) for i in self.ledger.chain(pool) if not self._is_position(i))
+
+    def _is_position(self, leg: int) -> bool:
+        return not self.ledger.instruments.symbols[self.ledger.legs.instrument[leg]].startswith("index:")
+
+    def _pool_legs(self, account: AccountBook, pool: int) -> tuple[Leg, ...]:
+        """The positions of a pool, oldest first."""
+        legs = [self._leg(account, leg) for leg in self.ledger.chain(pool) if self._is_position(leg)]
+        return tuple(reversed(legs))
+
+    def _leg(self, account: AccountBook, leg: int) -> Leg:
+        ledger = self.ledger
+        i = int(ledger.legs.instrument[leg])
+        symbol, inverse = ledger.instruments.symbols[i], ledger.instruments.inverse[i]
+        row = leg * LEG_WIDTH
+        quantity, entry_value = ledger.legs.table[row + QUANTITY : row + ENTRY_VALUE + 1].tolist()
+        instrument, size = account.instruments.get(symbol), float(ledger.legs.size[leg])
+        return Leg(
+            instrument=symbol,
+            size=abs(size),
+            quantity=quantity,
+            inverse=inverse,
+            entry_price=-1.0 / entry_value if inverse else entry_value,
+            segments=ledger.segments[leg],
+            full_segments=account.rules.full_segments(instrument, size) if instrument else None,
+            mark=ledger.instruments.mark[i],
+        )
+
+    def _marked_at(self, pool: int) -> float | None:
+        """The venue's time of the oldest mark behind a pool, in seconds, None while there is none."""
+        ledger = self.ledger
+        times = [ledger.instruments.mark_ms[ledger.legs.instrument[leg]] for leg in ledger.chain(pool)]
+        return min(times) / 1000.0 if times and min(times) else None
+
+
+def _scope(account: AccountBook, instrument: Instrument, position: Position) -> str:
+    if instrument.margin_coin == _UNKNOWN_COIN:
+        return _UNKNOWN_COIN
+    return position_scope(account.rules, account.mode, instrument, position)
+
+
+def _overtaken(known_ms: int, offered_ms: int, snapshot_ms: int | None) -> bool:
+    """Whether an offer is older than what is known; a snapshot also rules over news older than its request."""
+    return known_ms > offered_ms and (snapshot_ms is None or known_ms > snapshot_ms)
+
+
+def _unknown_instrument(symbol: str) -> Instrument:
+    """A stand-in for an instrument the venue has not described yet: its leg is carried, and shown as unknown."""
+    return Instrument(symbol, ContractKind.LINEAR, _UNKNOWN_COIN, 1.0, ())
+
+
+def _relative(difference: float, reference: float) -> float:
+    """|difference| relative to the larger of the two figures compared."""
+    if difference == 0.0:
+        return 0.0
+    return abs(difference) / max(abs(reference), abs(reference - difference), 1e-8)

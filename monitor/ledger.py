@@ -1,0 +1,332 @@
+"""The columns with their arithmetic: instruments, legs and pools as rows, and what a frame of marks does to them.
+
+Knows no account and no venue: `monitor.book` decides which rows there are and what stands in them.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from math import nan
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monitor.columns import NONE, InstrumentLists, LegTable, PoolRows
+from monitor.kernel import (
+    ALPHA,
+    BASE_BALANCE,
+    BASE_MAINTENANCE,
+    CROSSED,
+    DOWN,
+    ENTRY_VALUE,
+    HIGH,
+    LEFT,
+    LEG_WIDTH,
+    LEGS_MAINTENANCE,
+    LEGS_PNL,
+    LOW,
+    MAINTENANCE,
+    PNL,
+    POOL_WIDTH,
+    QUANTITY,
+    UP,
+    Kernel,
+)
+from monitor.margin.pnl import notional, price_value, unrealized_pnl
+from monitor.margin.risk import Risk, maintenance_margin
+from monitor.margin.tiers import Segment, segment_at
+from monitor.model.events import Marks
+
+
+@dataclass(slots=True)
+class Instruments:
+    """Instruments of all feeds by index: newest mark, when the venue made it and when we saw it."""
+
+    index: dict[str, dict[str, int]] = field(default_factory=dict)
+    """Feed to symbol to index."""
+    symbols: list[str] = field(default_factory=list)
+    inverse: list[bool] = field(default_factory=list)
+    mark: list[float] = field(default_factory=list)
+    """nan while unknown."""
+    mark_ms: list[int] = field(default_factory=list)
+    seen: list[float] = field(default_factory=list)
+    """nan until the stream itself brought a mark."""
+
+
+class Ledger:
+    """Rows and the kernel that runs over them. Not thread-safe: one event loop owns it."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        self._kernel = kernel
+        self.legs = LegTable()
+        self.pools = PoolRows()
+        self.lists = InstrumentLists()
+        self.instruments = Instruments()
+        self.segments: list[tuple[Segment, ...]] = []
+        """For each leg row its maintenance by notional, in the pool's unit; empty where unknown.
+
+        `pools.missing` counts, for each pool, legs without a mark plus legs without segments: with any of either the
+        pool's figures are unknown, and a leg without segments adds nothing to maintenance.
+        """
+        self._versions = (-1, -1, -1, -1)
+        self._turn = 0
+        self._counts = np.zeros(3, np.int64)
+
+    # -- marks: the fast path -------------------------------------------------------------------
+
+    def apply_marks(self, marks: Marks, now: float) -> Sequence[int]:
+        """Apply a frame and return the rows of the pools that crossed one of their thresholds.
+
+        Marks not newer than what is known, and marks of instruments nobody asked for, are dropped.
+        `now` is when the frame was received, for the age of the data.
+        """
+        known = self.instruments
+        index = known.index.get(marks.feed)
+        if index is None:
+            return ()
+        if self._versions != (self.legs.version, self.pools.version, self.lists.version, len(known.mark)):
+            self._refresh_views()
+        n = 0
+        for symbol, price, at_ms in zip(marks.instruments, marks.prices, marks.times_ms, strict=True):
+            i = index.get(symbol)
+            if i is None or at_ms <= known.mark_ms[i]:
+                continue
+            known.mark_ms[i] = at_ms
+            known.seen[i] = now
+            old = known.mark[i]
+            known.mark[i] = price
+            if old != old:
+                self._first_mark(i)
+            self._batch[n] = i
+            self._batch_values[n] = -1.0 / price if known.inverse[i] else price
+            n += 1
+        if n == 0:
+            return ()
+        self._turn += 1
+        self._kernel.tick(*self._leg_views, self._turn, *self._list_views, n, *self._out_views)
+        counts = self._counts
+        if counts[LEFT]:
+            for leg in self._left[: counts[LEFT]].tolist():
+                self.choose_segment(leg)
+                self.revalue(leg)
+            self._kernel.check(*self._check_views)
+        return self._crossed[: counts[CROSSED]].tolist() if counts[CROSSED] else ()
+
+    def _refresh_views(self) -> None:
+        """Take new views after a table has grown; scratch buffers follow the tables."""
+        wrap = self._kernel.wrap
+        instruments = len(self.instruments.mark)
+        legs, pools, lists = self.legs, self.pools, self.lists
+        self._batch = wrap(np.zeros(instruments, np.int64))
+        self._batch_values = wrap(np.zeros(instruments))
+        self._left = np.zeros(legs.rows.capacity, np.int32)
+        self._crossed = np.zeros(pools.rows.capacity, np.int32)
+        touched, counts = wrap(np.zeros(pools.rows.capacity, np.int32)), wrap(self._counts)
+        table, crossed = wrap(pools.table), wrap(self._crossed)
+        self._leg_views = (wrap(legs.table), wrap(legs.pool), table, wrap(pools.turn))
+        self._list_views = (
+            wrap(lists.slots),
+            wrap(lists.starts),
+            wrap(lists.lengths),
+            self._batch,
+            self._batch_values,
+        )
+        self._out_views = (touched, wrap(self._left), crossed, counts)
+        self._check_views = (table, touched, crossed, counts)
+        self._versions = (legs.version, pools.version, lists.version, instruments)
+
+    def _first_mark(self, instrument: int) -> None:
+        """Legs opened before their instrument's first mark are no longer unknown."""
+        for leg in self.lists.legs(instrument).tolist():
+            self.pools.missing[self.legs.pool[leg]] -= 1
+
+    # -- instruments ----------------------------------------------------------------------------
+
+    def instrument(self, feed: str, symbol: str, *, inverse: bool) -> int:
+        """The index of an instrument, new if need be."""
+        known = self.instruments
+        index = known.index.setdefault(feed, {})
+        i = index.get(symbol)
+        if i is None:
+            i = index[symbol] = self.lists.new()
+            known.symbols.append(symbol)
+            known.inverse.append(inverse)
+            known.mark.append(nan)
+            known.mark_ms.append(0)
+            known.seen.append(nan)
+        return i
+
+    def has_mark(self, instrument: int) -> bool:
+        """Whether any mark is known."""
+        return self.instruments.mark[instrument] == self.instruments.mark[instrument]
+
+    def lend_mark(self, instrument: int, price: float) -> None:
+        """Use a mark from elsewhere until the stream brings one; it does not count as seen."""
+        if not self.has_mark(instrument):
+            self.instruments.mark[instrument] = price
+            self._first_mark(instrument)
+            for leg in self.lists.legs(instrument).tolist():
+                self.choose_segment(leg)
+                self.revalue(leg)
+
+    def stale_instruments(self, now: float, limit_s: float) -> dict[int, float | None]:
+        """Instruments with legs whose newest mark from the stream is older than `limit_s`, to its age.
+
+        The age is None where the stream never brought one.
+        """
+        ages: dict[int, float | None] = {}
+        lengths: NDArray[np.int64] = self.lists.lengths[: self.lists.count]
+        for i in np.flatnonzero(lengths).tolist():
+            seen = self.instruments.seen[i]
+            if not now - seen <= limit_s:
+                ages[i] = None if seen != seen else now - seen
+        return ages
+
+    # -- legs -----------------------------------------------------------------------------------
+
+    def add_leg(self, instrument: int, pool: int) -> int:
+        """A new leg of size zero."""
+        legs = self.legs
+        leg = legs.new()
+        while len(self.segments) < legs.rows.capacity:
+            self.segments.append(())
+        self.segments[leg] = ()
+        legs.instrument[leg] = instrument
+        legs.pool[leg] = pool
+        legs.size[leg] = 0.0
+        legs.updated_ms[leg] = 0
+        legs.position[leg] = self.lists.add(instrument, leg)
+        legs.next_in_pool[leg] = self.pools.first_leg[pool]
+        self.pools.first_leg[pool] = leg
+        self.pools.missing[pool] += 1 + (not self.has_mark(instrument))
+        return leg
+
+    def remove_leg(self, leg: int) -> None:
+        """Take a leg out of its pool's totals and of all lists."""
+        legs, pools = self.legs, self.pools
+        pool, instrument = int(legs.pool[leg]), int(legs.instrument[leg])
+        row, w = leg * LEG_WIDTH, pool * POOL_WIDTH
+        pools.table[w + LEGS_PNL] -= legs.table[row + PNL]
+        pools.table[w + LEGS_MAINTENANCE] -= legs.table[row + MAINTENANCE]
+        pools.missing[pool] -= (not self.segments[leg]) + (not self.has_mark(instrument))
+        moved = self.lists.remove(instrument, int(legs.position[leg]))
+        if moved is not None:
+            legs.position[moved] = legs.position[leg]
+        if pools.first_leg[pool] == leg:
+            pools.first_leg[pool] = legs.next_in_pool[leg]
+        else:
+            before = next(other for other in self.chain(pool) if legs.next_in_pool[other] == leg)
+            legs.next_in_pool[before] = legs.next_in_pool[leg]
+        legs.table[row : row + LEG_WIDTH] = 0.0
+        self.segments[leg] = ()
+        legs.rows.give_back(leg)
+
+    def write_leg(self, leg: int, quantity: float, entry_value: float, segments: tuple[Segment, ...]) -> bool:
+        """Set what a leg is; returns whether quantity or entry changed. Totals follow."""
+        row = leg * LEG_WIDTH
+        table = self.legs.table
+        changed = (table[row + QUANTITY], table[row + ENTRY_VALUE]) != (quantity, entry_value)
+        table[row + QUANTITY], table[row + ENTRY_VALUE] = quantity, entry_value
+        self.pools.missing[self.legs.pool[leg]] += (not segments) - (not self.segments[leg])
+        self.segments[leg] = segments
+        self.choose_segment(leg)
+        self.revalue(leg)
+        return changed
+
+    def choose_segment(self, leg: int) -> None:
+        """Choose alpha and beta for the leg's notional at its mark."""
+        segments = self.segments[leg]
+        if segments:
+            row = leg * LEG_WIDTH
+            s = segment_at(segments, self.notional(leg))
+            self.legs.table[row + ALPHA : row + HIGH + 1] = (s.alpha, s.beta, s.floor, s.cap)
+
+    def revalue(self, leg: int) -> None:
+        """Recompute one leg and move its pool's totals by the difference."""
+        row, w = leg * LEG_WIDTH, int(self.legs.pool[leg]) * POOL_WIDTH
+        table, pools = self.legs.table, self.pools.table
+        quantity, entry_value, alpha, beta = table[row : row + LOW].tolist()
+        pnl = unrealized_pnl(quantity, self.value(leg), entry_value)
+        maintenance = maintenance_margin(alpha, self.notional(leg), beta)
+        pools[w + LEGS_PNL] += pnl - table[row + PNL]
+        pools[w + LEGS_MAINTENANCE] += maintenance - table[row + MAINTENANCE]
+        table[row + PNL], table[row + MAINTENANCE] = pnl, maintenance
+
+    def value(self, leg: int) -> float:
+        """v(p) of the leg's mark; of its entry while no mark is known, so that it counts neither profit nor loss."""
+        i = int(self.legs.instrument[leg])
+        mark = self.instruments.mark[i]
+        if mark != mark:
+            return float(self.legs.table[leg * LEG_WIDTH + ENTRY_VALUE])
+        return price_value(self.instruments.inverse[i], mark)
+
+    def notional(self, leg: int) -> float:
+        """The leg's notional at `value`, in its pool's unit."""
+        return notional(float(self.legs.table[leg * LEG_WIDTH + QUANTITY]), self.value(leg))
+
+    # -- pools ----------------------------------------------------------------------------------
+
+    def free_pool(self, pool: int) -> None:
+        """Give a pool without legs back."""
+        row = pool * POOL_WIDTH
+        self.pools.table[row : row + POOL_WIDTH] = 0.0
+        self.set_thresholds(pool, nan, nan)
+        self.pools.rows.give_back(pool)
+
+    def chain(self, pool: int) -> Iterator[int]:
+        """The legs of a pool, newest first."""
+        leg = int(self.pools.first_leg[pool])
+        while leg != NONE:
+            yield leg
+            leg = int(self.legs.next_in_pool[leg])
+
+    def base(self, pool: int) -> Risk:
+        """What no mark moves."""
+        row = pool * POOL_WIDTH
+        return Risk(float(self.pools.table[row + BASE_BALANCE]), float(self.pools.table[row + BASE_MAINTENANCE]))
+
+    def set_base(self, pool: int, base: Risk) -> None:
+        """Set what no mark moves."""
+        row = pool * POOL_WIDTH
+        self.pools.table[row + BASE_BALANCE] = base.margin_balance
+        self.pools.table[row + BASE_MAINTENANCE] = base.maintenance_margin
+
+    def risk(self, pool: int) -> Risk:
+        """A pool's risk as the columns have it now, legs without a mark counted at their entry."""
+        v = self.pools.table[pool * POOL_WIDTH : (pool + 1) * POOL_WIDTH].tolist()
+        return Risk(v[BASE_BALANCE] + v[LEGS_PNL], v[BASE_MAINTENANCE] + v[LEGS_MAINTENANCE])
+
+    def set_thresholds(self, pool: int, down: float, up: float) -> None:
+        """Margin ratios below / at or above which `apply_marks` reports the pool; nan for none."""
+        row = pool * POOL_WIDTH
+        self.pools.table[row + UP] = up
+        self.pools.table[row + DOWN] = down
+
+    def risks(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Margin balance and maintenance margin of many pools; nan where a mark is missing."""
+        view = self.pools.table.reshape(-1, POOL_WIDTH)[rows]
+        balance = view[:, BASE_BALANCE] + view[:, LEGS_PNL]
+        maintenance = view[:, BASE_MAINTENANCE] + view[:, LEGS_MAINTENANCE]
+        unknown = self.pools.missing[rows] > 0
+        balance[unknown] = maintenance[unknown] = nan
+        return balance, maintenance
+
+    def rebuild(self, pools: Iterable[int]) -> float:
+        """Recompute the totals of `pools` from their legs; returns the largest relative difference found."""
+        rows = np.fromiter(pools, np.int64)
+        if not len(rows):
+            return 0.0
+        legs = self.legs
+        if len(rows) * 4 < legs.rows.used:
+            mine = np.fromiter((leg for pool in rows.tolist() for leg in self.chain(pool)), np.int64)
+        else:
+            mine = np.arange(legs.rows.used)  # rows that are not in use are zero
+        view = self.pools.table.reshape(-1, POOL_WIDTH)
+        drift = 0.0
+        for column, total in ((PNL, LEGS_PNL), (MAINTENANCE, LEGS_MAINTENANCE)):
+            weights = legs.table.reshape(-1, LEG_WIDTH)[mine, column]
+            exact = np.bincount(legs.pool[mine], weights, len(view))[rows]
+            gross = np.bincount(legs.pool[mine], np.abs(weights), len(view))[rows]
+            difference = np.abs(view[rows, total] - exact) / np.maximum(gross, 1.0)
+            drift = max(drift, float(difference.max()))
+            view[rows, total] = exact
+        return drift

@@ -1,0 +1,164 @@
+"""The price of one instrument at which a pool meets a threshold, all other marks held still.
+
+The pool's surplus (margin balance minus maintenance margin) as a function of that one price p is, between two prices,
+of the form a + b*p + c/p: a holds what stands still, b linear contracts (and collateral priced by p), c inverse ones.
+Tiers only change the coefficients from one stretch of prices to the next, so the crossing nearest to the mark is found
+exactly by walking the stretches outwards, each with the tier that holds *there*, not the one at the mark (Binance FAQ
+b3c689c1f50a44cabb3a84e663b81d93, note on brackets).
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from math import inf, isfinite, sqrt
+
+from monitor.margin.pnl import price_value
+from monitor.margin.risk import Leg
+from monitor.margin.tiers import NO_MAINTENANCE, Segment
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """For prices between `low` and `high`, a part of the surplus: a + b*p + c/p."""
+
+    low: float
+    high: float
+    a: float
+    b: float
+    c: float
+
+
+@dataclass(frozen=True, slots=True)
+class Crossings:
+    """The nearest prices below and above the mark at which the surplus changes sign, None where it never does.
+
+    `safe` says whether the surplus is positive at the mark.
+    """
+
+    below: float | None
+    above: float | None
+    safe: bool
+
+    def nearest(self, mark: float) -> float | None:
+        """The crossing with the smaller relative distance from `mark`."""
+        if self.below is None or self.above is None:
+            return self.below if self.above is None else self.above
+        return self.below if mark - self.below <= self.above - mark else self.above
+
+    def distance(self, mark: float) -> float | None:
+        """Relative move of the mark to the nearest crossing, negative once it is passed, None without one."""
+        price = self.nearest(mark)
+        if price is None:
+            return None
+        return abs(price - mark) / mark if self.safe else -abs(price - mark) / mark
+
+
+def leg_pieces(leg: Leg, segments: Sequence[Segment]) -> tuple[Piece, ...]:
+    """A leg's profit minus its maintenance under `segments`, by price."""
+    size = abs(leg.quantity)
+    entry = -leg.quantity * price_value(leg.inverse, leg.entry_price)
+    if leg.inverse:  # notional = size / p falls with price, so a notional bound is reached from the other side
+        return tuple(
+            Piece(
+                size / s.cap if s.cap > 0.0 else inf,
+                size / s.floor if s.floor > 0.0 else inf,
+                entry - s.beta,
+                0.0,
+                -leg.quantity - s.alpha * size,
+            )
+            for s in segments
+        )
+    return tuple(
+        Piece(s.floor / size, s.cap / size, entry - s.beta, leg.quantity - s.alpha * size, 0.0) for s in segments
+    )
+
+
+def liquidation_crossings(legs: Iterable[Leg], rest: float, mark: float, *, full: bool = False) -> Crossings:
+    """Where margin balance meets maintenance margin.
+
+    `legs` are the pool's legs priced by the instrument; `rest` is the surplus of everything else in the pool (margin
+    balance without these legs' profit, minus maintenance without theirs). `full` asks for the last stage instead of the
+    first.
+    """
+    curves = [leg_pieces(leg, leg.full_segments if full and leg.full_segments else leg.segments) for leg in legs]
+    return crossings(curves, rest, mark)
+
+
+def bankruptcy_crossings(legs: Iterable[Leg], rest: float, mark: float) -> Crossings:
+    """Where the margin balance meets zero. `rest` is the pool's margin balance without these legs' profit."""
+    return crossings([leg_pieces(leg, NO_MAINTENANCE) for leg in legs], rest, mark)
+
+
+def crossings(curves: Sequence[Sequence[Piece]], rest: float, mark: float) -> Crossings:
+    """Walk from `mark` both ways through the sum of `curves` plus `rest` and return the first sign changes.
+
+    The curves may jump at their edges (venues whose whole position takes its tier's rate); a jump through zero is a
+    crossing at the edge. A surplus of exactly zero at the mark is a crossing at the mark.
+    """
+    here = _surplus(curves, rest, mark)
+    if here == 0.0:
+        return Crossings(mark, mark, safe=False)
+    edges = sorted({edge for curve in curves for piece in curve for edge in (piece.low, piece.high)} - {0.0, inf})
+    below = _walk(curves, rest, mark, here, [e for e in reversed(edges) if e < mark], 0.0)
+    above = _walk(curves, rest, mark, here, [e for e in edges if e > mark], inf)
+    return Crossings(below, above, here > 0.0)
+
+
+def _walk(
+    curves: Sequence[Sequence[Piece]], rest: float, mark: float, here: float, edges: Sequence[float], end: float
+) -> float | None:
+    """The first sign change on the way from `mark` over `edges` to `end` (0 or infinity), None if there is none."""
+    near = mark
+    for far in (*edges, end):
+        low, high = min(near, far), max(near, far)
+        a, b, c = _coefficients(curves, rest, low, high)
+        if near != mark and (a + b * near + c / near) * here <= 0.0:
+            return near
+        roots = [p for p in _roots(a, b, c) if low < p < high]
+        if roots:
+            return max(roots) if far < near else min(roots)
+        near = far
+    return None
+
+
+def _coefficients(
+    curves: Sequence[Sequence[Piece]], rest: float, low: float, high: float
+) -> tuple[float, float, float]:
+    """The summed coefficients on the stretch between two neighbouring edges."""
+    middle = (low + high) / 2.0 if isfinite(high) else low + 1.0 + low
+    a, b, c = rest, 0.0, 0.0
+    for curve in curves:
+        piece = _piece_at(curve, middle)
+        a += piece.a
+        b += piece.b
+        c += piece.c
+    return a, b, c
+
+
+def _surplus(curves: Sequence[Sequence[Piece]], rest: float, price: float) -> float:
+    total = rest
+    for curve in curves:
+        piece = _piece_at(curve, price)
+        total += piece.a + piece.b * price + piece.c / price
+    return total
+
+
+def _piece_at(curve: Sequence[Piece], price: float) -> Piece:
+    for piece in curve:
+        if piece.low <= price <= piece.high:
+            return piece
+    # Between the last cap and the first floor nothing is missing by construction; rounding of an edge can leave a hair.
+    return min(curve, key=lambda piece: min(abs(price - piece.low), abs(price - piece.high)))
+
+
+def _roots(a: float, b: float, c: float) -> tuple[float, ...]:
+    """Solutions of a + b*p + c/p = 0."""
+    if b == 0.0 or c == 0.0:
+        if (b == 0.0 and c == 0.0) or a == 0.0:
+            return ()
+        return (-c / a,) if b == 0.0 else (-a / b,)
+    square = a * a - 4.0 * b * c
+    if square < 0.0:
+        return ()
+    # The textbook form loses digits when a*a is much larger than 4*b*c; this one does not.
+    q = -(a + (sqrt(square) if a >= 0.0 else -sqrt(square))) / 2.0
+    return (q / b, c / q) if q != 0.0 else (0.0,)

@@ -1,0 +1,114 @@
+"""Margin balance and maintenance margin of a pool, as one small value that adds up."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from math import nan
+
+from monitor.margin.pnl import notional, price_value, unrealized_pnl
+from monitor.margin.tiers import Segment, segment_at
+from monitor.model.assessment import Basis, margin_ratio
+from monitor.model.ids import Side, side_of
+
+
+def maintenance_margin(alpha: float, notional_value: float, beta: float) -> float:
+    """Maintenance margin of one leg: alpha * notional + beta, in the pool's unit. Run by the kernel: keep it plain."""
+    return alpha * notional_value + beta
+
+
+@dataclass(frozen=True, slots=True)
+class Risk:
+    """Margin balance and maintenance margin, in one unit; nan where unknown. A pool is the sum of its parts."""
+
+    margin_balance: float
+    maintenance_margin: float
+
+    def __add__(self, other: "Risk") -> "Risk":
+        return Risk(self.margin_balance + other.margin_balance, self.maintenance_margin + other.maintenance_margin)
+
+    def negative(self) -> "Risk":
+        """Both with the opposite sign, to take a risk away from a sum."""
+        return Risk(-self.margin_balance, -self.maintenance_margin)
+
+    @property
+    def margin_ratio(self) -> float:
+        """Maintenance margin / margin balance, in the project's direction."""
+        return margin_ratio(self.margin_balance, self.maintenance_margin)
+
+    @property
+    def is_liquidatable(self) -> bool:
+        """Whether maintenance is open and not covered; False when unknown (which is not the same as safe)."""
+        return self.maintenance_margin > 0.0 and self.margin_balance <= self.maintenance_margin
+
+
+@dataclass(frozen=True, slots=True)
+class Leg:
+    """One position inside a pool, ready to compute.
+
+    `quantity` is signed: contracts * multiplier * the margin coin's price in the pool's unit, so that every amount
+    comes out in the pool's unit. `segments` state maintenance by notional in that unit; `full_segments`, where a venue
+    liquidates in stages, those of the last stage. `mark` is nan while unknown.
+    """
+
+    instrument: str
+    size: float
+    quantity: float
+    inverse: bool
+    entry_price: float
+    segments: tuple[Segment, ...]
+    mark: float
+    full_segments: tuple[Segment, ...] | None = None
+
+    @property
+    def side(self) -> Side:
+        """Direction."""
+        return side_of(self.quantity)
+
+    def notional(self, price: float) -> float:
+        """Notional at `price`, in the pool's unit; nan when the price is."""
+        return notional(self.quantity, price_value(self.inverse, price))
+
+    def unrealized_pnl(self, price: float) -> float:
+        """Unrealized PnL at `price`, in the pool's unit; nan when the price is."""
+        return unrealized_pnl(
+            self.quantity, price_value(self.inverse, price), price_value(self.inverse, self.entry_price)
+        )
+
+    def maintenance_margin(self, price: float) -> float:
+        """Maintenance margin at `price`, in the pool's unit; nan when the price is or no tier is known."""
+        value = self.notional(price)
+        if value != value or not self.segments:
+            return nan
+        segment = segment_at(self.segments, value)
+        return maintenance_margin(segment.alpha, value, segment.beta)
+
+    def risk(self, price: float) -> Risk:
+        """The leg's part in its pool's risk at `price`."""
+        return Risk(self.unrealized_pnl(price), self.maintenance_margin(price))
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """What is liquidated as one unit, ready to compute.
+
+    `base` holds what does not move with the legs' marks: collateral after haircut, and the anchoring offsets of both
+    margin balance and maintenance margin. `cut_releases_margin`: closing part of a leg frees the same part of `base`
+    (isolated wallets on venues that scale them with the position).
+    """
+
+    venue: str
+    account: str
+    scope: str
+    unit: str
+    basis: Basis
+    base: Risk
+    legs: tuple[Leg, ...]
+    cut_releases_margin: bool = False
+
+    def risk(self) -> Risk:
+        """Risk at the legs' marks."""
+        return sum_risk(self.base, (leg.risk(leg.mark) for leg in self.legs))
+
+
+def sum_risk(base: Risk, parts: Iterable[Risk]) -> Risk:
+    """`base` plus all `parts`."""
+    return sum(parts, start=base)

@@ -1,0 +1,49 @@
+"""Binance USD-M margin rules.
+
+Maintenance of a position = notional at the mark * rate - cumulative amount of the bracket that holds the notional (FAQ
+360033162192). An isolated position stands alone with its wallet; cross positions share the wallet of their margin coin
+in single-asset mode, and all wallets, valued in USD, in multi-assets mode (FAQ 360033525271). Neither fees nor leverage
+enter maintenance.
+"""
+
+from functools import lru_cache
+
+from monitor.margin.tiers import Segment, segments_by_notional
+from monitor.model.account import AccountMode
+from monitor.model.ids import MULTI_SCOPE
+from monitor.model.instrument import Instrument, Tier
+
+
+@lru_cache(maxsize=4096)
+def _segments(tiers: tuple[Tier, ...]) -> tuple[Segment, ...]:
+    return segments_by_notional(tiers)
+
+
+class BinanceRules:
+    """Binance USD-M; see this module's docstring."""
+
+    venue = "binance"
+    cut_releases_isolated_margin = True
+
+    def cross_scope(self, mode: AccountMode, coin: str) -> str:
+        """The margin coin, or ``multi``."""
+        return MULTI_SCOPE if mode is AccountMode.MULTI_ASSET else coin
+
+    def unit(self, mode: AccountMode, coin: str) -> str:
+        """The margin coin, or USD, in which multi-assets mode adds up."""
+        return "USD" if mode is AccountMode.MULTI_ASSET else coin
+
+    def segments(self, instrument: Instrument, size: float) -> tuple[Segment, ...]:
+        """The brackets; the size does not choose them, the notional does."""
+        return _segments(instrument.tiers)
+
+    def full_segments(self, instrument: Instrument, size: float) -> tuple[Segment, ...] | None:
+        """None: Binance states one threshold."""
+        return None
+
+    def venue_margin_ratio(self, ratio: float) -> float | None:
+        """Binance shows the same quotient (as a percentage)."""
+        return ratio
+
+
+RULES = BinanceRules()
