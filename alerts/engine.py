@@ -1,0 +1,383 @@
+"""From what is seen to what is said: rules and lifecycle over every pool, feed, sink and notice. Pure; time is given.
+
+Keys are ``rule:subject``: the pool id, ``venue/account/stream``, the sink's name or ``venue/account/kind/instrument``.
+"""
+
+from bisect import bisect_right
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
+from heapq import heappop, heappush
+from math import isnan, nan
+from typing import Any
+
+from alerts import lifecycle
+from alerts.alert import (
+    Alert,
+    AlertLeg,
+    Reason,
+    Restored,
+    Severity,
+    State,
+    Step,
+    Verdict,
+    alert_id,
+)
+from alerts.config import AlertsConfig
+from alerts.lifecycle import Policy, Status
+from alerts.rules import POOL_RULES, SINK_FAILURE, STALE_FEED, VENUE_NOTICE, Rule, stale_feed
+from alerts.rules.sink_failure import SinkFailure
+from monitor.model.assessment import Blindness, PoolAssessment
+from monitor.model.events import VenueNotice
+
+LEGS_MAX = 100
+"""A message shows at most so many legs, the nearest to liquidation: brokers refuse messages of any size."""
+
+_ALL_RULES: tuple[Rule[Any], ...] = (*POOL_RULES, STALE_FEED, SINK_FAILURE, VENUE_NOTICE)
+_RULES = {rule.name: rule for rule in _ALL_RULES}
+_NOT_SEEN_YET = Verdict(None, Severity.EMERGENCY, Reason.UNKNOWN, unknown=True)
+_RECOVERED = Verdict(None, None, Reason.RECOVERED)
+
+
+class _Track:
+    """One key: where its alert stands, what it is about and what was last said."""
+
+    __slots__ = ("deadline", "key", "last", "policy", "rule", "status", "subject", "verdict")
+
+    def __init__(self, key: str, rule: Rule[Any], policy: Policy) -> None:
+        self.key = key
+        self.rule = rule
+        self.policy = policy
+        self.status = Status()
+        self.verdict = _NOT_SEEN_YET
+        self.subject: Any = None
+        self.last: Alert | None = None
+        self.deadline: float | None = None
+
+
+class Engine:
+    """Decides what is said. Every method returns the alerts that leave now, in order; hand them to the dispatcher.
+
+    The engine keeps no clock and does no I/O. Call `due` whenever `deadline` is reached.
+    """
+
+    def __init__(self, config: AlertsConfig, host: str, *, salt: str = "") -> None:
+        self._host = host
+        self._salt = salt
+        self._tracks: dict[str, _Track] = {}
+        self._timers: list[tuple[float, str]] = []
+        self._unseen_pools: set[str] = set()
+        self._use(config)
+
+    def _use(self, config: AlertsConfig) -> None:
+        self._config = config
+        self._policies = {rule.name: _policy(config, rule.name) for rule in _ALL_RULES}
+        levels = {rung for _, rung in config.margin_ratio.rungs()}
+        levels |= {config.margin_ratio.release(rung) for rung in levels}
+        self._levels = sorted(levels)
+        self._first_rung = min((rung for _, rung in config.margin_ratio.rungs()), default=nan)
+
+    # What is seen
+
+    def on_pool(self, assessment: PoolAssessment, now: float) -> list[Alert]:
+        """Judge one pool by every pool rule. A safe pool about which nothing fires costs next to nothing."""
+        if isnan(assessment.margin_ratio):
+            self._unseen_pools.add(assessment.pool)
+        else:
+            self._unseen_pools.discard(assessment.pool)
+        said: list[Alert] = []
+        for rule in POOL_RULES:
+            verdict = rule.judge(assessment, getattr(self._config, rule.name))
+            key = f"{rule.name}:{assessment.pool}"
+            track = self._tracks.get(key)
+            if verdict.demands is None and (track is None or track.status.idle):
+                continue
+            said += self._see(self._track(key, rule), assessment, verdict, now)
+        return said
+
+    def on_pool_gone(self, pool: str, now: float) -> list[Alert]:
+        """The pool has no open position any more: whatever fires for it is over at once."""
+        self._unseen_pools.discard(pool)
+        said: list[Alert] = []
+        for rule in POOL_RULES:
+            track = self._tracks.get(f"{rule.name}:{pool}")
+            if track is not None:
+                said += self._end(track, Reason.POOL_CLOSED, now)
+        return said
+
+    def on_account(self, venue: str, account: str, pools: Collection[str], now: float) -> list[Alert]:
+        """The account is in sync and `pools` are all it has: what fires for others (from an earlier run) is over."""
+        gone = {
+            track.last.pool
+            for track in self._tracks.values()
+            if track.status.severity is not None
+            and track.last is not None
+            and track.last.pool is not None
+            and (track.last.venue, track.last.account) == (venue, account)
+            and track.last.pool not in pools
+        }
+        return [alert for pool in sorted(gone) for alert in self.on_pool_gone(pool, now)]
+
+    def on_blind(self, blindness: Sequence[Blindness], now: float) -> list[Alert]:
+        """Everything that cannot be seen at the moment. What was blind before and is absent now has recovered."""
+        said: list[Alert] = []
+        seen: set[str] = set()
+        for blind in blindness:
+            key = f"{STALE_FEED.name}:{blind.venue}/{blind.account}/{blind.stream}"
+            seen.add(key)
+            track = self._track(key, STALE_FEED)
+            track.policy = replace(track.policy, hold_s=stale_feed.hold_s(blind, self._config.stale_feed))
+            said += self._see(track, blind, STALE_FEED.judge(blind, self._config.stale_feed), now)
+        for track in list(self._tracks.values()):
+            if track.rule is STALE_FEED and not track.status.idle and track.key not in seen:
+                said += self._see(track, track.subject, _RECOVERED, now)
+        return said
+
+    def on_sink(self, sink: str, failing_since: float | None, pending: int, detail: str, now: float) -> list[Alert]:
+        """How a sink does; call it about once a second for each. `failing_since` is None while it works."""
+        failure = SinkFailure(sink, failing_since, pending, detail, now)
+        verdict = SINK_FAILURE.judge(failure, self._config.sink_failure)
+        key = f"{SINK_FAILURE.name}:{sink}"
+        track = self._tracks.get(key)
+        if verdict.demands is None and (track is None or track.status.idle):
+            return []
+        return self._see(self._track(key, SINK_FAILURE), failure, verdict, now)
+
+    def on_notice(self, notice: VenueNotice, now: float) -> list[Alert]:
+        """What the venue said. More of the same while it fires prolongs it; the repeats carry the newest words."""
+        key = f"{VENUE_NOTICE.name}:{notice.venue}/{notice.account}/{notice.kind}/{notice.instrument}"
+        track = self._track(key, VENUE_NOTICE)
+        said = self._see(track, notice, VENUE_NOTICE.judge(notice, self._config.venue_notice), now)
+        # A notice is a moment, not a condition: calm begins right after it.
+        return said + self._see(track, notice, _RECOVERED, now)
+
+    # What time brings
+
+    def due(self, now: float) -> list[Alert]:
+        """What time alone brings: holds and calms that end, repeats."""
+        said: list[Alert] = []
+        while (at := self.deadline()) is not None and at <= now:
+            track = self._tracks[heappop(self._timers)[1]]
+            track.deadline = None
+            said += self._see(track, track.subject, track.verdict, now)
+        return said
+
+    def deadline(self) -> float | None:
+        """When `due` must be called at the latest; None for never."""
+        while self._timers:
+            at, key = self._timers[0]
+            if self._tracks[key].deadline == at:
+                return at
+            heappop(self._timers)
+        return None
+
+    def thresholds(self, pool: str) -> tuple[float, float]:
+        """Margin ratios (down, up): below `down`, or at or above `up`, `on_pool` must be called at once; nan for none.
+
+        They change with every `on_pool`, `due` and `reconfigure`. While the pool's figures are unknown, any known one
+        is news.
+        """
+        if pool in self._unseen_pools:
+            return nan, 0.0
+        track = self._tracks.get(f"margin_ratio:{pool}")
+        if track is None or track.status.idle:
+            return nan, self._first_rung
+        value = track.verdict.value
+        if value is None or isnan(value):
+            return nan, 0.0
+        place = bisect_right(self._levels, value)
+        down = self._levels[place - 1] if place > 0 else nan
+        up = self._levels[place] if place < len(self._levels) else nan
+        return down, up
+
+    # What is kept
+
+    def firing(self) -> list[Alert]:
+        """The last word about everything that fires."""
+        tracks = self._tracks.values()
+        return [track.last for track in tracks if track.status.severity is not None and track.last is not None]
+
+    def restore(self, restored: Restored, now: float) -> None:
+        """Take up what earlier runs said, before anything is seen. Firing alerts keep firing until they are judged."""
+        self._salt = restored.salt
+        for alert in restored.alerts:
+            rule = _RULES.get(alert.rule)
+            if rule is None:
+                continue
+            track = self._track(alert.key, rule)
+            # A wall clock that was set back between the runs must not put off the repeats.
+            said_at = min(alert.at, now)
+            severity = alert.severity if alert.state is State.FIRING else None
+            track.status = Status(alert.serial, severity, raised_at=alert.raised_at, said_at=said_at)
+            track.last = alert
+            self._schedule(track)
+
+    def retain(self, accounts: Collection[tuple[str, str]], sinks: Collection[str], now: float) -> list[Alert]:
+        """End what belongs to an account (venue, name) or sink that is no longer configured; after start and reload."""
+        said: list[Alert] = []
+        for track in self._tracks.values():
+            alert = track.last
+            if alert is None:
+                continue
+            if track.rule is SINK_FAILURE:
+                kept = track.key.partition(":")[2] in sinks
+            else:
+                kept = alert.account is None or (alert.venue, alert.account) in accounts
+            if not kept:
+                said += self._end(track, Reason.NOT_CONFIGURED, now)
+        return said
+
+    def reconfigure(self, config: AlertsConfig, now: float) -> list[Alert]:
+        """Judge everything tracked by new rules. Read `thresholds` of every pool again afterwards."""
+        self._use(config)
+        said: list[Alert] = []
+        for track in list(self._tracks.values()):
+            track.policy = self._policies[track.rule.name]
+            if isinstance(track.subject, PoolAssessment):
+                verdict = track.rule.judge(track.subject, getattr(config, track.rule.name))
+                said += self._see(track, track.subject, verdict, now)
+            else:
+                self._schedule(track)
+        return said
+
+    # Inside
+
+    def _track(self, key: str, rule: Rule[Any]) -> _Track:
+        track = self._tracks.get(key)
+        if track is None:
+            track = self._tracks[key] = _Track(key, rule, self._policies[rule.name])
+        return track
+
+    def _see(self, track: _Track, subject: Any, verdict: Verdict, now: float) -> list[Alert]:
+        before = track.status
+        track.subject = subject
+        track.verdict = verdict
+        track.status, step = lifecycle.advance(before, verdict, track.policy, now)
+        self._schedule(track)
+        if track.status.idle:
+            track.subject = None if step is None else subject
+        return [] if step is None else [self._say(track, before, step, verdict.reason, now)]
+
+    def _end(self, track: _Track, reason: Reason, now: float) -> list[Alert]:
+        before = track.status
+        track.verdict = Verdict(None, None, reason)
+        track.status, step = lifecycle.end(before, now)
+        self._schedule(track)
+        return [] if step is None else [self._say(track, before, step, reason, now)]
+
+    def _schedule(self, track: _Track) -> None:
+        at = lifecycle.deadline(track.status, track.policy)
+        if at is not None and at != track.deadline:
+            heappush(self._timers, (at, track.key))
+        track.deadline = at
+
+    def _say(self, track: _Track, before: Status, step: Step, reason: Reason, now: float) -> Alert:
+        severity = track.status.severity or before.severity or Severity.NOTICE
+        state = State.FIRING if track.status.severity is not None else State.RESOLVED
+        alert = Alert(
+            id=alert_id(self._salt, track.key, track.status.serial, severity, state),
+            key=track.key,
+            rule=track.rule.name,
+            severity=severity,
+            state=state,
+            reason=reason,
+            raised_at=track.status.raised_at,
+            host=self._host,
+            step=step,
+            serial=track.status.serial,
+            at=now,
+            **_substance(track, state, reason),
+        )
+        track.last = alert
+        if state is State.RESOLVED:
+            track.subject = None
+        return alert
+
+
+def _policy(config: AlertsConfig, name: str) -> Policy:
+    section, repeat = config.rule(name), config.repeat
+    return Policy(
+        hold_s=section.hold_s,
+        calm_s=section.calm_s,
+        notice_repeat_s=repeat.notice_s,
+        warning_repeat_s=repeat.warning_s,
+        critical_repeat_s=repeat.critical_s,
+        emergency_repeat_s=repeat.emergency_s,
+    )
+
+
+def _substance(track: _Track, state: State, reason: Reason) -> dict[str, Any]:
+    """The fields that say what the alert is about. Without a subject (restored, not judged yet) the last word's."""
+    if track.subject is None or reason in (Reason.POOL_CLOSED, Reason.NOT_CONFIGURED):
+        return _from_last(track, state, reason)
+    wording = track.rule.describe(track.subject, track.verdict)
+    text = f"{wording.text} · resolved" if state is State.RESOLVED else wording.text
+    advice = "" if state is State.RESOLVED else wording.advice
+    verdict = track.verdict
+    return {
+        "value": verdict.value,
+        "threshold": verdict.threshold,
+        "text": text,
+        "advice": advice,
+        **_figures(track.subject),
+    }
+
+
+def _from_last(track: _Track, state: State, reason: Reason) -> dict[str, Any]:
+    last = track.last
+    if last is None:
+        raise AssertionError("an alert without a subject was never said before")
+    fields = (
+        "venue", "account", "pool", "value", "threshold", "margin_ratio", "margin_balance", "maintenance_margin",
+        "unit", "legs", "mark_at", "text", "advice",
+    )  # fmt: skip
+    substance: dict[str, Any] = {name: getattr(last, name) for name in fields}
+    if state is State.RESOLVED:
+        substance["advice"] = ""
+        substance["text"] = _closing(last, reason)
+    return substance
+
+
+def _closing(last: Alert, reason: Reason) -> str:
+    if reason is Reason.POOL_CLOSED:
+        return f"0 positions left · {last.pool} · resolved"
+    if reason is Reason.NOT_CONFIGURED:
+        return f"0 watched: {last.key.partition(':')[2]} is not configured any more · resolved"
+    return f"{last.text} · resolved"
+
+
+def _figures(subject: object) -> dict[str, Any]:
+    figures: dict[str, Any] = dict.fromkeys(
+        ("venue", "account", "pool", "margin_ratio", "margin_balance", "maintenance_margin", "unit", "mark_at")
+    )
+    figures["legs"] = ()
+    match subject:
+        case PoolAssessment():
+            figures.update(
+                venue=subject.venue,
+                account=subject.account,
+                pool=subject.pool,
+                margin_ratio=subject.margin_ratio,
+                margin_balance=subject.margin_balance,
+                maintenance_margin=subject.maintenance_margin,
+                unit=subject.unit,
+                mark_at=subject.marked_at,
+                legs=_legs(subject),
+            )
+        case Blindness():
+            figures.update(venue=subject.venue, account=subject.account, margin_ratio=subject.worst_ratio)
+        case VenueNotice():
+            figures.update(venue=subject.venue, account=subject.account)
+    return figures
+
+
+def _legs(pool: PoolAssessment) -> tuple[AlertLeg, ...]:
+    legs: Iterable[Any] = pool.legs
+    if len(pool.legs) > LEGS_MAX:
+        near = sorted(
+            pool.legs, key=lambda leg: (leg.distance is None, leg.distance if leg.distance == leg.distance else 0.0)
+        )
+        legs = near[:LEGS_MAX]
+    return tuple(
+        AlertLeg(leg.instrument, leg.side, leg.size, leg.mark_price, leg.liquidation_price, leg.distance)
+        for leg in legs
+    )

@@ -1,0 +1,128 @@
+"""The life of one alert: inactive -> pending (hold) -> firing -> resolved. Pure; time is an argument.
+
+- A condition must last `hold_s` before the first alert leaves. Then one alert leaves, at the severity of that moment.
+- Worse is said at once, whatever was said a moment ago.
+- Better is said when the value has let go of the severity (rung x hysteresis) for `calm_s` without a break: this
+  keeps a value that swings around a rung from crying at every swing.
+- What fires is repeated by severity, under the same id.
+- An unknown value neither eases nor resolves anything, and does not end a pending one.
+"""
+
+from dataclasses import dataclass, replace
+
+from alerts.alert import Severity, Step, Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How patient a rule is, in seconds; `repeat_s` belongs to the severity that fires."""
+
+    hold_s: float
+    calm_s: float
+    notice_repeat_s: float
+    warning_repeat_s: float
+    critical_repeat_s: float
+    emergency_repeat_s: float
+
+    def repeat_s(self, severity: Severity) -> float:
+        """Seconds after which a firing alert of this severity is said again."""
+        return (self.notice_repeat_s, self.warning_repeat_s, self.critical_repeat_s, self.emergency_repeat_s)[
+            severity - 1
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """Where one alert stands.
+
+    `serial` counts every change that was ever said about this key and never goes back, so that an id made from it is
+    never used for something else. `severity` is what fires, None when nothing does. `pending_since` is when the
+    condition began (only before the first alert), `calm_since` when the value let go (only while something fires).
+    """
+
+    serial: int = 0
+    severity: Severity | None = None
+    pending: Severity | None = None
+    pending_since: float = 0.0
+    calm_since: float | None = None
+    raised_at: float = 0.0
+    said_at: float = 0.0
+
+    @property
+    def idle(self) -> bool:
+        """Nothing fires and nothing waits to."""
+        return self.severity is None and self.pending is None
+
+
+def advance(status: Status, verdict: Verdict, policy: Policy, now: float) -> tuple[Status, Step | None]:
+    """The next status, and what is to be said now, if anything.
+
+    Call it at every new verdict, and with the last verdict again when `deadline` is reached.
+    """
+    if status.severity is None:
+        return _before_firing(status, verdict, policy, now)
+    return _while_firing(status, status.severity, verdict, policy, now)
+
+
+def end(status: Status, now: float) -> tuple[Status, Step | None]:
+    """What the alert was about is gone: resolve without waiting for calm."""
+    if status.severity is None:
+        return Status(serial=status.serial), None
+    return _resolved(status, now), Step.RESOLVED
+
+
+def deadline(status: Status, policy: Policy) -> float | None:
+    """When `advance` must be called again even if nothing new is known; None for never."""
+    if status.severity is None:
+        return None if status.pending is None else status.pending_since + policy.hold_s
+    repeat_at = status.said_at + policy.repeat_s(status.severity)
+    return repeat_at if status.calm_since is None else min(repeat_at, status.calm_since + policy.calm_s)
+
+
+def _before_firing(status: Status, verdict: Verdict, policy: Policy, now: float) -> tuple[Status, Step | None]:
+    demands = verdict.demands
+    if demands is None and verdict.unknown:
+        demands = status.pending
+    if demands is None:
+        return Status(serial=status.serial), None
+    since = now if status.pending is None else status.pending_since
+    if now < since + policy.hold_s:
+        return replace(status, pending=demands, pending_since=since), None
+    return _said(status, demands, now), Step.RAISED
+
+
+def _while_firing(
+    status: Status, current: Severity, verdict: Verdict, policy: Policy, now: float
+) -> tuple[Status, Step | None]:
+    if verdict.demands is not None and verdict.demands > current:
+        return _said(status, verdict.demands, now), Step.WORSENED
+    target = _target(current, verdict)
+    if target == current:
+        status = replace(status, calm_since=None)
+    else:
+        since = now if status.calm_since is None else status.calm_since
+        if now >= since + policy.calm_s:
+            if target is None:
+                return _resolved(status, now), Step.RESOLVED
+            return _said(status, target, now), Step.EASED
+        status = replace(status, calm_since=since)
+    if now >= status.said_at + policy.repeat_s(current):
+        return replace(status, said_at=now), Step.REPEATED
+    return status, None
+
+
+def _target(current: Severity, verdict: Verdict) -> Severity | None:
+    """The severity at which an alert firing at `current` (which demands no more) should stand."""
+    if verdict.unknown:
+        return current
+    held = None if verdict.holds is None else min(verdict.holds, current)
+    wanted = [severity for severity in (verdict.demands, held) if severity is not None]
+    return max(wanted, default=None)
+
+
+def _said(status: Status, severity: Severity, now: float) -> Status:
+    return Status(serial=status.serial + 1, severity=severity, raised_at=now, said_at=now)
+
+
+def _resolved(status: Status, now: float) -> Status:
+    return Status(serial=status.serial + 1, raised_at=status.raised_at, said_at=now)

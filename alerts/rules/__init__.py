@@ -1,0 +1,32 @@
+"""Rules: one file each, pure. A rule judges its subject and puts the verdict into words."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from alerts.alert import Verdict, Wording
+from alerts.rules import distance, margin_ratio, model_error, sink_failure, stale_feed, unknown, venue_notice
+from monitor.model.assessment import Blindness, PoolAssessment
+from monitor.model.events import VenueNotice
+
+Subject = TypeVar("Subject")
+
+
+@dataclass(frozen=True, slots=True)
+class Rule(Generic[Subject]):
+    """One rule. `name` is also its section under ``[alerts]``, whose model `judge` is given."""
+
+    name: str
+    judge: Callable[[Subject, Any], Verdict]
+    describe: Callable[[Subject, Verdict], Wording]
+
+
+POOL_RULES: tuple[Rule[PoolAssessment], ...] = (
+    Rule("margin_ratio", margin_ratio.judge, margin_ratio.describe),
+    Rule("distance", distance.judge, distance.describe),
+    Rule("unknown", unknown.judge, unknown.describe),
+    Rule("model_error", model_error.judge, model_error.describe),
+)
+STALE_FEED: Rule[Blindness] = Rule("stale_feed", stale_feed.judge, stale_feed.describe)
+SINK_FAILURE: Rule[sink_failure.SinkFailure] = Rule("sink_failure", sink_failure.judge, sink_failure.describe)
+VENUE_NOTICE: Rule[VenueNotice] = Rule("venue_notice", venue_notice.judge, venue_notice.describe)

@@ -1,0 +1,86 @@
+"""What the rules share: configuration of one rule, and ladders of rungs."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Annotated, Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from alerts.alert import Severity
+
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class RuleConfig(BaseModel):
+    """What every rule has: how long a condition must last before it fires, and be gone before it eases or resolves."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    hold_s: Seconds = 0.0
+    calm_s: Seconds = 30.0
+
+
+class LadderConfig(RuleConfig):
+    """Rungs by severity. A rung left out is off; a section that names no rung at all has the default ones."""
+
+    rising: ClassVar[bool]
+    """Whether danger rises with the value (margin ratio) or falls with it (distance)."""
+    default_rungs: ClassVar[dict[str, float]]
+
+    notice: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] | None = None
+    warning: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] | None = None
+    critical: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] | None = None
+    emergency: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] | None = None
+    hysteresis: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] = 0.9
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_rungs(cls, value: Any) -> Any:
+        # Somebody who sets only `hysteresis` must not switch every warning off by it.
+        if isinstance(value, dict) and not any(severity.label in value for severity in Severity):
+            return {**cls.default_rungs, **value}
+        return value
+
+    @model_validator(mode="after")
+    def _check_order(self) -> "LadderConfig":
+        rungs = self.rungs()
+        for (low, low_rung), (high, high_rung) in pairwise(rungs):
+            if (high_rung > low_rung) is not self.rising or high_rung == low_rung:
+                raise PydanticCustomError(
+                    "rung_order",
+                    "{high} = {high_rung} must be {relation} {low} = {low_rung}",
+                    {
+                        "high": high.label,
+                        "high_rung": high_rung,
+                        "low": low.label,
+                        "low_rung": low_rung,
+                        "relation": "above" if self.rising else "below",
+                    },
+                )
+        return self
+
+    def rungs(self) -> Sequence[tuple[Severity, float]]:
+        """The rungs that are on, mildest first."""
+        by_severity = ((severity, getattr(self, severity.label)) for severity in Severity)
+        return [(severity, rung) for severity, rung in by_severity if rung is not None]
+
+    def release(self, rung: float) -> float:
+        """The value at which a severity that fires because of `rung` lets go: rung x hysteresis (or / hysteresis)."""
+        return rung * self.hysteresis if self.rising else rung / self.hysteresis
+
+    def reached(self, value: float) -> tuple[Severity | None, Severity | None, float | None]:
+        """What `value` demands, what it still holds by hysteresis, and the rung behind the one (or else the other)."""
+        demands: Severity | None = None
+        holds: Severity | None = None
+        demanded: float | None = None
+        held: float | None = None
+        for severity, rung in self.rungs():
+            if self._at_or_past(value, rung):
+                demands, demanded = severity, rung
+            if self._at_or_past(value, self.release(rung)):
+                holds, held = severity, rung
+        return demands, holds, demanded if demanded is not None else held
+
+    def _at_or_past(self, value: float, level: float) -> bool:
+        return value >= level if self.rising else value <= level

@@ -1,0 +1,93 @@
+"""Numbers as people read them on a phone, and the sentences that several rules use."""
+
+from math import ceil, floor, isfinite, isinf, isnan, log10
+
+from monitor.model.assessment import LegAssessment, PoolAssessment, Remedy
+
+
+def ratio(value: float) -> str:
+    """A margin ratio: ``0.874``, ``infinite`` or ``unknown``."""
+    if isnan(value):
+        return "unknown"
+    if isinf(value):
+        return "infinite"
+    return f"{value:.3f}"
+
+
+def percent(share: float) -> str:
+    """A share with two significant digits or one decimal: ``12.3 %``, ``0.42 %``."""
+    if isnan(share):
+        return "unknown"
+    figure = share * 100
+    return f"{figure:.1f} %" if abs(figure) >= 1 else f"{figure:.2g} %"
+
+
+def amount(value: float) -> str:
+    """Money or a price with at least six significant digits and no useless zeros."""
+    if not isfinite(value):
+        return "unknown" if isnan(value) else "infinite"
+    decimals = 2 if abs(value) >= 1000 else max(0, 5 - _magnitude(value))
+    text = f"{value:,.{decimals}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def amount_at_least(value: float) -> str:
+    """Like `amount`, rounded up: following the advice to the digit must be enough."""
+    decimals = 2 if abs(value) >= 1000 else max(0, 5 - _magnitude(value))
+    return amount(ceil(value * 10**decimals) / 10**decimals)
+
+
+def seconds(value: float) -> str:
+    """A duration: ``12 s``, ``4 min``, ``3 h``."""
+    if value < 120:
+        return f"{value:.0f} s"
+    if value < 7200:
+        return f"{value / 60:.0f} min"
+    return f"{value / 3600:.0f} h"
+
+
+def listing(names: tuple[str, ...], most: int = 4) -> str:
+    """A list that fits on a phone: ``BTCUSDT, ETHUSDT and 3 more``."""
+    if len(names) <= most:
+        return ", ".join(names)
+    return f"{', '.join(names[:most])} and {len(names) - most} more"
+
+
+def nearest_leg(pool: PoolAssessment) -> LegAssessment | None:
+    """The leg whose liquidation price is nearest, None where none has one."""
+    near = [leg for leg in pool.legs if leg.distance is not None and not isnan(leg.distance)]
+    return min(near, key=lambda leg: leg.distance or 0.0, default=None)
+
+
+def whereabouts(leg: LegAssessment) -> str:
+    """Mark against liquidation price of one leg."""
+    place = f"{leg.instrument} {leg.side.value} at {amount(leg.mark_price)}"
+    if leg.liquidation_price is None or leg.distance is None:
+        return place
+    return f"{place}, liquidation at {amount(leg.liquidation_price)} ({percent(leg.distance)} away)"
+
+
+def remedy(pool: PoolAssessment) -> str:
+    """What would bring the pool back under the first rung; figures rounded so that following them is enough."""
+    cure = pool.remedy
+    if cure is None:
+        return ""
+    ways = []
+    if cure.add_collateral > 0 and isfinite(cure.add_collateral):
+        ways.append(f"add at least {amount_at_least(cure.add_collateral)} {pool.unit} of margin")
+    if cure.cut_fraction is not None and cure.cut_fraction > 0:
+        ways.append(_cut(pool, cure))
+    if not ways:
+        return ""
+    text = f"{', or '.join(ways)}: brings the margin ratio to {ratio(cure.target_ratio)}"
+    return text[0].upper() + text[1:]
+
+
+def _cut(pool: PoolAssessment, cure: Remedy) -> str:
+    whole = "the position" if len(pool.legs) == 1 else "every position of the pool"
+    share = min(100.0, ceil((cure.cut_fraction or 0.0) * 1000) / 10)
+    return f"cut {whole} by {share:.1f} %"
+
+
+def _magnitude(value: float) -> int:
+    return floor(log10(abs(value))) if value else 0

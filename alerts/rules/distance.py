@@ -1,0 +1,46 @@
+"""Distance to liquidation against its ladder: the relative move of the mark that is left."""
+
+from math import isnan
+from typing import ClassVar
+
+from alerts.alert import Reason, Severity, Verdict, Wording
+from alerts.rules import _words
+from alerts.rules._ladder import LadderConfig
+from monitor.model.assessment import PoolAssessment
+
+
+class DistanceConfig(LadderConfig):
+    """``[alerts.distance]``: rungs on the smallest distance of a pool's legs, descending."""
+
+    rising: ClassVar[bool] = False
+    default_rungs: ClassVar[dict[str, float]] = {"notice": 0.10, "warning": 0.05, "critical": 0.025, "emergency": 0.01}
+
+
+def judge(pool: PoolAssessment, config: DistanceConfig) -> Verdict:
+    """Hold the smallest distance against the rungs. No liquidation price at all is safe; an unknown one is not."""
+    value = pool.distance
+    if (value is not None and isnan(value)) or (value is None and pool.unknown):
+        return Verdict(None, Severity.EMERGENCY, Reason.UNKNOWN, value, None, unknown=True)
+    if value is None:
+        return Verdict(None, None, Reason.BELOW_RUNGS, None, None)
+    demands, holds, rung = config.reached(value)
+    if pool.unknown:
+        return Verdict(demands, Severity.EMERGENCY, Reason.UNKNOWN, value, rung, unknown=True)
+    if demands is not None:
+        reason = Reason.LIQUIDATION_PASSED if value <= 0 else Reason.RUNG_REACHED
+    else:
+        reason = Reason.RUNG_HELD if holds is not None else Reason.BELOW_RUNGS
+    return Verdict(demands, holds, reason, value, rung)
+
+
+def describe(pool: PoolAssessment, verdict: Verdict) -> Wording:
+    """The way left first, then mark and liquidation price."""
+    leg = _words.nearest_leg(pool)
+    where = f" · {_words.whereabouts(leg)}" if leg is not None else ""
+    ratio = f" · margin ratio {_words.ratio(pool.margin_ratio)}"
+    if verdict.value is None or isnan(verdict.value):
+        if verdict.unknown:
+            text = f"unknown distance to liquidation · {pool.pool} · {_words.listing(pool.unknown)}"
+            return Wording(text, "Look at the venue itself: the last figure that could be seen was in danger.")
+        return Wording(f"no liquidation price · {pool.pool}{ratio}")
+    return Wording(f"{_words.percent(verdict.value)} to liquidation · {pool.pool}{where}{ratio}", _words.remedy(pool))

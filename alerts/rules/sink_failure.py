@@ -1,0 +1,52 @@
+"""A sink, or the state file, that cannot take what it is given."""
+
+from dataclasses import dataclass
+
+from alerts.alert import Reason, Severity, Verdict, Wording
+from alerts.rules import _words
+from alerts.rules._ladder import RuleConfig, Seconds
+
+STATE_FILE = "state"
+"""Name under which the state file reports its own failures."""
+
+
+@dataclass(frozen=True, slots=True)
+class SinkFailure:
+    """How a sink does. `failing_since` is None while it works; `pending` counts alerts that it does not have yet."""
+
+    sink: str
+    failing_since: float | None
+    pending: int
+    detail: str
+    now: float
+
+
+class SinkFailureConfig(RuleConfig):
+    """``[alerts.sink_failure]``: how long a sink may fail before the other sinks say so."""
+
+    after_s: Seconds = 15.0
+    calm_s: Seconds = 5.0
+
+
+def judge(failure: SinkFailure, config: SinkFailureConfig) -> Verdict:
+    """A sink that fails for `after_s` asks for `warning`; a state file that is not written asks for `critical`."""
+    if failure.failing_since is None:
+        return Verdict(None, None, Reason.RECOVERED)
+    failing_s = max(0.0, failure.now - failure.failing_since)
+    is_state = failure.sink == STATE_FILE
+    reason = Reason.STATE_NOT_SAVED if is_state else Reason.SINK_FAILING
+    severity = Severity.CRITICAL if is_state else Severity.WARNING
+    demands = severity if failing_s >= config.after_s else None
+    return Verdict(demands, severity, reason, failing_s, config.after_s)
+
+
+def describe(failure: SinkFailure, verdict: Verdict) -> Wording:
+    """How long first, then what waits and why."""
+    subject = "state file" if failure.sink == STATE_FILE else f"sink {failure.sink}"
+    if verdict.value is None:
+        return Wording(f"0 s failing · {subject} works again")
+    waits = "1 alert waits" if failure.pending == 1 else f"{failure.pending} alerts wait"
+    text = f"{_words.seconds(verdict.value)} failing · {subject} · {waits} · {failure.detail}"
+    if failure.sink == STATE_FILE:
+        return Wording(text, "Alerts still leave, but a restart would forget what was not saved: free the disk.")
+    return Wording(text, "Nobody hears alerts through this sink until it works again.")

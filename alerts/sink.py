@@ -1,0 +1,94 @@
+"""What a sink is: something that takes alerts in order, and the present state of the pools."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Protocol
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic_core import PydanticCustomError
+
+from alerts.alert import Alert
+from monitor.model.assessment import PoolAssessment
+
+PositiveSeconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class SinkConfig(BaseModel):
+    """What every sink has.
+
+    `timeout_s` bounds connecting, each delivery and each publication of state, so a hung server is noticed within it.
+    `state_s` is the time between publications of the pools' state, `state_ttl_s` how long it lives without a new one.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    timeout_s: PositiveSeconds = 3.0
+    state_s: PositiveSeconds = 2.0
+    state_ttl_s: Annotated[int, Field(ge=2)] = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """An alert on its way: `sequence` orders all alerts of one state file, `payload` is Message v1."""
+
+    sequence: int
+    alert: Alert
+    payload: bytes
+
+
+class Sink(Protocol):
+    """One way to the outside.
+
+    The dispatcher calls `connect`, then `deliver` and `publish_state` (these two may run at the same time), and after
+    any failure, timeout or cancellation `close`, then `connect` again. Every method raises `SinkError`, nothing else.
+    """
+
+    name: str
+    config: SinkConfig
+
+    async def connect(self) -> None:
+        """Open the connection and prove that the other side answers."""
+        ...
+
+    async def deliver(self, batch: Sequence[Envelope]) -> None:
+        """Hand over alerts in this order; returns when the other side has acknowledged every one."""
+        ...
+
+    async def publish_state(self, present: Sequence[PoolAssessment], gone: Sequence[PoolAssessment]) -> None:
+        """Show what pools are like and forget those that are gone.
+
+        Makes a round trip even when both are empty: this is how a dead connection is noticed while nothing fires.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Say goodbye where the protocol has one, and free everything; also after a failed `connect`."""
+        ...
+
+
+def refuse_password_in_url(url: str, option: str) -> str:
+    """Check that `url` carries no password; the sentence of the fault names the `option` to use, never the URL."""
+    authority = url.partition("://")[2].partition("/")[0]
+    user, at, _ = authority.rpartition("@")
+    if at and ":" in user:
+        raise PydanticCustomError(
+            "password_in_url",
+            'a password does not belong into the url; write {option} = "env:NAME" or {option} = "file:PATH"',
+            {"option": option},
+        )
+    return url
+
+
+def check_scheme(url: str, *schemes: str) -> str:
+    """Check that `url` begins with one of `schemes` and names something behind it."""
+    scheme, separator, rest = url.partition("://")
+    if not separator or scheme not in schemes or not rest:
+        allowed = " or ".join(f"{scheme}://" for scheme in schemes)
+        raise PydanticCustomError("url_scheme", "must be a URL that begins with {allowed}", {"allowed": allowed})
+    return url
+
+
+def tls_material(config: Any) -> dict[str, str]:
+    """The TLS files that a configuration names, by option name, without those left out."""
+    names = ("ca_file", "cert_file", "key_file")
+    return {name: str(path) for name in names if (path := getattr(config, name)) is not None}
