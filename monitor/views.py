@@ -130,22 +130,16 @@ class PageState:
 
     at: float
     total: int
-    rows: Sequence[PoolRow]
+    rows: Iterable[PoolRow]
     reasons: Sequence[str]
     alerts: Sequence[str]
     feeds: Sequence[FeedHealth]
 
 
-def page(state: PageState) -> str:
-    """The plain page: what is wrong first, then the pools by danger. It shows one moment and says which."""
+def page(state: PageState) -> Iterator[str]:
+    """The plain page in small pieces: what is wrong first, then the pools by danger, as of one moment that it names."""
     troubled = [feed for feed in state.feeds if feed.state is not FeedState.LIVE]
-    sections = (
-        _list("Not everything is seen", state.reasons),
-        _list("Alerts", state.alerts),
-        _list("Streams in trouble", [_feed(feed) for feed in troubled]),
-        _pools(state),
-    )
-    return f"""<!doctype html>
+    yield f"""<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
@@ -157,8 +151,13 @@ def page(state: PageState) -> str:
 <body>
 <h1>marginwatch</h1>
 <p>As of {timestamp(state.at)}; read again every 5 seconds.</p>
-{"".join(sections)}
-<p><a href="/api/v1/pools">pools</a> · <a href="/api/v1/alerts">alerts</a> · <a href="/metrics">metrics</a> ·
+"""
+    yield _list("Not everything is seen", state.reasons)
+    yield _list("Alerts", state.alerts)
+    yield _list("Streams in trouble", [_feed(feed) for feed in troubled])
+    yield from _pools(state)
+    yield """<p><a href="/api/v1/pools">pools</a> · <a href="/api/v1/alerts">alerts</a> ·
+<a href="/metrics">metrics</a> ·
 <a href="/readyz">readiness</a> · <a href="/healthz">health</a></p>
 </body>
 </html>
@@ -176,22 +175,24 @@ def _feed(feed: FeedHealth) -> str:
     return f"{where}: {feed.state.value}, {age}{f', {feed.detail}' if feed.detail else ''}"
 
 
-def _pools(state: PageState) -> str:
+def _pools(state: PageState) -> Iterator[str]:
     if not state.total:
-        return "<p>No pool has risk open.</p>\n"
-    more = state.total - len(state.rows)
-    rest = f"<p>{more} pools with less risk are not shown.</p>\n" if more > 0 else ""
-    lines = "\n".join(_line(row) for row in state.rows)
-    return f"""<table>
+        yield "<p>No pool has risk open.</p>\n"
+        return
+    yield """<table>
 <caption>Pools, the riskiest first. Margin ratio 100 % is the venue's first liquidation stage.</caption>
 <thead><tr><th scope="col">Pool</th><th scope="col" class="figure">Margin ratio</th>
 <th scope="col" class="figure">To liquidation</th><th scope="col" class="figure">Margin balance</th>
 <th scope="col" class="figure">Maintenance</th><th scope="col">Unit</th></tr></thead>
 <tbody>
-{lines}
-</tbody>
-</table>
-{rest}"""
+"""
+    shown = 0
+    for row in state.rows:
+        yield _line(row)
+        shown += 1
+    yield "</tbody>\n</table>\n"
+    if shown < state.total:
+        yield f"<p>{state.total - shown} pools with less risk are not shown.</p>\n"
 
 
 def _line(row: PoolRow) -> str:
@@ -206,7 +207,7 @@ def _line(row: PoolRow) -> str:
         amount(row.maintenance_margin),
     )
     cells = "".join(f'<td class="figure">{figure}</td>' for figure in figures)
-    return f'<tr><th scope="row">{escape(row.pool)}{reasons}</th>{cells}<td>{escape(unit)}</td></tr>'
+    return f'<tr><th scope="row">{escape(row.pool)}{reasons}</th>{cells}<td>{escape(unit)}</td></tr>\n'
 
 
 def percent(ratio: float) -> str:
