@@ -189,6 +189,11 @@ class Engine:
         up = self._levels[place] if place < len(self._levels) else nan
         return down, up
 
+    def rungs(self) -> dict[tuple[str, str], float]:
+        """The configured ladders: (rule, severity label) to the threshold; a rung that is off is absent."""
+        ladders = (("margin_ratio", self._config.margin_ratio), ("distance", self._config.distance))
+        return {(rule, severity.label): rung for rule, ladder in ladders for severity, rung in ladder.rungs()}
+
     # What is kept
 
     def firing(self) -> list[Alert]:

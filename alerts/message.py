@@ -1,0 +1,167 @@
+"""Message v1: what leaves the process, as JSON (DESIGN.md, 5).
+
+Numbers: unknown is ``null`` and the text says so, an infinite margin ratio is the string ``"Infinity"``; times are
+RFC 3339 in UTC. `raised_at` of a repeat is that of what it repeats. Fold by `id`: equal ids say the same thing again;
+every worsening, easing and resolving has its own. Follow one alert over its life by `key`.
+"""
+
+from datetime import UTC, datetime
+from math import inf, isinf, isnan, nan
+from typing import Any
+
+import orjson
+
+from alerts.alert import Alert, AlertLeg, Reason, Severity, State, Step
+from monitor.model.assessment import LegAssessment, PoolAssessment
+from monitor.model.ids import Side
+
+VERSION = 1
+INFINITY = "Infinity"
+
+_SEVERITIES = {severity.label: severity for severity in Severity}
+
+
+def encode(alert: Alert) -> bytes:
+    """The alert as Message v1."""
+    return orjson.dumps(
+        {
+            "v": VERSION,
+            "id": alert.id,
+            "key": alert.key,
+            "rule": alert.rule,
+            "severity": alert.severity.label,
+            "state": alert.state.value,
+            "reason": alert.reason.value,
+            "venue": alert.venue,
+            "account": alert.account,
+            "pool": alert.pool,
+            "value": number(alert.value),
+            "threshold": number(alert.threshold),
+            "margin_ratio": number(alert.margin_ratio),
+            "margin_balance": number(alert.margin_balance),
+            "maintenance_margin": number(alert.maintenance_margin),
+            "unit": alert.unit,
+            "legs": [_leg(leg) for leg in alert.legs],
+            "text": alert.text,
+            "advice": alert.advice,
+            "raised_at": rfc3339(alert.raised_at),
+            "mark_at": None if alert.mark_at is None else rfc3339(alert.mark_at),
+            "host": alert.host,
+        }
+    )
+
+
+def decode(payload: bytes, *, step: Step, serial: int, at: float) -> Alert:
+    """The alert behind a message that this program wrote, with the fields that are kept beside it.
+
+    A figure that was unknown comes back as None. Raises ValueError or KeyError for anything else.
+    """
+    message = orjson.loads(payload)
+    return Alert(
+        id=message["id"],
+        key=message["key"],
+        rule=message["rule"],
+        severity=_SEVERITIES[message["severity"]],
+        state=State(message["state"]),
+        reason=Reason(message["reason"]),
+        venue=message["venue"],
+        account=message["account"],
+        pool=message["pool"],
+        value=_figure(message["value"]),
+        threshold=_figure(message["threshold"]),
+        margin_ratio=_figure(message["margin_ratio"]),
+        margin_balance=_figure(message["margin_balance"]),
+        maintenance_margin=_figure(message["maintenance_margin"]),
+        unit=message["unit"],
+        legs=tuple(_read_leg(leg) for leg in message["legs"]),
+        text=message["text"],
+        advice=message["advice"],
+        raised_at=_seconds(message["raised_at"]),
+        mark_at=None if message["mark_at"] is None else _seconds(message["mark_at"]),
+        host=message["host"],
+        step=step,
+        serial=serial,
+        at=at,
+    )
+
+
+def state_fields(pool: PoolAssessment, now: float) -> dict[str, Any]:
+    """A pool's latest state as plain values, ready for JSON; the same figures by the same names as in messages."""
+    return {
+        "v": VERSION,
+        "pool": pool.pool,
+        "venue": pool.venue,
+        "account": pool.account,
+        "scope": pool.scope,
+        "basis": pool.basis.value,
+        "unit": pool.unit,
+        "margin_ratio": number(pool.margin_ratio),
+        "margin_balance": number(pool.margin_balance),
+        "maintenance_margin": number(pool.maintenance_margin),
+        "venue_margin_ratio": number(pool.venue_margin_ratio),
+        "distance": number(pool.distance),
+        "model_error": number(pool.model_error),
+        "legs": [_state_leg(leg) for leg in pool.legs],
+        "unknown": list(pool.unknown),
+        "mark_at": None if pool.marked_at is None else rfc3339(pool.marked_at),
+        "at": rfc3339(now),
+    }
+
+
+def number(value: float | None) -> float | str | None:
+    """A figure for JSON, which has neither nan nor infinity: unknown is None, +inf is ``"Infinity"``."""
+    if value is None or isnan(value):
+        return None
+    if isinf(value):
+        return INFINITY if value > 0 else f"-{INFINITY}"
+    return value
+
+
+def rfc3339(seconds: float) -> str:
+    """A time in UTC to the millisecond, for example ``2026-01-31T12:00:00.250Z``."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _leg(leg: AlertLeg) -> dict[str, Any]:
+    return {
+        "instrument": leg.instrument,
+        "side": leg.side.value,
+        "size": number(leg.size),
+        "mark_price": number(leg.mark_price),
+        "liquidation_price": number(leg.liquidation_price),
+        "distance": number(leg.distance),
+    }
+
+
+def _state_leg(leg: LegAssessment) -> dict[str, Any]:
+    shown = AlertLeg(leg.instrument, leg.side, leg.size, leg.mark_price, leg.liquidation_price, leg.distance)
+    return {
+        **_leg(shown),
+        "notional": number(leg.notional),
+        "unrealized_pnl": number(leg.unrealized_pnl),
+        "maintenance_margin": number(leg.maintenance_margin),
+        "bankruptcy_price": number(leg.bankruptcy_price),
+    }
+
+
+def _read_leg(leg: dict[str, Any]) -> AlertLeg:
+    mark = _figure(leg["mark_price"])
+    size = _figure(leg["size"])
+    return AlertLeg(
+        instrument=leg["instrument"],
+        side=Side(leg["side"]),
+        size=nan if size is None else size,
+        mark_price=nan if mark is None else mark,
+        liquidation_price=_figure(leg["liquidation_price"]),
+        distance=_figure(leg["distance"]),
+    )
+
+
+def _figure(value: float | str | None) -> float | None:
+    if value is None or isinstance(value, int | float):
+        return value
+    return {INFINITY: inf, f"-{INFINITY}": -inf}[value]
+
+
+def _seconds(text: str) -> float:
+    return datetime.fromisoformat(text).timestamp()
