@@ -44,13 +44,23 @@ class BookChange:
 
 
 @dataclass(slots=True)
+class Exposure:
+    """What stands behind marks that are missing: see `monitor.model.assessment.Blindness`."""
+
+    instruments: list[str] = field(default_factory=list)
+    age_s: float | None = None
+    notional: float = 0.0
+    worst_ratio: float = 0.0
+
+
+@dataclass(slots=True)
 class AccountBook:
     """What the book keeps per account beside the rows."""
 
     venue: str
     name: str
-    feed: str
     rules: VenueRules
+    feed: str = ""
     mode: AccountMode = AccountMode.SINGLE_ASSET
     position_mode: PositionMode = PositionMode.ONE_WAY
     synced: bool = False
@@ -82,9 +92,9 @@ class Book:
 
     # -- accounts -------------------------------------------------------------------------------
 
-    def add_account(self, venue: str, name: str, feed: str, rules: VenueRules) -> None:
-        """Make an account known; its pools come with its first snapshot."""
-        self._accounts[venue, name] = AccountBook(venue, name, feed, rules)
+    def add_account(self, venue: str, name: str, rules: VenueRules) -> None:
+        """Make an account known; its feed and its pools come with its first snapshot."""
+        self._accounts[venue, name] = AccountBook(venue, name, rules)
 
     def accounts(self) -> Iterable[AccountBook]:
         """Every account."""
@@ -142,6 +152,7 @@ class Book:
         """Make the account what the snapshot says, save slots that newer events touched; then anchor to its reports."""
         account = self.account(snapshot.venue, snapshot.account)
         change = BookChange()
+        account.feed = snapshot.feed
         change.corrections += (account.mode, account.position_mode) != (snapshot.account_mode, snapshot.position_mode)
         account.mode, account.position_mode = snapshot.account_mode, snapshot.position_mode
         for wallet in snapshot.wallets:
@@ -373,25 +384,44 @@ class Book:
         assessment = assess_pool(self.pool(row), account.rules, remedy_ratio=remedy_ratio)
         return replace(assessment, marked_at=self._marked_at(row), model_error=account.model_errors.get(row))
 
-    def exposure(self, instruments: Iterable[int]) -> Mapping[tuple[str, str], tuple[list[str], float, float]]:
-        """What stands behind instruments: (venue, account) to (symbols, notional at last marks, worst ratio)."""
-        found: dict[tuple[str, str], tuple[list[str], float, float]] = {}
-        for i in instruments:
+    def exposure(self, ages: Mapping[int, float | None]) -> Mapping[tuple[str, str], Exposure]:
+        """What stands behind instruments of which the newest mark has these ages, by (venue, account)."""
+        found: dict[tuple[str, str], Exposure] = {}
+        for i, age in ages.items():
             symbol = self.ledger.instruments.symbols[i]
             for leg in self.ledger.lists.legs(i).tolist():
                 row = int(self.ledger.legs.pool[leg])
                 owner = self._owner(row)
-                symbols, total, worst = found.get((owner.venue, owner.name), ([], 0.0, 0.0))
-                if symbol not in symbols:
-                    symbols.append(symbol)
-                worst = max(worst, self.ledger.risk(row).margin_ratio)
-                found[owner.venue, owner.name] = (symbols, total + self.ledger.notional(leg), worst)
+                exposure = found.setdefault((owner.venue, owner.name), Exposure(age_s=age))
+                if symbol not in exposure.instruments:
+                    exposure.instruments.append(symbol)
+                    exposure.age_s = None if age is None or exposure.age_s is None else max(age, exposure.age_s)
+                exposure.notional += self.ledger.notional(leg)
+                exposure.worst_ratio = max(exposure.worst_ratio, self.ledger.risk(row).margin_ratio)
         return found
 
     def account_exposure(self, account: AccountBook) -> tuple[float, float]:
         """Notional of an account's open legs at their last marks, and the worst ratio of its pools."""
         total = sum(self.ledger.notional(leg) for key, leg in account.legs.items() if key & 3 != _COLLATERAL)
         return total, max((self.ledger.risk(row).margin_ratio for row in account.pools.values()), default=0.0)
+
+    def has_pool(self, row: int) -> bool:
+        """Whether there is a pool in a row."""
+        return self._pool_owner[row] is not None
+
+    def disagrees(self, account: AccountBook) -> bool:
+        """Whether the last report about any pool of the account was off the model by more than the tolerance."""
+        return any(error > self._tolerance for error in account.model_errors.values())
+
+    def row_of(self, venue: str, account: str, pool: str) -> int | None:
+        """The row of a pool by its id, None when there is none."""
+        book = self._accounts.get((venue, account))
+        return None if book is None else book.pools.get(pool.removeprefix(pool_id(venue, account, "")))
+
+    def name_of(self, row: int) -> str:
+        """The id of the pool in a row. Raises KeyError for a row without a pool."""
+        account = self._owner(row)
+        return pool_id(account.venue, account.name, self._pool_scope[row])
 
     def _owner(self, row: int) -> AccountBook:
         owner = self._pool_owner[row]

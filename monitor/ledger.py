@@ -301,6 +301,13 @@ class Ledger:
         self.pools.table[row + UP] = up
         self.pools.table[row + DOWN] = down
 
+    def is_crossed(self, pool: int) -> bool:
+        """What the kernel checks, for one pool."""
+        row, risk = pool * POOL_WIDTH, self.risk(pool)
+        up, down = self.pools.table[row + UP], self.pools.table[row + DOWN]
+        balance, maintenance = risk.margin_balance, risk.maintenance_margin
+        return bool((maintenance > 0.0 and maintenance >= up * balance) or maintenance < down * balance)
+
     def risks(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Margin balance and maintenance margin of many pools; nan where a mark is missing."""
         view = self.pools.table.reshape(-1, POOL_WIDTH)[rows]
@@ -309,6 +316,23 @@ class Ledger:
         unknown = self.pools.missing[rows] > 0
         balance[unknown] = maintenance[unknown] = nan
         return balance, maintenance
+
+    def cushions(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Surplus / gross notional of pools, inf where flat: about the smallest relative move that liquidates.
+
+        A lower bound of the distance of every leg, up to the maintenance rate; cheap for very many pools.
+        """
+        table = self.legs.table.reshape(-1, LEG_WIDTH)[: self.legs.rows.used]
+        instrument = self.legs.instrument[: self.legs.rows.used]
+        marks = np.array([*self.instruments.mark, nan])
+        inverse = np.array([*self.instruments.inverse, False])
+        with np.errstate(divide="ignore", invalid="ignore"):
+            values = np.where(inverse, 1.0 / marks, marks)
+            gross = np.abs(table[:, QUANTITY]) * values[instrument]
+            gross[(table[:, HIGH] == np.inf) & (table[:, ALPHA] == 0.0)] = 0.0  # collateral and rows not in use
+            total = np.bincount(self.legs.pool[: len(table)], np.nan_to_num(gross), self.pools.rows.capacity)[rows]
+            balance, maintenance = self.risks(rows)
+            return np.where(total > 0.0, (balance - maintenance) / total, np.inf)
 
     def rebuild(self, pools: Iterable[int]) -> float:
         """Recompute the totals of `pools` from their legs; returns the largest relative difference found."""

@@ -1,0 +1,292 @@
+"""Events in, alerts out: the one place where book and engine meet. Synchronous; the caller owns the loop and the clock.
+
+Hot: `handle` decides a frame of marks before it returns. Warm: `warm`, called often, does in small slices what may be
+about a second old: full assessments, blindness, repeats, and rebuilding the totals.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from math import inf
+from time import perf_counter
+
+import numpy as np
+
+from alerts.alert import Alert
+from alerts.engine import Engine
+from monitor.book import Book, BookChange
+from monitor.clock import Clock
+from monitor.margin.venues import RULES
+from monitor.model.assessment import Blindness, FeedHealth, FeedState, PoolAssessment, PoolTable
+from monitor.model.events import (
+    AccountDelta,
+    AccountSnapshot,
+    Event,
+    FeedChanged,
+    InstrumentsLoaded,
+    Marks,
+    SnapshotReason,
+    VenueNotice,
+)
+from monitor.telemetry import Telemetry
+
+Deliver = Callable[[Sequence[Alert]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineSettings:
+    """How often the warm side works, and how much at once."""
+
+    mark_s: float = 5.0
+    """Age at which a mark with risk behind it is blindness."""
+    first_rung: float | None = 0.5
+    """The margin ratio that advice aims below."""
+    cycle_s: float = 1.0
+    """Every pool worth it is assessed once in so many seconds."""
+    slice_s: float = 0.002
+    """A slice of assessments stops after this long, so that frames do not wait for it."""
+    rebuild_s: float = 60.0
+    shown_max: int = 500
+    """So many of the pools with the highest ratio are assessed in full for showing."""
+    near: float = 0.3
+    """Beyond these, pools whose cushion (surplus / gross notional) is below this, for the rungs on distance."""
+
+
+class Pipeline:
+    """Applies events to the book, asks the engine, and hands what it says to `deliver`. A `PoolSource`."""
+
+    def __init__(
+        self,
+        book: Book,
+        engine: Engine,
+        deliver: Deliver,
+        clock: Clock,
+        telemetry: Telemetry,
+        settings: PipelineSettings | None = None,
+    ) -> None:
+        self.book = book
+        self.settings = settings or PipelineSettings()
+        self.reconcile: Callable[[str, str], None] = lambda venue, account: None
+        """Called when a report disagrees with the model: ask the venue again soon."""
+        self.feeds: Callable[[float], Sequence[FeedHealth]] = lambda now: ()
+        """Health of the streams, from whoever runs them."""
+        self._engine = engine
+        self._deliver = deliver
+        self._clock = clock
+        self._telemetry = telemetry
+        self._assessments: dict[str, PoolAssessment] = {}
+        self._feed_states: dict[tuple[str, str, str], FeedChanged] = {}
+        self._blind: Sequence[Blindness] = ()
+        self._queue: list[int] = []
+        self._previous: set[int] = set()
+        self._next_cycle = 0.0
+        self._next_rebuild = clock.now() + self.settings.rebuild_s
+        self._unconfirmed: set[tuple[str, str]] = set()
+
+    # -- accounts -------------------------------------------------------------------------------
+
+    def add_account(self, venue: str, name: str) -> None:
+        """Watch an account; until its first snapshot it counts as not in sync."""
+        self.book.add_account(venue, name, RULES[venue])
+
+    def remove_account(self, venue: str, name: str) -> None:
+        """Stop watching an account. What fires for it ends through `Engine.retain`."""
+        for pool in self.book.remove_account(venue, name).gone:
+            self._assessments.pop(pool, None)
+        self._feed_states = {key: state for key, state in self._feed_states.items() if key[:2] != (venue, name)}
+
+    def reconfigure(self, settings: PipelineSettings) -> None:
+        """Take new settings, and the engine's new thresholds for every pool."""
+        self.settings = settings
+        self._rethreshold(self.book.rows())
+
+    # -- hot ------------------------------------------------------------------------------------
+
+    def handle(self, event: Event, received: float) -> None:
+        """Take one event; everything it calls for is decided and submitted when this returns.
+
+        `received` is `time.perf_counter()` when the event's frame arrived.
+        """
+        now = self._clock.now()
+        if type(event) is Marks:
+            crossed = self.book.apply_marks(event, now)
+            if crossed:
+                self._decide(crossed, now)
+            self._telemetry.ticks += 1
+            self._telemetry.tick_seconds.observe(perf_counter() - received)
+            return
+        self._handle_rare(event, now)
+
+    def _handle_rare(self, event: Event, now: float) -> None:
+        match event:
+            case AccountDelta():
+                self._changed(self.book.apply_delta(event), now)
+            case AccountSnapshot():
+                self._snapshot(event, now)
+            case InstrumentsLoaded():
+                self._changed(self.book.load_instruments(event), now)
+            case VenueNotice():
+                self._submit(self._engine.on_notice(event, now))
+            case FeedChanged():
+                self._feed_states[event.venue, event.account, event.stream] = event
+                self._look_for_blindness(now)
+            case Marks():
+                raise AssertionError("marks are handled before")
+
+    def _snapshot(self, event: AccountSnapshot, now: float) -> None:
+        change = self.book.apply_snapshot(event)
+        account = self.book.account(event.venue, event.account)
+        outcome = "corrected" if change.corrections else "agreed"
+        if event.reason in (SnapshotReason.START, SnapshotReason.RECONNECT):
+            outcome = "synced"
+        self._telemetry.reconciliations.add(event.venue, event.account, outcome)
+        self._changed(change, now)
+        names = {self.book.name_of(row) for row in account.pools.values()}
+        self._submit(self._engine.on_account(event.venue, event.account, names, now))
+        key = (event.venue, event.account)
+        if self.book.disagrees(account) and key not in self._unconfirmed:
+            self._unconfirmed.add(key)
+            self.reconcile(*key)
+        elif not self.book.disagrees(account):
+            self._unconfirmed.discard(key)
+
+    def _changed(self, change: BookChange, now: float) -> None:
+        """Look again at pools that an account event touched, and end those that are gone."""
+        for pool in change.gone:
+            self._assessments.pop(pool, None)
+            self._submit(self._engine.on_pool_gone(pool, now))
+        self._rethreshold(change.touched)
+        self._decide([row for row in change.touched if self.book.ledger.is_crossed(row)], now)
+        # The rest is shown within a cycle; a pool that came new is shown now, unless there are very many.
+        fresh = [row for row in change.touched if self.book.name_of(row) not in self._assessments]
+        self._decide(fresh[: self.settings.shown_max], now)
+
+    def _decide(self, rows: Iterable[int], now: float) -> None:
+        """Assess pools in full, let the engine judge them, submit what it says."""
+        engine, book, settings = self._engine, self.book, self.settings
+        for row in rows:
+            assessment = book.assess(row, settings.first_rung)
+            said = engine.on_pool(assessment, now)
+            if said:
+                self._submit(said)
+            self._assessments[assessment.pool] = assessment
+            book.ledger.set_thresholds(row, *engine.thresholds(assessment.pool))
+
+    def _rethreshold(self, rows: Iterable[int]) -> None:
+        for row in rows:
+            self.book.ledger.set_thresholds(row, *self._engine.thresholds(self.book.name_of(row)))
+
+    def _submit(self, said: Sequence[Alert]) -> None:
+        if not said:
+            return
+        for alert in said:
+            self._telemetry.alerts.add(alert.rule, alert.severity.label, alert.state.value)
+        self._deliver(said)
+
+    # -- warm -----------------------------------------------------------------------------------
+
+    def warm(self, now: float) -> bool:
+        """Do what is due, for at most about a slice; returns whether more waits (call again soon)."""
+        deadline = self._engine.deadline()
+        if deadline is not None and deadline <= now:
+            said = self._engine.due(now)
+            self._submit(said)
+            pools = ((alert.venue or "", alert.account or "", alert.pool) for alert in said if alert.pool)
+            rows = (self.book.row_of(*pool) for pool in pools)
+            self._rethreshold([row for row in rows if row is not None])
+        if not self._queue and now >= self._next_cycle:
+            self._next_cycle = now + self.settings.cycle_s
+            self._look_for_blindness(now)
+            self._plan_cycle()
+        if now >= self._next_rebuild:
+            self._next_rebuild = now + self.settings.rebuild_s
+            self._telemetry.book_drift_ratio = self.book.rebuild()
+        end = perf_counter() + self.settings.slice_s
+        while self._queue and perf_counter() < end:
+            row = self._queue.pop()
+            if self.book.has_pool(row):
+                self._decide((row,), now)
+        return bool(self._queue)
+
+    def _plan_cycle(self) -> None:
+        """Which pools to assess in this cycle, the most dangerous last (they are taken from the end)."""
+        rows = np.array(self.book.rows(), np.int64)
+        if not len(rows):
+            self._assessments.clear()
+            return
+        table = self.book.table()
+        danger = np.where(np.isnan(table.margin_ratio), inf, table.margin_ratio)
+        if len(rows) <= self.settings.shown_max:
+            self._queue = rows[np.argsort(danger)].tolist()
+            return
+        shown = np.argpartition(-danger, self.settings.shown_max)[: self.settings.shown_max]
+        near = np.flatnonzero(self.book.ledger.cushions(rows) < self.settings.near)
+        chosen = np.union1d(shown, near)
+        now_near = set(rows[near].tolist())
+        leaving = [row for row in self._previous - now_near if self.book.has_pool(row)]
+        self._previous = now_near
+        self._queue = leaving + rows[chosen[np.argsort(danger[chosen])]].tolist()
+        kept = {table.pools[i] for i in chosen.tolist()}
+        self._assessments = {pool: a for pool, a in self._assessments.items() if pool in kept}
+
+    def _look_for_blindness(self, now: float) -> None:
+        self._blind = self._blindness(now)
+        self._submit(self._engine.on_blind(self._blind, now))
+
+    def _blindness(self, now: float) -> list[Blindness]:
+        """Everything that cannot be seen: accounts out of sync, user streams, marks with legs behind them."""
+        found: list[Blindness] = []
+        states = self._feed_states
+        for account in self.book.accounts():
+            risk = self.book.account_exposure(account) if account.synced else (0.0, 0.0)
+            if not account.synced:
+                found.append(
+                    Blindness(
+                        account.venue, account.name, "account", FeedState.DOWN, (), None, *risk, "no snapshot yet"
+                    )
+                )
+            for (venue, name, stream), feed in states.items():
+                if (venue, name) == (account.venue, account.name) and feed.state in (FeedState.STALE, FeedState.DOWN):
+                    age = now - feed.at if account.synced else None
+                    found.append(Blindness(venue, name, stream, feed.state, (), age, *risk, feed.detail))
+        ages = self.book.ledger.stale_instruments(now, self.settings.mark_s)
+        for (venue, name), seen in self.book.exposure(ages).items():
+            found.append(
+                Blindness(
+                    venue=venue,
+                    account=name,
+                    stream="mark",
+                    state=FeedState.DOWN if seen.age_s is None else FeedState.STALE,
+                    instruments=tuple(seen.instruments),
+                    age_s=seen.age_s,
+                    notional=seen.notional,
+                    worst_ratio=seen.worst_ratio,
+                    detail="",
+                )
+            )
+        return found
+
+    # -- PoolSource -----------------------------------------------------------------------------
+
+    def table(self) -> PoolTable:
+        """Every pool's figures as they are now."""
+        return self.book.table()
+
+    def assessments(self) -> Mapping[str, PoolAssessment]:
+        """The last full assessments by pool id."""
+        return self._assessments
+
+    def health(self) -> Sequence[FeedHealth]:
+        """Every stream's health."""
+        return self.feeds(self._clock.now())
+
+    def ready(self) -> tuple[bool, tuple[str, ...]]:
+        """Whether nothing is unseen, and one sentence for each thing that is."""
+        if not any(True for _ in self.book.accounts()):
+            return False, ("no account is configured",)
+        reasons = tuple(f"{b.venue}/{b.account}: {b.stream} {b.state.value} {b.detail}".rstrip() for b in self._blind)
+        unsynced = tuple(
+            f"{a.venue}/{a.name}: no snapshot yet"
+            for a in self.book.accounts()
+            if not a.synced and not any((b.venue, b.account) == (a.venue, a.name) for b in self._blind)
+        )
+        return not (reasons or unsynced), reasons + unsynced
