@@ -15,10 +15,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from alerts.config import AlertsConfig
-from alerts.sinks.console import ConsoleConfig
-from alerts.sinks.mqtt import MqttConfig
+from alerts.sinks import SinksConfig
 from alerts.sinks.prometheus import MetricsConfig
-from alerts.sinks.redis import RedisConfig
 from connectors import venues
 from connectors.config import BaseAccountConfig
 from monitor.errors import ConfigurationError, Fault
@@ -36,16 +34,6 @@ class StateConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     path: Path = Path("marginwatch.sqlite")
-
-
-class SinksConfig(BaseModel):
-    """``[sinks.*]``: a sink that is absent is off, but the console, which is on unless it says otherwise."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    console: ConsoleConfig = ConsoleConfig()
-    redis: RedisConfig | None = None
-    mqtt: MqttConfig | None = None
 
 
 class Sections(BaseModel):
@@ -173,7 +161,7 @@ def _account(entry: Any, index: int, faults: list[Fault]) -> BaseAccountConfig |
     try:
         return model.model_validate(entry)
     except ValidationError as error:
-        faults.extend(faults_of(error, model, where))
+        faults.extend(faults_of(error, model, where, given=entry))
         return None
 
 

@@ -6,7 +6,7 @@ that might be one: a value under a key that is unknown, or whose name sounds lik
 
 import re
 import types
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from difflib import get_close_matches
 from typing import Annotated, Any, Union, get_args, get_origin
 from urllib.parse import urlsplit
@@ -41,8 +41,14 @@ Loc = Sequence[int | str]
 """Where in the input: keys and list indices."""
 
 
-def faults_of(error: ValidationError, model: type[BaseModel], prefix: str = "") -> list[Fault]:
-    """Every fault in `error`, with keys dotted below `prefix`; an unknown key suggests the nearest one of `model`."""
+def faults_of(
+    error: ValidationError, model: type[BaseModel], prefix: str = "", given: Container[object] | None = None
+) -> list[Fault]:
+    """Every fault in `error`, with keys dotted below `prefix`; an unknown key suggests the nearest one of `model`.
+
+    `given`: the keys that the input itself had; a model that derives one key from another must not have a person
+    look for a key they never wrote.
+    """
     faults: list[Fault] = []
     meant: set[str] = set()
     details = error.errors(include_url=False)
@@ -55,6 +61,8 @@ def faults_of(error: ValidationError, model: type[BaseModel], prefix: str = "") 
         where = dotted(detail["loc"], prefix)
         if detail["type"] == "missing" and where in meant:
             continue  # the unknown key's own fault already says what was meant
+        if given is not None and detail["type"] != "missing" and detail["loc"] and detail["loc"][0] not in given:
+            continue
         faults.append(Fault(where, describe(detail)))
     return faults
 
