@@ -1,0 +1,175 @@
+"""The simulator as a server on loopback, and the player that moves the prices."""
+
+import asyncio
+import contextlib
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from aiohttp import web
+
+from connectors.simulator.control import Control, Player
+from connectors.simulator.exchange import Exchange
+from connectors.simulator.faults import RestFaults
+from connectors.simulator.rest import RestServer
+from connectors.simulator.scenario import Scenario
+from connectors.simulator.streams import Hub
+from monitor.clock import Clock, SystemClock
+
+_HOST = "127.0.0.1"
+_SHUTDOWN_S = 1.0
+_HOUSEKEEPING_S = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a running simulator listens, and who has an account there."""
+
+    port: int
+    accounts: tuple[tuple[str, str, str], ...]
+    scenario: str
+    seed: int
+    duration_s: float | None
+    pid: int
+
+    def to_json(self) -> dict[str, Any]:
+        """The ready line."""
+        http, ws = f"http://{_HOST}:{self.port}", f"ws://{_HOST}:{self.port}"
+        return {
+            "rest_url": http,
+            "permissions_url": http,
+            "market_url": f"{ws}/market",
+            "private_url": f"{ws}/private",
+            "ws_url": ws,
+            "control_url": f"{http}/control",
+            "accounts": [{"name": name, "api_key": key, "api_secret": secret} for name, key, secret in self.accounts],
+            "scenario": self.scenario,
+            "seed": self.seed,
+            "duration_s": self.duration_s,
+            "pid": self.pid,
+        }
+
+
+class PathPlayer(Player):
+    """Moves the prices in real time, and keeps the venue's small clocks."""
+
+    def __init__(self, exchange: Exchange, hub: Hub) -> None:
+        self._exchange = exchange
+        self._hub = hub
+        self._going = asyncio.Event()
+        self.stopped = asyncio.Event()
+
+    def command(self, action: Literal["pause", "resume"]) -> None:
+        """Let the path stand still or go on."""
+        if action == "resume":
+            self._going.set()
+        else:
+            self._going.clear()
+
+    def stop(self) -> None:
+        """End the simulator."""
+        self.stopped.set()
+
+    async def run(self) -> None:
+        """Play until the path has ended and lingered, or until stopped; without a path, until stopped."""
+        tasks: list[asyncio.Task[Any]] = [
+            asyncio.create_task(self._start(), name="start"),
+            asyncio.create_task(self._play(), name="play"),
+            asyncio.create_task(self._keep_house(), name="house"),
+        ]
+        tasks.append(asyncio.create_task(self.stopped.wait(), name="stop"))
+        working = set(tasks)
+        try:
+            while not self.stopped.is_set():
+                done, working = await asyncio.wait(working, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    task.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _start(self) -> None:
+        match self._exchange.scenario.start:
+            case "now":
+                self._going.set()
+            case "subscribed":
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(self._exchange.scenario.start_wait_s):
+                        while not self._hub.watched():
+                            self._hub.changed.clear()
+                            await self._hub.changed.wait()
+                self._exchange.note("path_started")
+                self._going.set()
+            case "manual":
+                pass
+
+    async def _play(self) -> None:
+        """One step each tick; late steps are made up for, so that a made path keeps its length."""
+        loop = asyncio.get_running_loop()
+        scenario = self._exchange.scenario
+        if scenario.path is None:
+            await asyncio.Event().wait()
+        while not self._exchange.path_ended:
+            await self._going.wait()
+            due = loop.time()
+            while self._going.is_set() and not self._exchange.path_ended:
+                self._exchange.step()
+                due += scenario.tick_s
+                await asyncio.sleep(max(0.0, due - loop.time()))
+        await asyncio.sleep(scenario.linger_s)
+        self.stopped.set()
+
+    async def _keep_house(self) -> None:
+        """End listenKeys whose time is over; repeat the marks while the path stands still."""
+        period = self._exchange.scenario.venue.republish_s
+        last = self._exchange.clock.now()
+        while True:
+            await asyncio.sleep(min(_HOUSEKEEPING_S, period) if period else _HOUSEKEEPING_S)
+            self._exchange.expire_due()
+            now = self._exchange.clock.now()
+            still = not self._going.is_set() or self._exchange.path_ended or self._exchange.scenario.path is None
+            if period and still and now - last >= period:
+                last = now
+                self._exchange.publish_marks()
+
+
+class Simulator:
+    """A venue that can be started on loopback, in this process."""
+
+    def __init__(self, scenario: Scenario, seed: int = 1, port: int = 0, clock: Clock | None = None) -> None:
+        self.scenario = scenario
+        self.seed = seed
+        self.exchange = Exchange(scenario, seed, clock or SystemClock())
+        self.hub = Hub(self.exchange)
+        self.exchange.audience = self.hub
+        self.rest_faults = RestFaults()
+        self.player = PathPlayer(self.exchange, self.hub)
+        self._port = port
+        self._runner: web.AppRunner | None = None
+
+    async def start(self) -> int:
+        """Listen; returns the port. Call `close` afterwards."""
+        app = web.Application()
+        app.add_routes(RestServer(self.exchange, self.rest_faults).routes())
+        app.add_routes(self.hub.routes())
+        app.add_routes(Control(self.exchange, self.hub, self.rest_faults, self.player).routes())
+        self._runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=_SHUTDOWN_S)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, _HOST, self._port).start()
+        self._port = self._runner.addresses[0][1]
+        return self._port
+
+    def address(self, pid: int) -> Address:
+        """Where it listens, for the ready line."""
+        accounts = tuple((a.name, a.api_key, a.api_secret) for a in self.exchange.accounts.values())
+        return Address(self._port, accounts, self.scenario.name, self.seed, self.scenario.duration_s(), pid)
+
+    async def run(self) -> None:
+        """Play the scenario to its end."""
+        await self.player.run()
+
+    async def close(self) -> None:
+        """Cut every connection and stop listening."""
+        self.hub.close_all()
+        if self._runner is not None:
+            await self._runner.cleanup()
