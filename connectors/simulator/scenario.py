@@ -119,12 +119,24 @@ def load(text: str, source: str) -> Scenario:
     try:
         return Scenario.model_validate(document)
     except ValidationError as error:
-        lines = (f"{source}: {'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
-        raise ScenarioFault("\n".join(lines)) from None
+        raise ScenarioFault(_faults(source, error)) from None
+
+
+def _faults(source: str, error: ValidationError) -> str:
+    lines = (f"{source}: {'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
+    return "\n".join(lines)
+
+
+def load_json(text: str, source: str) -> Scenario:
+    """A scenario from JSON of the same shape, as `Scenario.model_dump_json` writes it."""
+    try:
+        return Scenario.model_validate_json(text)
+    except ValidationError as error:
+        raise ScenarioFault(_faults(source, error)) from None
 
 
 def by_name(name: str) -> Scenario:
-    """A built-in scenario, or one from a TOML file."""
+    """A built-in scenario, or one from a TOML or ``.json`` file."""
     if name in BUILT_IN:
         return BUILT_IN[name]
     path = Path(name)
@@ -133,7 +145,7 @@ def by_name(name: str) -> Scenario:
     except (OSError, UnicodeDecodeError) as error:
         known = ", ".join(sorted(BUILT_IN))
         raise ScenarioFault(f"{name}: neither a built-in scenario ({known}) nor a readable file: {error}") from None
-    return load(text, name)
+    return load_json(text, name) if path.suffix == ".json" else load(text, name)
 
 
 def _demo() -> Scenario:
@@ -168,7 +180,7 @@ def _demo() -> Scenario:
             AccountSpec(
                 name="demo",
                 hedge=True,
-                wallets={"USDT": Decimal(240000), "USDC": Decimal(60000)},
+                wallets={"USDT": Decimal(195500), "USDC": Decimal(60000)},
                 positions=(
                     PositionSpec(
                         symbol="SOLUSDT",
@@ -180,17 +192,17 @@ def _demo() -> Scenario:
                     ),
                     PositionSpec(
                         symbol="ETHUSDT",
-                        size=Decimal(1000),
+                        size=Decimal(2000),
                         entry_price=Decimal("3208.7"),
                         position_side="LONG",
-                        leverage=20,
+                        leverage=50,
                     ),
                     PositionSpec(
                         symbol="ETHUSDT",
-                        size=Decimal(-300),
+                        size=Decimal(-1500),
                         entry_price=Decimal("3231.1"),
                         position_side="SHORT",
-                        leverage=20,
+                        leverage=50,
                     ),
                     PositionSpec(
                         symbol="BTCUSDC",

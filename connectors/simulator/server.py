@@ -32,14 +32,13 @@ class Address:
     pid: int
 
     def to_json(self) -> dict[str, Any]:
-        """The ready line."""
+        """The ready line. The stream addresses are bases, to which a client adds ``/market/ws`` and the like."""
         http, ws = f"http://{_HOST}:{self.port}", f"ws://{_HOST}:{self.port}"
         return {
             "rest_url": http,
             "permissions_url": http,
-            "market_url": f"{ws}/market",
-            "private_url": f"{ws}/private",
-            "ws_url": ws,
+            "market_url": ws,
+            "private_url": ws,
             "control_url": f"{http}/control",
             "accounts": [{"name": name, "api_key": key, "api_secret": secret} for name, key, secret in self.accounts],
             "scenario": self.scenario,
