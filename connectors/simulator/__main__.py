@@ -21,8 +21,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = _options(argv)
     try:
         scenario = by_name(options.scenario)
-        if options.tick is not None:
-            scenario = scenario.model_copy(update={"tick_s": options.tick})
+        given = {"tick_s": options.tick, "speed": options.speed}
+        scenario = scenario.model_copy(update={key: value for key, value in given.items() if value is not None})
         asyncio.run(_serve(scenario, options))
     except (ScenarioFault, PathFault) as fault:
         print(fault, file=sys.stderr)  # noqa: T201 - the command's own output
@@ -40,17 +40,18 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--scenario", default="demo", help=f"{', '.join(sorted(BUILT_IN))}, or a TOML file")
     parser.add_argument("--seed", type=int, default=1, help="of prices, keys and secrets")
     parser.add_argument("--port", type=int, default=0, help="on 127.0.0.1; 0 takes a free one")
-    parser.add_argument("--tick", type=_seconds, default=None, help="seconds between steps, instead of the scenario's")
-    parser.add_argument("--max-seconds", type=_seconds, default=3600.0, help="end at the latest after so long")
+    parser.add_argument("--tick", type=_positive, default=None, help="seconds between steps, instead of the scenario's")
+    parser.add_argument("--speed", type=_positive, default=None, help="play the same steps so many times faster")
+    parser.add_argument("--max-seconds", type=_positive, default=3600.0, help="end at the latest after so long")
     parser.add_argument("--ready-file", type=Path, default=None, help="write the ready line there, else to stdout")
     return parser.parse_args(argv)
 
 
-def _seconds(text: str) -> float:
-    seconds = float(text)
-    if not 0 < seconds < float("inf"):
+def _positive(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float("inf"):
         raise ValueError(text)
-    return seconds
+    return value
 
 
 async def _serve(scenario: Scenario, options: argparse.Namespace) -> None:

@@ -127,6 +127,25 @@ def _order_margin(account: Account, market: Market, asset: str) -> Decimal:
     )
 
 
+def account_v2(account: Account, market: Market) -> Body:
+    """``/fapi/v2/account``: version 3 with the account's flags, and a row for every symbol."""
+    body = account_config(account) | account_v3(account, market)
+    del body["dualSidePosition"]
+    body["positions"] = [
+        _account_row(account, market, holding)
+        | {
+            "leverage": str(account.setting(holding.symbol).leverage),
+            "isolated": account.setting(holding.symbol).isolated,
+            "entryPrice": plain(holding.entry_price),
+            "maxNotional": plain(
+                _max_notional(market.contracts[holding.symbol], account.setting(holding.symbol).leverage)
+            ),
+        }
+        for holding in every_holding(account, market.tradable())
+    ]
+    return body
+
+
 _TOTALS = {
     "totalInitialMargin": "initialMargin",
     "totalMaintMargin": "maintMargin",

@@ -62,6 +62,7 @@ class FrameFault(_Fault):
     kind: FrameKind | None = None
     text: str | None = None
     account: str | None = None
+    symbol: str = "BTCUSDT"
 
 
 class RestFaults:
@@ -98,30 +99,37 @@ def spoiled_body(kind: str, body: bytes) -> bytes:
     return orjson.dumps(_without_numbers(orjson.loads(body)))
 
 
-def spoiled_frame(kind: FrameKind, route: Route, exchange: Exchange, account: str | None) -> str:
-    """A made frame of the route with something wrong in it."""
+def spoiled_frame(fault: FrameFault, exchange: Exchange, account: str | None, envelope: str | None) -> str:
+    """The text of a frame fault; a made frame that is still JSON goes into the `envelope` of a combined stream."""
+    if fault.text is not None:
+        return fault.text
     now_ms = exchange.stamp_ms()
-    sound = _sound_frame(route, exchange, account, now_ms)
-    match kind:
-        case "garbage":
-            return 'garbage \u2603 {"e":'
+    sound = _sound_frame(fault, exchange, account, now_ms)
+    unknown = {"e": "SOMETHING_NEW", "E": now_ms, "x": {"y": ["1.0", 2, None]}}
+    match fault.kind:
         case "truncated":
-            text = orjson.dumps(sound).decode()
+            text = _text(sound, envelope)
             return text[: len(text) * 2 // 3]
         case "unknown_event":
-            return orjson.dumps({"e": "SOMETHING_NEW", "E": now_ms, "x": {"y": ["1.0", 2, None]}}).decode()
+            return _text(unknown, envelope)
         case "empty_numbers":
-            return orjson.dumps(_without_numbers(sound)).decode()
+            return _text(_without_numbers(sound), envelope)
+        case _:
+            return 'garbage \u2603 {"e":'
 
 
-def _sound_frame(route: Route, exchange: Exchange, account: str | None, now_ms: int) -> dict[str, Any]:
+def _text(payload: Any, envelope: str | None) -> str:
+    return orjson.dumps(payload if envelope is None else {"stream": envelope, "data": payload}).decode()
+
+
+def _sound_frame(fault: FrameFault, exchange: Exchange, account: str | None, now_ms: int) -> dict[str, Any]:
     market = exchange.market
-    if route == "private":
+    if fault.route == "private":
         owner = exchange.account(account or next(iter(exchange.accounts)))
         rows = owner.open_holdings()
         return events.account_update(owner, market, now_ms, "ORDER", changes=dict(owner.cross_wallets), holdings=rows)
-    symbol, mark = next(iter(market.marks.items()))
-    return events.mark_price(market.contracts[symbol], mark, mark, now_ms)
+    mark = market.marks[market.contract(fault.symbol).symbol]
+    return events.mark_price(market.contracts[fault.symbol], mark, mark, now_ms)
 
 
 def _without_numbers(value: Any) -> Any:

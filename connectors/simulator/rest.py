@@ -87,6 +87,18 @@ def _account_v3(request: Request) -> Any:
     return answers.account_v3(request.owner, request.exchange.market)
 
 
+def _account_v2(request: Request) -> Any:
+    return answers.account_v2(request.owner, request.exchange.market)
+
+
+def _multi_assets(request: Request) -> Any:
+    return {"multiAssetsMargin": request.owner.multi_assets}
+
+
+def _position_mode(request: Request) -> Any:
+    return {"dualSidePosition": request.owner.hedge}
+
+
 def _position_risk_v3(request: Request) -> Any:
     market, owner = request.exchange.market, request.owner
     shown = [h for h in answers.shown_holdings(owner) if request.symbol in (None, h.symbol)]
@@ -139,8 +151,11 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint("GET", "/fapi/v1/accountConfig", 5, 5, Security.SIGNED, lambda r: answers.account_config(r.owner)),
     Endpoint("GET", "/fapi/v1/symbolConfig", 5, 5, Security.SIGNED, _symbol_config),
     Endpoint("GET", "/fapi/v3/account", 5, 5, Security.SIGNED, _account_v3),
+    Endpoint("GET", "/fapi/v2/account", 5, 5, Security.SIGNED, _account_v2),
     Endpoint("GET", "/fapi/v3/positionRisk", 5, 5, Security.SIGNED, _position_risk_v3),
     Endpoint("GET", "/fapi/v2/positionRisk", 5, 5, Security.SIGNED, _position_risk_v2),
+    Endpoint("GET", "/fapi/v1/multiAssetsMargin", 30, 30, Security.SIGNED, _multi_assets),
+    Endpoint("GET", "/fapi/v1/positionSide/dual", 30, 30, Security.SIGNED, _position_mode),
     Endpoint("GET", "/sapi/v1/account/apiRestrictions", 1, 1, Security.SIGNED, _permissions),
     Endpoint(
         "POST", "/fapi/v1/listenKey", 1, 1, Security.KEY, lambda r: {"listenKey": r.exchange.open_listen_key(r.owner)}

@@ -87,14 +87,16 @@ class VenueSpec(_Model):
 
 
 class Scenario(_Model):
-    """Everything the simulator needs. One step of the path is one `tick_s` of real time and one ``@1s`` update.
+    """Everything the simulator needs. One step of the path is one `tick_s` and one ``@1s`` update.
 
+    `speed` plays the same steps in less real time.
     `start`: ``now``; ``subscribed`` = with the first connection that carries marks beside one that carries the user
     stream of an account, at the latest after `start_wait_s`; ``manual`` = by the control interface.
     """
 
     name: str = "custom"
     tick_s: float = Field(default=1.0, gt=0)
+    speed: float = Field(default=1.0, gt=0)
     start: Literal["now", "subscribed", "manual"] = "now"
     start_wait_s: float = Field(default=60.0, ge=0)
     linger_s: float = Field(default=2.0, ge=0)
@@ -107,7 +109,11 @@ class Scenario(_Model):
         """Length of a made path in real seconds, None where it is not known."""
         if self.path is None or self.path.file is not None:
             return None
-        return sum(max(1, round(segment.duration_s / self.tick_s)) for segment in self.path.segments) * self.tick_s
+        return (
+            sum(max(1, round(segment.duration_s / self.tick_s)) for segment in self.path.segments)
+            * self.tick_s
+            / self.speed
+        )
 
 
 def load(text: str, source: str) -> Scenario:

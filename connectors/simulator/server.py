@@ -113,7 +113,7 @@ class PathPlayer(Player):
             due = loop.time()
             while self._going.is_set() and not self._exchange.path_ended:
                 self._exchange.step()
-                due += scenario.tick_s
+                due += scenario.tick_s / scenario.speed
                 await asyncio.sleep(max(0.0, due - loop.time()))
         await asyncio.sleep(scenario.linger_s)
         self.stopped.set()

@@ -194,10 +194,8 @@ class Hub:
         """Send a spoiled frame; returns to how many connections."""
         met = self._of(fault.route, fault.account)
         for connection in met:
-            if fault.text is not None:
-                text = fault.text
-            else:
-                text = spoiled_frame(fault.kind or "garbage", fault.route, self._exchange, connection.account)
+            envelope = f"{fault.symbol.lower()}@markPrice@1s" if connection.route == "market" else connection.listen_key
+            text = spoiled_frame(fault, self._exchange, connection.account, envelope if connection.combined else None)
             connection.put(text.encode("utf-8", "surrogateescape"))
         return len(met)
 

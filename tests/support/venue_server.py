@@ -156,7 +156,7 @@ class Venue:
     async def until(self, condition: Callable[[], Awaitable[object]], deadline_s: float = 10.0) -> None:
         """Wait until an awaited condition holds; fails after the deadline."""
         async with asyncio.timeout(deadline_s):
-            while not await condition():
+            while not await condition():  # noqa: ASYNC110 - the condition lives in another process
                 await asyncio.sleep(0.005)
 
     # --- asking as a client of the venue would
@@ -201,16 +201,18 @@ async def venue_process(
     seed: int = 1,
     port: int = 0,
     tick_s: float | None = None,
+    speed: float | None = None,
     max_seconds: float = 120.0,
 ) -> AsyncIterator[Venue]:
     """The simulator in a process of its own; it ends with the block, and by itself after `max_seconds`."""
     with TemporaryDirectory(prefix="venue-") as folder:
         name = scenario if isinstance(scenario, str) else f"{folder}/scenario.json"
         if isinstance(scenario, Scenario):
-            Path(name).write_text(scenario.model_dump_json(), encoding="utf-8")
+            Path(name).write_text(scenario.model_dump_json(), encoding="utf-8")  # noqa: ASYNC240 - a few hundred bytes
         command = [sys.executable, "-m", "connectors.simulator", "--scenario", name, "--seed", str(seed)]
         command += ["--port", str(port), "--max-seconds", str(max_seconds)]
         command += ["--tick", str(tick_s)] if tick_s is not None else []
+        command += ["--speed", str(speed)] if speed is not None else []
         process = await asyncio.create_subprocess_exec(*command, cwd=ROOT, stdout=asyncio.subprocess.PIPE)
         assert process.stdout is not None
         try:
