@@ -114,7 +114,7 @@ def number(value: float | None) -> float | str | None:
         return None
     if isinf(value):
         return INFINITY if value > 0 else f"-{INFINITY}"
-    return value
+    return float(value)  # a NumPy float is not a float to orjson
 
 
 def rfc3339(seconds: float) -> str:
