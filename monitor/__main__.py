@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from typing import NoReturn
 
-from monitor.commands import app
+from monitor.commands.app import app
 from monitor.errors import MarginwatchError, UserError
 
 EXIT_FAILED = 1

@@ -1,0 +1,209 @@
+"""`marginwatch replay`: what would it have said, and how long before?"""
+
+from contextlib import nullcontext
+from pathlib import Path
+from time import monotonic, sleep
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from monitor.pricepath import Tick
+    from monitor.replay import LeadTime, Liquidated, Outcome, Warned
+
+PROGRESS_EVERY = 50
+"""Ticks between two updates of the progress bar."""
+
+
+def replay(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A recording, or a price path (CSV, may be gzipped).")],
+    account: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The account that a price path is replayed against (TOML).")
+    ] = None,
+    speed: Annotated[
+        float | None, typer.Option(min=0.001, help="Times real time; as fast as possible when left out.")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON document for machines.")] = False,
+) -> None:
+    """Run a recording, or historical prices, through the live code and print warnings and lead times.
+
+    A recording comes from `marginwatch record`. A price path has the columns ts_ms,symbol,open,high,low,close and needs
+    an account. The prices of a bar are played open, adverse extreme, other extreme, close: adverse is the low under a
+    net long position and the high under a net short one, and all instruments reach it together. Lead times count from
+    the latest moment at which a warning can have left to the earliest at which the liquidation can have happened.
+
+    Examples:
+
+        marginwatch replay btcusdt-2021-05-19.csv.gz --account long.toml
+
+        marginwatch replay monday.jsonl.gz --speed 60
+
+        marginwatch replay btcusdt-2021-05-19.csv.gz --account long.toml --json | jq '.lead_times[]'
+    """
+    from monitor.errors import DocumentError, Fault
+    from monitor.pricepath import is_price_path
+
+    screen = _Screen(machine=json)
+    if is_price_path(file):
+        if account is None:
+            raise DocumentError(
+                str(file), [Fault("", "a price path needs an account: --account FILE (README, Replay)")]
+            )
+        outcome = _replay_path(file, account, speed, screen)
+    elif account is not None:
+        raise DocumentError(str(file), [Fault("", "not a price path, and a recording brings its own account")])
+    else:
+        outcome = _replay_recording(file, speed, screen)
+    screen.end(outcome)
+
+
+def _replay_path(file: Path, account_file: Path, speed: float | None, screen: "_Screen") -> "Outcome":
+    from monitor.accountfile import read_account_file
+    from monitor.pricepath import read_bars, ticks
+    from monitor.replay import Moment, PathReplay, Replay, net_sides
+
+    described = read_account_file(account_file)
+    bars = read_bars(file, {position.instrument for position in described.account.positions})
+    account = described.opened({bar.symbol: bar.open for bar in reversed(bars)})
+    start = bars[0].at_ms / 1000
+    run = Replay(described.alerts, start, judge_marks=False, said=screen.say)
+    path = PathReplay(run, account, Moment.known(start))
+    span = (start, bars[-1].at_ms / 1000)
+    for tick in _paced(screen.follow(ticks(bars, net_sides(account)), span), speed):
+        path.tick(tick)
+        if path.over:
+            break
+    return run.outcome
+
+
+def _replay_recording(file: Path, speed: float | None, screen: "_Screen") -> "Outcome":
+    raise NotImplementedError
+
+
+def _paced(ticks: "Iterable[Tick]", speed: float | None) -> "Iterator[Tick]":
+    """Hand out each tick at its time, `speed` times as fast as it happened."""
+    began, first_ms = monotonic(), None
+    for tick in ticks:
+        first_ms = tick.at_ms if first_ms is None else first_ms
+        if speed is not None:
+            sleep(max(0.0, began + (tick.at_ms - first_ms) / 1000 / speed - monotonic()))
+        yield tick
+
+
+class _Screen:
+    """Where a replay shows what it does: results on standard output, progress on standard error."""
+
+    def __init__(self, *, machine: bool) -> None:
+        from rich.console import Console
+
+        self._machine = machine
+        self._out = Console(highlight=False, soft_wrap=True)
+        self._progress_out = Console(stderr=True)
+        if self._out.is_terminal and self._progress_out.is_terminal:
+            self._out = self._progress_out  # one terminal: lines must go above the bar, not through it
+
+    def follow(self, ticks: "Iterator[Tick]", span: tuple[float, float]) -> "Iterator[Tick]":
+        """Pass the ticks on and show how far the time replayed has come."""
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+        from monitor.commands.show import clock_time
+
+        first, last = span
+        columns = (BarColumn(), TextColumn("{task.percentage:>3.0f} %"), TextColumn("{task.description}"))
+        progress = Progress(*columns, TimeRemainingColumn(), console=self._progress_out, transient=True)
+        with progress if self._progress_out.is_terminal else nullcontext():
+            task = progress.add_task("", total=max(last - first, 1e-9))
+            for number, tick in enumerate(ticks):
+                if number % PROGRESS_EVERY == 0:
+                    at = tick.at_ms / 1000
+                    progress.update(task, completed=at - first, description=clock_time(at, with_date=True))
+                yield tick
+
+    def say(self, what: "Warned | Liquidated") -> None:
+        """Show an alert or a liquidation as it happens."""
+        from rich.text import Text
+
+        from monitor.commands.show import clock_time, warning_line
+        from monitor.replay import Warned
+
+        if self._machine:
+            return
+        when = clock_time(what.when.at, with_date=True)
+        if isinstance(what, Warned):
+            alert = what.alert
+            self._out.print(warning_line(when, alert.severity, alert.state, alert.text))
+        else:
+            self._out.print(Text(f"{when}  LIQUIDATED {what.pool} ({_by(what)})", "bold"))
+
+    def end(self, outcome: "Outcome") -> None:
+        """Show what it all came to."""
+        if self._machine:
+            import orjson
+
+            typer.echo(orjson.dumps(_document(outcome), option=orjson.OPT_INDENT_2))
+            return
+        self._summary(outcome)
+
+    def _summary(self, outcome: "Outcome") -> None:
+        from rich.console import Console
+        from rich.table import Table
+
+        from monitor.commands.show import RULE_WORDS, SEVERITY_STYLES, clock_time, duration
+
+        out = Console(highlight=False, soft_wrap=True)
+        for liquidated in outcome.liquidations:
+            title = f"{liquidated.pool} liquidated {clock_time(liquidated.when.at, with_date=True)} ({_by(liquidated)})"
+            table = Table("warning", "of", "said without a break since", "before, at least")
+            for lead in (lead for lead in outcome.lead_times if lead.liquidated is liquidated):
+                left = clock_time(lead.warned.when.at, with_date=True)
+                name = f"[{SEVERITY_STYLES[lead.severity]}]{lead.severity.label}[/]"
+                table.add_row(name, RULE_WORDS[lead.rule], left, duration(lead.seconds) if lead.seconds else "none")
+            out.print(f"\n[bold]{title}[/]")
+            out.print(table)
+        if not outcome.liquidations:
+            out.print("\nNothing was liquidated.")
+        for pool, (ratio, at) in outcome.peaks.items():
+            out.print(f"highest margin ratio of {pool}: {ratio:.3f} at {clock_time(at, with_date=True)}")
+        out.print(f"{outcome.ticks:,} frames of prices, {len(outcome.warnings):,} messages")
+
+
+def _by(liquidated: "Liquidated") -> str:
+    return "by the model" if liquidated.by == "model" else "the venue says so"
+
+
+def _document(outcome: "Outcome") -> dict[str, Any]:
+    """What `--json` prints."""
+    import orjson
+
+    from alerts.message import encode, number, rfc3339
+
+    def time_of(seconds: float | None) -> str | None:
+        return None if seconds is None else rfc3339(seconds)
+
+    return {
+        "from": time_of(outcome.first_at),
+        "to": time_of(outcome.last_at),
+        "ticks": outcome.ticks,
+        "warnings": [{"at": rfc3339(w.when.at), "message": orjson.loads(encode(w.alert))} for w in outcome.warnings],
+        "liquidations": [
+            {"pool": each.pool, "at": rfc3339(each.when.at), "by": each.by} for each in outcome.liquidations
+        ],
+        "lead_times": [_lead_json(lead, rfc3339) for lead in outcome.lead_times],
+        "peaks": [
+            {"pool": pool, "margin_ratio": number(ratio), "at": rfc3339(at)}
+            for pool, (ratio, at) in outcome.peaks.items()
+        ],
+    }
+
+
+def _lead_json(lead: "LeadTime", rfc3339: "Callable[[float], str]") -> dict[str, Any]:
+    return {
+        "pool": lead.pool,
+        "rule": lead.rule,
+        "severity": lead.severity.label,
+        "warned_at": rfc3339(lead.warned.when.at),
+        "liquidated_at": rfc3339(lead.liquidated.when.at),
+        "lead_s": lead.seconds,
+    }

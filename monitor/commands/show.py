@@ -1,0 +1,40 @@
+"""How the commands show warnings, durations and times on a terminal."""
+
+from datetime import UTC, datetime
+
+from rich.text import Text
+
+from alerts.alert import Severity, State
+
+SEVERITY_STYLES = {
+    Severity.NOTICE: "cyan",
+    Severity.WARNING: "yellow",
+    Severity.CRITICAL: "bold red",
+    Severity.EMERGENCY: "bold white on red",
+}
+RULE_WORDS = {"margin_ratio": "margin ratio", "distance": "distance"}
+
+
+def warning_line(when: str, severity: Severity, state: State, text: str) -> Text:
+    """One alert as one line: when, how bad, what."""
+    line = Text(f"{when}  ")
+    if state is State.RESOLVED:
+        line.append(f"{'resolved':<9}", "green")
+    else:
+        line.append(f"{severity.label:<9}", SEVERITY_STYLES[severity])
+    return line.append(f"  {text}")
+
+
+def clock_time(seconds: float, *, with_date: bool = False) -> str:
+    """A time in UTC to the millisecond."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S.%f" if with_date else "%H:%M:%S.%f")[:-3]
+
+
+def duration(seconds: float) -> str:
+    """``1.25 s``, ``4 min 10 s``, ``3 h 20 min``."""
+    if seconds < 60:
+        return f"{seconds:.2f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"
