@@ -8,7 +8,7 @@ A session never sees credentials: the shell signs requests and log-in frames. It
 (a listen key), which it names in `secrets` so that nobody writes them down.
 """
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
@@ -188,6 +188,6 @@ class Timers:
             del self._due[name]
         return [name for _, name in due]
 
-    def run(self, now: float, handlers: dict[str, Callable[[float], Iterable[Event]]]) -> list[Event]:
+    def run(self, now: float, handlers: Mapping[str, Callable[[float], Iterable[Event]]]) -> list[Event]:
         """Call the handler of everything that is due and collect what they return."""
         return [event for name in self.take(now) for event in handlers[name](now)]

@@ -1,5 +1,6 @@
 """The ``[[account]]`` keys of Binance USD-M futures."""
 
+from dataclasses import asdict, dataclass
 from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -44,3 +45,34 @@ class AccountConfig(BaseAccountConfig):
             production = isinstance(rest_url, str) and rest_url.rstrip("/") == REST_URL
             return {**values, "permissions_url": PERMISSIONS_URL if production else rest_url}
         return values
+
+    def settings(self, feed: str) -> "AccountSettings":
+        """Everything but the credentials."""
+        return AccountSettings(
+            name=self.name,
+            feed=feed,
+            rest_url=self.rest_url,
+            market_url=self.market_url,
+            private_url=self.private_url,
+            permissions_url=self.permissions_url,
+            allow_dangerous_key=self.allow_dangerous_key,
+            reconcile_s=self.reconcile_s,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class AccountSettings:
+    """What a session needs to know of an account: everything but its credentials."""
+
+    name: str
+    feed: str
+    rest_url: str
+    market_url: str
+    private_url: str
+    permissions_url: str
+    allow_dangerous_key: bool
+    reconcile_s: float
+
+    def header(self) -> dict[str, object]:
+        """For a recording."""
+        return asdict(self)

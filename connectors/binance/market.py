@@ -1,0 +1,361 @@
+"""The market stream: marks of what anybody on the feed holds.
+
+One socket on the routed ``/market`` path, one ``<symbol>@markPrice@1s`` stream for each instrument, or
+``!markPrice@arr@1s`` when there are many. The un-routed path accepts the same subscriptions, acknowledges them and then
+stays silent, so nothing but the age of the data counts as health.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from math import inf
+from random import Random
+from typing import Any
+
+import orjson
+
+from connectors import FeedSettings
+from connectors.binance.parse import INDEX_PREFIX, BadFrame, Defect
+from connectors.binance.parse import mark as event_of
+from connectors.links import Links
+from connectors.session import Action, Send, Timers
+from monitor.errors import VenueError
+from monitor.model.assessment import FeedHealth, FeedState
+from monitor.model.events import Event, FeedChanged, Marks
+from monitor.telemetry import Telemetry
+
+ALL_MARKS = "!markPrice@arr@1s"
+ALL_INDEXES = "!assetIndex@arr"
+
+INDIVIDUAL_STREAMS_MAX = 60
+"""Above this many instruments one array frame a second costs less than the single frames it replaces. Far below the
+1,024 streams that a connection may carry."""
+
+SEND_INTERVAL_S = 0.25
+"""Binance ends connections on which a client sends more than ten messages a second; pongs may count as well."""
+
+STREAMS_PER_MESSAGE = 100
+JUDGE_S = 0.5
+STEADY_S = 60.0
+"""After so long without a fault the next one is treated as the first."""
+
+LAG_RELAX = 0.001
+"""Seconds by which the smallest lag seen may grow each second: a local clock that drifts is not a late stream."""
+
+TIME_JUMP_S = 60.0
+"""A mark so far ahead of the others is refused: believing it would make every later one look old."""
+
+_COIN_M = 2
+"""Since June 2026 the arrays carry COIN-M as well; its symbols are priced in other units."""
+
+_EVENTS = ("markPriceUpdate", "assetIndexUpdate")
+
+
+@dataclass(slots=True)
+class _Subscriptions:
+    """What one open connection was asked for."""
+
+    streams: set[str] = field(default_factory=set)
+    next_send_at: float = -inf
+
+
+class MarketFeed:
+    """Marks of one address. See `connectors.session.MarketSession` for the protocol."""
+
+    def __init__(
+        self, feed: str, market_url: str, settings: FeedSettings, telemetry: Telemetry, random: Random, venue: str
+    ) -> None:
+        self.name = f"{feed}/mark"
+        self.venue = venue
+        self.stream = "mark"
+        self.feed = feed
+        self.actions: list[Action] = []
+        self._url = f"{market_url}/market/ws"
+        self._settings = settings
+        self._telemetry = telemetry
+        self._timers = Timers()
+        self._links = Links(
+            self.name, self.actions, self._timers, self._dial, random, prove_s=settings.mark_s + SEND_INTERVAL_S
+        )
+        self._open: dict[str, _Subscriptions] = {}
+        self._all = False
+        self._message_id = 0
+        self._frames = 0
+        # For every instrument wanted: the venue's time of its newest mark (0: none yet), and since when it is wanted.
+        self._times_ms: dict[str, int] = {}
+        self._since: dict[str, float] = {}
+        # Smallest difference between receipt and the venue's time: what the clocks differ plus the fastest way here.
+        self._lag = inf
+        self._judged_at = 0.0
+        self._state = FeedState.LIVE
+        self._detail = "nothing to watch"
+        self._state_since = 0.0
+        self._handlers = {
+            "dial": self._on_dial,
+            "prove": self._on_prove,
+            "rollover": self._on_rollover,
+            "send": self._on_send,
+            "judge": self._on_judge,
+        }
+
+    # --- inputs
+
+    def start(self, now: float) -> Sequence[Event]:
+        """Nothing is read until somebody holds something."""
+        self._state_since = self._judged_at = now
+        return ()
+
+    def watch(self, instruments: frozenset[str], now: float) -> Sequence[Event]:
+        """Want these and no others."""
+        self._times_ms = {name: self._times_ms.get(name, 0) for name in instruments}
+        self._since = {name: self._since.get(name, now) for name in instruments}
+        if not instruments:
+            self._links.stop()
+            self._open.clear()
+            self._timers.clear("send")
+            self._timers.clear("judge")
+            return self._become(FeedState.LIVE, "nothing to watch", now)
+        if self._links.idle:
+            self._links.begin(now)
+        self._timers.pull("send", now)
+        self._timers.pull("judge", now + JUDGE_S)
+        return ()
+
+    def opened(self, connection: str, now: float) -> Sequence[Event]:
+        """Subscribe at once."""
+        if self._links.opened(connection, now):
+            self._open[connection] = _Subscriptions()
+            self._on_send(now)
+        return ()
+
+    def closed(self, connection: str, reason: str, now: float) -> Sequence[Event]:
+        """A successor is made after a while."""
+        self._open.pop(connection, None)
+        self._links.closed(connection, reason, now)
+        return ()
+
+    def received(self, connection: str, frame: bytes | str, now: float) -> Sequence[Event]:
+        """One frame: marks, or an answer to a subscription."""
+        self._frames += 1
+        try:
+            data = orjson.loads(frame)
+            # The way of nearly every frame, written for speed. Whatever is odd about it ends in an exception or in
+            # one of the conditions, and is then looked at with care.
+            if data["e"] == "markPriceUpdate":
+                name, at_ms, price = data["s"], data["E"], float(data["p"])
+                last_ms = self._times_ms.get(name)
+                lag = now - at_ms * 0.001
+                if last_ms is not None and at_ms > last_ms and 0.0 < price < inf and lag > self._lag - TIME_JUMP_S:
+                    self._times_ms[name] = at_ms
+                    if lag < self._lag:
+                        self._lag = lag
+                    if connection != self._links.live:
+                        self._delivers(connection, now)
+                    return (Marks(self.feed, (name,), (price,), (at_ms,)),)
+        except (ValueError, KeyError, TypeError):
+            pass
+        return self._received_with_care(connection, frame, now)
+
+    def responded(self, request: str, body: bytes, sent_ms: int, now: float) -> Sequence[Event]:
+        """It asks for nothing."""
+        return ()
+
+    def failed(self, request: str, error: VenueError, now: float) -> Sequence[Event]:
+        """It asks for nothing."""
+        return ()
+
+    def reconcile(self, now: float) -> Sequence[Event]:
+        """There is no snapshot of a market stream."""
+        return ()
+
+    def tick(self, now: float) -> Sequence[Event]:
+        """Do what is due."""
+        return self._timers.run(now, self._handlers)
+
+    def deadline(self) -> float | None:
+        """When something is due."""
+        return self._timers.next()
+
+    def secrets(self) -> Collection[str]:
+        """It learns none."""
+        return ()
+
+    def health(self, now: float) -> list[FeedHealth]:
+        """State and age of the oldest mark wanted."""
+        _, age_s = self._oldest(now)
+        return [FeedHealth(self.venue, "", self.stream, self._state, age_s, self._detail)]
+
+    # --- frames
+
+    def _received_with_care(self, connection: str, frame: bytes | str, now: float) -> Sequence[Event]:
+        try:
+            data = orjson.loads(frame)
+        except orjson.JSONDecodeError:
+            self._count_bad(Defect.JSON)
+            return ()
+        if isinstance(data, dict) and "data" in data and "e" not in data:
+            data = data["data"]
+        if isinstance(data, list):
+            return self._marks(connection, data, now)
+        if isinstance(data, dict) and data.get("e") in _EVENTS:
+            return self._marks(connection, [data], now)
+        if isinstance(data, dict) and "id" in data:
+            # An answer to a subscription says only whether it was understood; the age of data says the rest.
+            if data.get("result") is not None or "error" in data or "code" in data:
+                self._count_bad(Defect.REJECTED)
+        else:
+            named = isinstance(data, dict) and isinstance(data.get("e"), str)
+            self._count_bad(Defect.UNKNOWN_EVENT if named else Defect.SHAPE)
+        return ()
+
+    def _marks(self, connection: str, rows: list[Any], now: float) -> Sequence[Event]:
+        """The rows that are wanted and new, as one event. A bad row costs only itself."""
+        names: list[str] = []
+        prices: list[float] = []
+        times_ms: list[int] = []
+        wanted = self._times_ms
+        limit_ms = inf if self._lag == inf else (now - self._lag + TIME_JUMP_S) * 1000.0
+        kind = _kind(rows)
+        prefix, key = (INDEX_PREFIX, "i") if kind == "assetIndexUpdate" else ("", "p")
+        for row in rows:
+            # Written for speed like `received`: an array has hundreds of rows. What is odd goes to `_odd_row`.
+            try:
+                name = prefix + row["s"]
+                last_ms = wanted.get(name)
+                if last_ms is None:
+                    continue
+                at_ms = row["E"]
+                price = float(row[key])
+                if last_ms < at_ms <= limit_ms and 0.0 < price < inf and row["e"] == kind and row.get("st") != _COIN_M:
+                    wanted[name] = at_ms
+                    names.append(name)
+                    prices.append(price)
+                    times_ms.append(at_ms)
+                    continue
+            except (ValueError, KeyError, TypeError, AttributeError):
+                pass
+            self._odd_row(row)
+        if not names:
+            return ()
+        self._lag = min(self._lag, now - max(times_ms) * 0.001)
+        if connection != self._links.live:
+            self._delivers(connection, now)
+        return (Marks(self.feed, names, prices, times_ms),)
+
+    def _odd_row(self, row: object) -> None:
+        """Count what is wrong with a row that was not used."""
+        try:
+            event = event_of(row)
+        except BadFrame as bad:
+            self._count_bad(bad.defect)
+            return
+        if event is None:
+            return
+        last_ms = self._times_ms.get(event.name, event.at_ms)
+        defects = {-1: Defect.OUT_OF_ORDER, 0: Defect.DUPLICATE, 1: Defect.TIME}
+        self._count_bad(defects[(event.at_ms > last_ms) - (event.at_ms < last_ms)])
+
+    def _delivers(self, connection: str, now: float) -> None:
+        """Data came on a connection that is not the live one: it takes over, and the old one goes."""
+        old = self._links.live
+        if self._links.prove(connection, now) and old is not None:
+            self._open.pop(old, None)
+
+    def _count_bad(self, defect: Defect) -> None:
+        self._telemetry.bad_frames.add(self.venue, self.stream, defect.value)
+
+    # --- connections and subscriptions
+
+    def _dial(self, now: float) -> None:
+        # Clocks are compared anew on each connection, so that a venue that steps its clock is not late for ever.
+        self._lag = inf
+        self._links.connect(self._url, now)
+
+    def _on_dial(self, now: float) -> Sequence[Event]:
+        self._links.on_dial(now)
+        return ()
+
+    def _on_prove(self, now: float) -> Sequence[Event]:
+        if self._links.heir is not None:
+            self._open.pop(self._links.heir, None)
+        self._links.on_prove(now)
+        return ()
+
+    def _on_rollover(self, now: float) -> Sequence[Event]:
+        self._links.on_rollover(now)
+        return ()
+
+    def _streams(self) -> set[str]:
+        """Every stream wanted."""
+        symbols = {name for name in self._times_ms if not name.startswith(INDEX_PREFIX)}
+        # Between half the limit and the limit the choice stands, so that it does not flap.
+        self._all = len(symbols) > (INDIVIDUAL_STREAMS_MAX // 2 if self._all else INDIVIDUAL_STREAMS_MAX)
+        streams = {ALL_MARKS} if self._all else {f"{symbol.lower()}@markPrice@1s" for symbol in symbols}
+        return streams | {ALL_INDEXES} if len(symbols) < len(self._times_ms) else streams
+
+    def _on_send(self, now: float) -> Sequence[Event]:
+        """At most one message on each connection; comes back while there is more to say."""
+        wanted = self._streams()
+        for connection, asked in self._open.items():
+            added, removed = wanted - asked.streams, asked.streams - wanted
+            if not added and not removed:
+                continue
+            if now >= asked.next_send_at:
+                # What is new goes first, so that nothing is lost between the single streams and the array.
+                method, names = ("SUBSCRIBE", added) if added else ("UNSUBSCRIBE", removed)
+                chunk = sorted(names)[:STREAMS_PER_MESSAGE]
+                asked.streams ^= set(chunk)
+                asked.next_send_at = now + SEND_INTERVAL_S
+                self._say(connection, method, chunk)
+            self._timers.pull("send", asked.next_send_at)
+        return ()
+
+    def _say(self, connection: str, method: str, streams: list[str]) -> None:
+        self._message_id += 1
+        message = {"method": method, "params": streams, "id": self._message_id}
+        self.actions.append(Send(connection, orjson.dumps(message).decode()))
+
+    # --- health
+
+    def _oldest(self, now: float) -> tuple[str, float | None]:
+        """The instrument whose mark is oldest, and its age: what has passed on the venue's clock, as far as known."""
+        worst, worst_age_s = "", None
+        venue_now = now - self._lag
+        for name, at_ms in self._times_ms.items():
+            age_s = venue_now - at_ms * 0.001 if at_ms and self._lag != inf else now - self._since[name]
+            if worst_age_s is None or age_s > worst_age_s:
+                worst, worst_age_s = name, age_s
+        return worst, worst_age_s
+
+    def _on_judge(self, now: float) -> Sequence[Event]:
+        self._telemetry.frames.add(self.venue, self.stream, amount=self._frames)
+        self._frames = 0
+        self._lag += LAG_RELAX * (now - self._judged_at)
+        self._judged_at = now
+        self._timers.set("judge", now + JUDGE_S)
+        name, age_s = self._oldest(now)
+        if age_s is None or age_s <= self._settings.late_s:
+            if now - self._state_since > STEADY_S:
+                self._links.steady()
+            return self._become(FeedState.LIVE, "", now)
+        detail = f"no mark of {name} for {age_s:.1f} s"
+        if age_s <= self._settings.mark_s:
+            return self._become(FeedState.LATE, detail, now)
+        if not self._open:
+            return self._become(FeedState.DOWN, f"{detail}; {self._links.lost_reason or 'not connected'}", now)
+        if self._links.live is not None:
+            self._links.replace(now)
+        return self._become(FeedState.STALE, f"{detail}; connected, but nothing is delivered", now)
+
+    def _become(self, state: FeedState, detail: str, now: float) -> Sequence[Event]:
+        self._detail = detail
+        if state is self._state:
+            return ()
+        self._state = state
+        self._state_since = now
+        return (FeedChanged(self.venue, "", self.feed, self.stream, state, now, detail),)
+
+
+def _kind(rows: list[Any]) -> str | None:
+    """What an array carries; one frame never mixes marks and indexes."""
+    first = rows[0] if rows else None
+    return first.get("e") if isinstance(first, dict) else None

@@ -1,0 +1,353 @@
+"""Frames of Binance's streams as values. Free functions: they know the wire and nothing else.
+
+Every function raises `BadFrame` for what it cannot use, with the reason that is counted. Unknown keys are ignored,
+because Binance adds keys without notice. Meaning of the keys: Binance's documentation of the USD-M user data streams.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from math import isfinite
+from typing import Any
+
+from monitor.model.account import MarginMode
+from monitor.model.ids import Slot
+
+
+class Defect(StrEnum):
+    """What is wrong with a frame or an answer; the label under which it is counted."""
+
+    JSON = "json"
+    SHAPE = "shape"
+    NUMBER = "number"
+    TIME = "time"
+    UNKNOWN_EVENT = "unknown_event"
+    DUPLICATE = "duplicate"
+    OUT_OF_ORDER = "out_of_order"
+    REJECTED = "rejected"
+
+
+class BadFrame(ValueError):  # noqa: N818 - it names what arrived
+    """A frame or an answer that cannot be used."""
+
+    def __init__(self, defect: Defect, text: str) -> None:
+        super().__init__(text)
+        self.defect = defect
+
+
+def number(value: object) -> float:
+    """A finite number from Binance's decimal string (or a JSON number). ``""``, ``"nan"`` and booleans are refused."""
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise BadFrame(Defect.NUMBER, "a number is missing")
+    try:
+        parsed = float(value)
+    except ValueError:
+        raise BadFrame(Defect.NUMBER, f"{value!r:.40} is not a number") from None
+    if not isfinite(parsed):
+        raise BadFrame(Defect.NUMBER, f"{value!r:.40} is not a finite number")
+    return parsed
+
+
+def positive(value: object) -> float:
+    """A finite number above zero: prices, and tier rates."""
+    parsed = number(value)
+    if parsed <= 0.0:
+        raise BadFrame(Defect.NUMBER, f"{value!r:.40} is not above zero")
+    return parsed
+
+
+def not_negative(value: object) -> float:
+    """A finite number of zero or more."""
+    parsed = number(value)
+    if parsed < 0.0:
+        raise BadFrame(Defect.NUMBER, f"{value!r:.40} is below zero")
+    return parsed
+
+
+def millis(value: object) -> int:
+    """A time in milliseconds since the epoch."""
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 10**14:
+        raise BadFrame(Defect.TIME, "a time in milliseconds is missing")
+    return value
+
+
+def text(value: object) -> str:
+    """A text that is not empty."""
+    if not isinstance(value, str) or not value:
+        raise BadFrame(Defect.SHAPE, "a name is missing")
+    return value
+
+
+def mapping(value: object) -> Mapping[str, Any]:
+    """A JSON object."""
+    if not isinstance(value, dict):
+        raise BadFrame(Defect.SHAPE, "an object is missing")
+    return value
+
+
+def rows(value: object) -> list[Any]:
+    """A JSON array."""
+    if not isinstance(value, list):
+        raise BadFrame(Defect.SHAPE, "an array is missing")
+    return value
+
+
+def slot(value: object) -> Slot:
+    """``BOTH``, ``LONG`` or ``SHORT``."""
+    try:
+        return Slot(text(value).lower())
+    except ValueError:
+        raise BadFrame(Defect.SHAPE, f"{value!r:.40} is not a position side") from None
+
+
+def margin_mode(value: object) -> MarginMode:
+    """Binance writes it ``isolated``, ``cross``, ``crossed``, ``ISOLATED`` and ``CROSSED``, depending on the place."""
+    match text(value).lower():
+        case "isolated":
+            return MarginMode.ISOLATED
+        case "cross" | "crossed":
+            return MarginMode.CROSS
+    raise BadFrame(Defect.SHAPE, f"{value!r:.40} is not a margin type")
+
+
+INDEX_PREFIX = "index:"
+"""A coin's index in multi-assets mode is marked as instrument ``index:BTCUSD``, in USD for one coin."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """One row of the market stream: a mark price, or a coin's index price under its prefixed name."""
+
+    name: str
+    price: float
+    at_ms: int
+
+
+def mark(row: object) -> Mark | None:
+    """``markPriceUpdate`` or ``assetIndexUpdate``; None for contracts of COIN-M (``st`` = 2).
+
+    `market` reads the same keys in line, for speed, and comes here with what it could not use.
+    """
+    fields = mapping(row)
+    name = text(fields.get("s"))
+    match fields.get("e"):
+        case "markPriceUpdate":
+            return None if fields.get("st") == 2 else Mark(name, positive(fields.get("p")), millis(fields.get("E")))
+        case "assetIndexUpdate":
+            return Mark(INDEX_PREFIX + name, positive(fields.get("i")), millis(fields.get("E")))
+        case str(other):
+            raise BadFrame(Defect.UNKNOWN_EVENT, f"{other:.40} is not a mark")
+    raise BadFrame(Defect.SHAPE, "no event type")
+
+
+@dataclass(frozen=True, slots=True)
+class PositionRow:
+    """One position of an ACCOUNT_UPDATE. `size` is signed; zero means closed."""
+
+    symbol: str
+    slot: Slot
+    size: float
+    entry_price: float
+    margin_mode: MarginMode
+    isolated_wallet: float
+    mark_price: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class AccountUpdate:
+    """ACCOUNT_UPDATE: what changed, as absolute values. `balances` are cross wallet balances by coin."""
+
+    at_ms: int
+    reason: str
+    balances: tuple[tuple[str, float], ...]
+    positions: tuple[PositionRow, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LeverageChanged:
+    """ACCOUNT_CONFIG_UPDATE with ``ac``."""
+
+    at_ms: int
+    symbol: str
+    leverage: float
+
+
+@dataclass(frozen=True, slots=True)
+class AssetModeChanged:
+    """ACCOUNT_CONFIG_UPDATE with ``ai``."""
+
+    at_ms: int
+    multi_asset: bool
+
+
+@dataclass(frozen=True, slots=True)
+class MarginCall:
+    """MARGIN_CALL: by Binance's own words guidance only, and possibly later than the liquidation."""
+
+    at_ms: int
+    positions: tuple[tuple[str, str], ...]
+    """Symbol and a sentence for each."""
+
+
+class ForcedKind(StrEnum):
+    """Who closes a position against its owner's will."""
+
+    LIQUIDATION = "liquidation"
+    ADL = "adl"
+    SETTLEMENT = "settlement"
+
+
+@dataclass(frozen=True, slots=True)
+class ForcedOrder:
+    """ORDER_TRADE_UPDATE of an order that the venue placed for the account."""
+
+    at_ms: int
+    kind: ForcedKind
+    symbol: str
+    order: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class KeyExpired:
+    """listenKeyExpired: this socket will never say anything again."""
+
+    at_ms: int
+    listen_key: str
+
+
+UserEvent = AccountUpdate | LeverageChanged | AssetModeChanged | MarginCall | ForcedOrder | KeyExpired
+
+_IGNORED = frozenset(
+    {
+        "ALGO_UPDATE",  # conditional orders: no margin in them
+        "CONDITIONAL_ORDER_TRIGGER_REJECT",
+        "GRID_UPDATE",
+        "STRATEGY_UPDATE",
+        "TRADE_LITE",  # an early copy of a fill; the ACCOUNT_UPDATE that follows is the truth
+    }
+)
+
+
+def user_event(frame: object) -> UserEvent | None:
+    """One event of the private stream; None for one that is known and says nothing about margin."""
+    event = mapping(frame)
+    if "data" in event and "e" not in event:
+        event = mapping(event["data"])
+    match event.get("e"):
+        case "ACCOUNT_UPDATE":
+            return account_update(event)
+        case "ORDER_TRADE_UPDATE":
+            return forced_order(event)
+        case "ACCOUNT_CONFIG_UPDATE":
+            return config_update(event)
+        case "MARGIN_CALL":
+            return margin_call(event)
+        case "listenKeyExpired":
+            return KeyExpired(millis(event.get("E")), str(event.get("listenKey", "")))
+        case str(name) if name in _IGNORED:
+            return None
+        case str(name):
+            raise BadFrame(Defect.UNKNOWN_EVENT, f"{name:.40} is not an event known here")
+    raise BadFrame(Defect.SHAPE, "no event type")
+
+
+def account_update(event: Mapping[str, Any]) -> AccountUpdate:
+    """ACCOUNT_UPDATE."""
+    at_ms = millis(event.get("T"))
+    change = mapping(event.get("a"))
+    return AccountUpdate(
+        at_ms,
+        text(change.get("m")),
+        tuple((text(mapping(row).get("a")), number(row.get("cw"))) for row in rows(change.get("B", []))),
+        tuple(_position(mapping(row)) for row in rows(change.get("P", []))),
+    )
+
+
+def _position(row: Mapping[str, Any]) -> PositionRow:
+    mode = margin_mode(row.get("mt"))
+    size = number(row.get("pa"))
+    entry_price = not_negative(row.get("ep"))
+    if size != 0.0 and entry_price == 0.0:
+        raise BadFrame(Defect.NUMBER, "an open position without an entry price")
+    isolated_wallet = number(row.get("iw")) if mode is MarginMode.ISOLATED else 0.0
+    return PositionRow(
+        text(row.get("s")),
+        slot(row.get("ps")),
+        size,
+        entry_price,
+        mode,
+        isolated_wallet,
+        implied_mark(size, entry_price, row.get("up")),
+    )
+
+
+def implied_mark(size: float, entry_price: float, unrealized_pnl: object) -> float | None:
+    """The mark behind an unrealized PnL: PnL = size * (mark - entry). None when it does not follow."""
+    if size == 0.0:
+        return None
+    try:
+        mark_price = entry_price + number(unrealized_pnl) / size
+    except BadFrame:
+        return None
+    return mark_price if isfinite(mark_price) and mark_price > 0.0 else None
+
+
+def config_update(event: Mapping[str, Any]) -> LeverageChanged | AssetModeChanged:
+    """ACCOUNT_CONFIG_UPDATE: a leverage, or the switch between single-asset and multi-assets mode."""
+    at_ms = millis(event.get("T"))
+    if "ac" in event:
+        change = mapping(event["ac"])
+        return LeverageChanged(at_ms, text(change.get("s")), positive(change.get("l")))
+    mode = mapping(event.get("ai")).get("j")
+    if not isinstance(mode, bool):
+        raise BadFrame(Defect.SHAPE, "neither a leverage nor an asset mode")
+    return AssetModeChanged(at_ms, mode)
+
+
+def margin_call(event: Mapping[str, Any]) -> MarginCall:
+    """MARGIN_CALL."""
+    return MarginCall(
+        millis(event.get("E")),
+        tuple(_called(mapping(row)) for row in rows(event.get("p", []))),
+    )
+
+
+def _called(row: Mapping[str, Any]) -> tuple[str, str]:
+    symbol = text(row.get("s"))
+    return symbol, (
+        f"{slot(row.get('ps')).value} {number(row.get('pa')):g} at mark {positive(row.get('mp')):g}, "
+        f"maintenance margin {number(row.get('mm')):g}"
+    )
+
+
+def forced_order(event: Mapping[str, Any]) -> ForcedOrder | None:
+    """ORDER_TRADE_UPDATE: the client order id says whether the venue placed it; all other orders are None.
+
+    The order's status cannot be used: a liquidation order arrives as ``NEW`` like any other.
+    """
+    order = mapping(event.get("o"))
+    client_id = order.get("c")
+    if not isinstance(client_id, str):
+        raise BadFrame(Defect.SHAPE, "an order without a client id")
+    kind = _forced_kind(client_id, order)
+    if kind is None:
+        return None
+    side = str(order.get("S", "")).lower() or "order"
+    return ForcedOrder(
+        millis(event.get("T")),
+        kind,
+        text(order.get("s")),
+        str(order.get("i", client_id)),
+        f"{side} {number(order.get('q')):g} {order.get('s')} placed by the venue",
+    )
+
+
+def _forced_kind(client_id: str, order: Mapping[str, Any]) -> ForcedKind | None:
+    if client_id.startswith("adl_autoclose"):
+        return ForcedKind.ADL
+    if client_id.startswith("settlement_autoclose-"):
+        return ForcedKind.SETTLEMENT
+    if client_id.startswith("autoclose-") or "LIQUIDATION" in (order.get("o"), order.get("ot")):
+        return ForcedKind.LIQUIDATION
+    return None

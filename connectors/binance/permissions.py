@@ -1,0 +1,32 @@
+"""What a key may do, and the sentences for a person whose key may do too much."""
+
+from collections.abc import Sequence
+
+from monitor.errors import DangerousKeyError, Fault
+
+HOW_TO = (
+    'On binance.com, under API Management, make a key with only "Enable Reading" ticked and use that one, '
+    "or set allow_dangerous_key = true for this account"
+)
+
+
+def refusal(account: str, dangerous: Sequence[str]) -> DangerousKeyError:
+    """The key can do more than read."""
+    return DangerousKeyError(
+        f"account {account}",
+        [Fault("api_key", f"the key can do more than read ({', '.join(dangerous)}). {HOW_TO}")],
+    )
+
+
+def unknown_permissions(account: str, url: str) -> DangerousKeyError:
+    """The venue at this address does not tell what a key may do, as test networks do not."""
+    return DangerousKeyError(
+        f"account {account}",
+        [
+            Fault(
+                "permissions_url",
+                f"{url} does not tell what the key may do (test networks do not), so the key may be able to trade; "
+                "set permissions_url to an address that tells, or allow_dangerous_key = true for this account",
+            )
+        ],
+    )
