@@ -11,7 +11,6 @@ from math import nan
 import numpy as np
 
 from monitor.assess import assess_pool
-from monitor.columns import NONE
 from monitor.kernel import ENTRY_VALUE, LEG_WIDTH, PNL, QUANTITY, Kernel, plain_kernel
 from monitor.ledger import Ledger
 from monitor.margin.pnl import price_value
@@ -110,7 +109,6 @@ class Book:
         change = BookChange()
         for key in list(account.legs):
             self._remove_leg(account, key, change)
-        account.wallets.clear()
         self._drop_empty_pools(account, change)
         del self._accounts[venue, name]
         self._names = None
@@ -252,19 +250,18 @@ class Book:
         account.wallets[wallet.coin] = wallet
 
     def _settle(self, account: AccountBook, change: BookChange) -> None:
-        """After wallets and positions are in: base balances of cross pools, and no pool without reason."""
+        """After wallets and positions are in: no pool without a position, and base balances of cross pools."""
+        self._drop_empty_pools(account, change)
         bases: dict[int, float] = {}
         for wallet in account.wallets.values():
-            scope = account.rules.cross_scope(account.mode, wallet.coin)
-            if scope not in account.pools and wallet.balance == 0.0:
+            pool = account.pools.get(account.rules.cross_scope(account.mode, wallet.coin))
+            if pool is None:
                 continue
-            pool = self._pool(account, scope)
             loose = 0.0 if self._put_collateral(account, wallet, pool, change) else wallet_value(wallet)
             bases[pool] = bases.get(pool, 0.0) + loose
         for pool, value in bases.items():
             self.ledger.set_base(pool, account.offsets.get(pool, _NOTHING) + Risk(value, 0.0))
             change.touched.add(pool)
-        self._drop_empty_pools(account, change)
 
     def _put_collateral(self, account: AccountBook, wallet: Wallet, pool: int, change: BookChange) -> bool:
         """Let an index price move a wallet's value between reports, as a leg without maintenance; False if none does.
@@ -302,10 +299,12 @@ class Book:
         return pool
 
     def _drop_empty_pools(self, account: AccountBook, change: BookChange) -> None:
-        """Isolated pools live with their leg; cross pools as long as they have collateral or a leg."""
-        scopes = {account.rules.cross_scope(account.mode, w.coin) for w in account.wallets.values() if w.balance != 0.0}
-        first_leg = self.ledger.pools.first_leg
-        for scope, pool in [(s, p) for s, p in account.pools.items() if first_leg[p] == NONE and s not in scopes]:
+        """A pool is what can be liquidated: without a position there is none."""
+        for scope, pool in list(account.pools.items()):
+            if any(self._is_position(leg) for leg in self.ledger.chain(pool)):
+                continue
+            for leg in list(self.ledger.chain(pool)):
+                self._remove_leg(account, int(self.ledger.legs.instrument[leg]) * 4 + _COLLATERAL, change)
             del account.pools[scope]
             account.offsets.pop(pool, None)
             account.model_errors.pop(pool, None)

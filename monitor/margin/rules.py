@@ -1,6 +1,6 @@
 """What a venue's margin rules must answer, and the one place that turns an account into pools with them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import nan
 from typing import Protocol
 
@@ -33,6 +33,10 @@ class VenueRules(Protocol):
 
     def full_segments(self, instrument: Instrument, size: float) -> tuple[Segment, ...] | None:
         """The same for the last liquidation stage, None where there is only one."""
+        ...
+
+    def default_price(self, mode: AccountMode, coin: str) -> float | None:
+        """The price of a coin in its cross pool's unit when nobody states one; None where one must be stated."""
         ...
 
     def venue_margin_ratio(self, ratio: float) -> float | None:
@@ -71,42 +75,39 @@ def make_leg(
 
 
 def account_pools(account: Account, marks: Mapping[str, float], rules: VenueRules) -> list[Pool]:
-    """Group an account into pools: cross pools in the order of their wallets, then isolated ones.
+    """Group an account's positions into pools, in the order of the positions; a wallet without a position is no pool.
 
     A position whose mark is absent gets nan, so that everything that depends on it is unknown. Raises KeyError for a
     position whose instrument is not in the account.
     """
-    mode = account.account_mode
-    units: dict[str, str] = {}
-    balances: dict[str, float] = {}
-    legs: dict[str, list[Leg]] = {}
-    releases: dict[str, bool] = {}
     prices = {wallet.coin: wallet.price for wallet in account.wallets}
-    for wallet in account.wallets:
-        scope = rules.cross_scope(mode, wallet.coin)
-        units[scope] = rules.unit(mode, wallet.coin)
-        balances[scope] = balances.get(scope, 0.0) + wallet_value(wallet)
+    members: dict[str, list[tuple[Position, Instrument]]] = {}
     for position in account.positions:
         instrument = account.instruments[position.instrument]
-        coin = instrument.margin_coin
-        scope = position_scope(rules, mode, instrument, position)
-        isolated = position.margin_mode is MarginMode.ISOLATED
-        pooled = units.setdefault(scope, coin if isolated else rules.unit(mode, coin))
-        balances[scope] = balances.get(scope, 0.0) + (position.isolated_wallet if isolated else 0.0)
-        releases[scope] = isolated and rules.cut_releases_isolated_margin
-        unit_price = 1.0 if pooled == coin else prices.get(coin, nan)
+        scope = position_scope(rules, account.account_mode, instrument, position)
+        members.setdefault(scope, []).append((position, instrument))
+    return [_pool(account, scope, positions, marks, prices, rules) for scope, positions in members.items()]
+
+
+def _pool(
+    account: Account,
+    scope: str,
+    members: Sequence[tuple[Position, Instrument]],
+    marks: Mapping[str, float],
+    prices: Mapping[str, float],
+    rules: VenueRules,
+) -> Pool:
+    mode, first, coin = account.account_mode, members[0][0], members[0][1].margin_coin
+    isolated = first.margin_mode is MarginMode.ISOLATED
+    if isolated:
+        unit, balance = coin, first.isolated_wallet
+    else:
+        unit = rules.unit(mode, coin)
+        balance = sum(wallet_value(w) for w in account.wallets if rules.cross_scope(mode, w.coin) == scope)
+    legs = []
+    for position, instrument in members:
+        unit_price = 1.0 if unit == instrument.margin_coin else prices.get(instrument.margin_coin, nan)
         mark = marks.get(position.instrument, nan)
-        legs.setdefault(scope, []).append(make_leg(rules, instrument, position, mark, unit_price))
-    return [
-        Pool(
-            account.venue,
-            account.name,
-            scope,
-            unit,
-            Basis.COMPUTED,
-            Risk(balances[scope], 0.0),
-            tuple(legs.get(scope, ())),
-            releases.get(scope, False),
-        )
-        for scope, unit in units.items()
-    ]
+        legs.append(make_leg(rules, instrument, position, mark, unit_price))
+    releases = isolated and rules.cut_releases_isolated_margin
+    return Pool(account.venue, account.name, scope, unit, Basis.COMPUTED, Risk(balance, 0.0), tuple(legs), releases)

@@ -13,6 +13,8 @@ from monitor.model.account import AccountMode
 from monitor.model.ids import MULTI_SCOPE
 from monitor.model.instrument import Instrument, Tier
 
+_DOLLARS = {"USDT", "USDC", "FDUSD", "BFUSD"}
+
 
 @lru_cache(maxsize=4096)
 def _segments(tiers: tuple[Tier, ...]) -> tuple[Segment, ...]:
@@ -40,6 +42,10 @@ class BinanceRules:
     def full_segments(self, instrument: Instrument, size: float) -> tuple[Segment, ...] | None:
         """None: Binance states one threshold."""
         return None
+
+    def default_price(self, mode: AccountMode, coin: str) -> float | None:
+        """One, where the pool's unit is the coin, or a dollar in all but name."""
+        return 1.0 if mode is AccountMode.SINGLE_ASSET or coin in _DOLLARS else None
 
     def venue_margin_ratio(self, ratio: float) -> float | None:
         """Binance shows the same quotient (as a percentage)."""

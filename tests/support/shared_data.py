@@ -1,0 +1,28 @@
+"""Where the collection of real venue data is: beside the checkout, or where `MARGINWATCH_SHARED_DATA` says."""
+
+import csv
+import gzip
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(os.environ.get("MARGINWATCH_SHARED_DATA", Path(__file__).parents[3] / "shared" / "data"))
+
+needs_shared_data = pytest.mark.skipif(
+    not ROOT.is_dir(), reason=f"the collection of real venue data is absent ({ROOT}; set MARGINWATCH_SHARED_DATA)"
+)
+
+
+def cases(venue: str) -> list[dict[str, Any]]:
+    """Positions with the figures their venue reported; empty when the collection is absent."""
+    found = [json.loads(path.read_text()) for path in sorted(ROOT.glob("cases/*.json"))]
+    return [case for case in found if case["venue"] == venue]
+
+
+def tier_rows(name: str) -> list[dict[str, str]]:
+    """The rows of a tier table (``.csv.gz``)."""
+    with gzip.open(ROOT / "tiers" / name, "rt") as file:
+        return list(csv.DictReader(file))
