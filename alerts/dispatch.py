@@ -67,6 +67,7 @@ class _Lane:
         # Said again on every connection but the first of a run: a restart does not repeat what was delivered.
         self.reassert = knows_nothing
         self.shown: dict[str, PoolAssessment] = {}
+        self.proven: set[str] = set()
         self.failures = 0
         self.refused = False
         self.failing_since: float | None = None
@@ -190,8 +191,10 @@ class Dispatcher:
                 await self._serve(lane)
             except (SinkError, TimeoutError, OSError) as error:
                 self._failed(lane, error)
-            except Exception as error:  # noqa: BLE001 - a fault in one sink must not silence the others
-                log.exception("sink failed in a way it should not", sink=lane.sink.name)
+            except Exception as error:
+                # A fault in one sink must not silence the others.
+                if lane.failing_since is None:
+                    log.exception("sink failed in a way it should not", sink=lane.sink.name)
                 self._failed(lane, error)
             finally:
                 lane.idle.clear()
@@ -201,6 +204,7 @@ class Dispatcher:
             await asyncio.sleep(self._pause(lane))
 
     async def _serve(self, lane: _Lane) -> None:
+        lane.proven.clear()
         async with asyncio.timeout(lane.sink.config.timeout_s):
             await lane.sink.connect()
         await _until_one_ends(self._deliver(lane), self._publish_states(lane))
@@ -215,7 +219,7 @@ class Dispatcher:
                 await self._hand_over(lane, batch, "delivered")
                 lane.cursor = batch[-1].sequence
                 self._outbox.advance(lane.sink.name, lane.cursor)
-                self._works(lane)
+                self._works(lane, "deliver")
                 if sent is not None:
                     sent.update(envelope.alert.id for envelope in batch)
             elif lane.cursor < self._sequence:
@@ -225,7 +229,7 @@ class Dispatcher:
                 await self._reassert(lane, sent)
                 sent = None
             else:
-                self._works(lane)
+                self._works(lane, "deliver")
                 lane.idle.set()
                 lane.wake.clear()
                 await lane.wake.wait()
@@ -274,6 +278,7 @@ class Dispatcher:
                 lane.shown.update((pool.pool, pool) for pool in batch)
             for pool in gone:
                 del lane.shown[pool.pool]
+            self._works(lane, "state")
             await asyncio.sleep(lane.sink.config.state_s)
 
     # Inside
@@ -298,7 +303,11 @@ class Dispatcher:
             lane.failing_since = self._clock.now()
             log.warning("sink lost", sink=lane.sink.name, error=lane.detail)
 
-    def _works(self, lane: _Lane) -> None:
+    def _works(self, lane: _Lane, part: str) -> None:
+        """Note that delivery or state went well; only both together prove that a sink works."""
+        lane.proven.add(part)
+        if len(lane.proven) < len(("deliver", "state")):
+            return
         lane.failures = 0
         if lane.failing_since is not None:
             lane.failing_since = None

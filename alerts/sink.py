@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import PydanticCustomError
@@ -43,8 +43,15 @@ class Sink(Protocol):
     any failure, timeout or cancellation `close`, then `connect` again. Every method raises `SinkError`, nothing else.
     """
 
-    name: str
-    config: SinkConfig
+    @property
+    def name(self) -> str:
+        """The name of its section in the configuration."""
+        ...
+
+    @property
+    def config(self) -> SinkConfig:
+        """Its section."""
+        ...
 
     async def connect(self) -> None:
         """Open the connection and prove that the other side answers."""
@@ -86,9 +93,3 @@ def check_scheme(url: str, *schemes: str) -> str:
         allowed = " or ".join(f"{scheme}://" for scheme in schemes)
         raise PydanticCustomError("url_scheme", "must be a URL that begins with {allowed}", {"allowed": allowed})
     return url
-
-
-def tls_material(config: Any) -> dict[str, str]:
-    """The TLS files that a configuration names, by option name, without those left out."""
-    names = ("ca_file", "cert_file", "key_file")
-    return {name: str(path) for name in names if (path := getattr(config, name)) is not None}

@@ -1,17 +1,36 @@
 """Sinks: one file each, one line in `SINKS`. Clients that are optional are imported in the factory that needs them."""
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
 from pydantic import BaseModel, ConfigDict
 
+from alerts.sink import Sink
+from alerts.sinks import console, mqtt, redis
 from alerts.sinks.console import ConsoleConfig
 from alerts.sinks.mqtt import MqttConfig
 from alerts.sinks.redis import RedisConfig
+from monitor.clock import Clock
+
+SINKS: Mapping[str, Callable[[Any, Clock, str], Sink]] = {
+    "console": console.build,
+    "redis": redis.build,
+    "mqtt": mqtt.build,
+}
 
 
 class SinksConfig(BaseModel):
-    """``[sinks]``: a section switches its sink on; only the console is on by itself."""
+    """``[sinks]``: a section switches its sink on; only the console is on by itself. A field bears its sink's name."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     console: ConsoleConfig = ConsoleConfig()
     redis: RedisConfig | None = None
     mqtt: MqttConfig | None = None
+
+
+def build(config: SinksConfig, clock: Clock, host: str) -> list[Sink]:
+    """Make every sink that is on; nothing is connected yet. Raises SinkError when a client is not installed."""
+    sections = ((name, getattr(config, name)) for name in SINKS)
+    on = [(name, section) for name, section in sections if section is not None and getattr(section, "enabled", True)]
+    return [SINKS[name](section, clock, host) for name, section in on]

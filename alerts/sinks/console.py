@@ -1,9 +1,100 @@
 """Console: one line an alert, on standard output."""
 
-from alerts.sink import SinkConfig
+import asyncio
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from datetime import datetime
+from queue import SimpleQueue
+from threading import Thread
+from typing import TextIO
+
+from rich.console import Console
+from rich.text import Text
+
+from alerts.alert import Alert, Severity, State
+from alerts.sink import Envelope, SinkConfig
+from monitor.clock import Clock
+from monitor.errors import SinkError
+from monitor.model.assessment import PoolAssessment
+
+_STYLES = {
+    Severity.NOTICE: "cyan",
+    Severity.WARNING: "yellow",
+    Severity.CRITICAL: "bold red",
+    Severity.EMERGENCY: "bold white on red",
+}
 
 
 class ConsoleConfig(SinkConfig):
-    """``[sinks.console]``."""
+    """``[sinks.console]``: on unless `enabled` is false."""
 
     enabled: bool = True
+
+
+class ConsoleSink:
+    """Writes in a thread of its own: a terminal that is stopped, or a pipe that nobody reads, blocks only that."""
+
+    name = "console"
+
+    def __init__(self, config: ConsoleConfig, stream: TextIO) -> None:
+        self.config = config
+        self._console = Console(file=stream, soft_wrap=True, highlight=False, markup=False, emoji=False)
+        self._work: SimpleQueue[tuple[Callable[[], None], Future[None]]] = SimpleQueue()
+        self._thread: Thread | None = None
+        self._writing: Future[None] | None = None
+
+    async def connect(self) -> None:
+        """Begin; fails while an earlier line is still stuck."""
+        if self._writing is not None and not self._writing.done():
+            raise SinkError("console: an earlier line is still not written")
+        if self._thread is None:
+            self._thread = Thread(target=self._run, name="console", daemon=True)
+            self._thread.start()
+
+    async def deliver(self, batch: Sequence[Envelope]) -> None:
+        """Write one line an alert."""
+        lines = Text("\n").join(line(envelope.alert) for envelope in batch)
+        # At most one piece of work waits: the dispatcher hands over the next batch after this one.
+        self._writing = Future()
+        self._work.put((lambda: self._console.print(lines), self._writing))
+        try:
+            await asyncio.shield(asyncio.wrap_future(self._writing))
+        except (OSError, ValueError) as error:
+            raise SinkError(f"console: {error}") from error
+
+    async def publish_state(self, present: Sequence[PoolAssessment], gone: Sequence[PoolAssessment]) -> None:
+        """The console shows alerts only."""
+
+    async def close(self) -> None:
+        """Nothing to close."""
+
+    def _run(self) -> None:
+        while True:
+            work, done = self._work.get()
+            try:
+                work()
+                done.set_result(None)
+            except (OSError, ValueError) as error:
+                done.set_exception(error)
+
+
+def line(alert: Alert) -> Text:
+    """Local time, severity, text and advice on one line."""
+    resolved = alert.state is State.RESOLVED
+    label, style = ("resolved", "green") if resolved else (alert.severity.label, _STYLES[alert.severity])
+    clock = datetime.fromtimestamp(alert.at).astimezone().strftime("%H:%M:%S")
+    parts = [(f"{clock} ", "dim"), (f"{label:<9} ", style), (_one_line(alert.text), "")]
+    if alert.advice:
+        parts.append((f" · {_one_line(alert.advice)}", "dim"))
+    return Text.assemble(*parts)
+
+
+def build(config: ConsoleConfig, clock: Clock, host: str) -> ConsoleSink:
+    """Make the sink for standard output."""
+    return ConsoleSink(config, sys.stdout)
+
+
+def _one_line(text: str) -> str:
+    """Names come from venues and files; a control character in one must not play with the terminal."""
+    return "".join(character if character.isprintable() else "?" for character in text)
