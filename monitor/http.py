@@ -6,6 +6,7 @@ pieces with a turn for the event loop in between, so that a reader of many pools
 
 import asyncio
 import errno
+import logging
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from ipaddress import ip_address
@@ -15,14 +16,15 @@ from typing import Protocol
 import orjson
 import structlog
 from aiohttp import web
-from alerts.message import encode
-from alerts.sinks.prometheus import AlertSource
+from aiohttp.http_exceptions import HttpProcessingError
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from alerts.message import encode, rfc3339
+from alerts.sinks.prometheus import AlertSource
 from monitor.clock import Clock
 from monitor.errors import ConfigurationError, Fault
 from monitor.model.sources import PoolSource
-from monitor.views import STYLESHEET, Json, PageState, page, pool_json, rows, timestamp
+from monitor.views import STYLESHEET, Json, PageState, page, pool_json, rows
 
 TURN_S = 0.000_25
 """How long an answer may keep the event loop before it gives way."""
@@ -149,7 +151,8 @@ class HttpServer:
         self._watch = LoopWatch()
         self._beating: asyncio.Task[None] | None = None
         self._runner: web.AppRunner | None = None
-        self._under_way = 0
+        self.under_way = 0
+        """Answers that are being made or sent."""
 
     @property
     def urls(self) -> list[str]:
@@ -171,7 +174,7 @@ class HttpServer:
                 web.get("/api/v1/alerts", self._firing),
             ]
         )
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+        runner = web.AppRunner(app, access_log=None, logger=_server_log(), shutdown_timeout=1.0)
         await runner.setup()
         host, port = self._config.address
         try:
@@ -203,9 +206,9 @@ class HttpServer:
         if self._config.loopback and not self._own_name(request.headers.get("Host", "")):
             # A page from elsewhere whose name was made to point at this machine must not read the account.
             return _json({"error": "unknown host; allow it with http.allowed_hosts"}, status=421)
-        if self._under_way >= self._config.requests_max:
+        if self.under_way >= self._config.requests_max:
             return _json({"error": "too many requests at once"}, status=503)
-        self._under_way += 1
+        self.under_way += 1
         try:
             async with asyncio.timeout(self._config.answer_s):
                 return await handler(request)
@@ -213,10 +216,12 @@ class HttpServer:
             if request.transport is not None:
                 request.transport.abort()  # The reader does not read; what waits for it is let go.
             return _json({"error": "the answer took too long"}, status=503)
+        except ConnectionError:
+            return _json({"error": "the reader left"}, status=503)  # Goes nowhere; aiohttp wants an answer.
         except web.HTTPException as answer:
             return _json({"error": answer.reason}, status=answer.status)
         finally:
-            self._under_way -= 1
+            self.under_way -= 1
 
     def _own_name(self, host_header: str) -> bool:
         """Whether a ``Host`` header names this machine; an address does, since no name was made to point to it."""
@@ -246,12 +251,12 @@ class HttpServer:
             return _json({"error": f"limit: must be a whole number from 1 to {POOLS_MAX}"}, status=400)
         table = self._source.table()
         chosen = rows(table, dict(self._source.assessments()), int(asked))
-        head: Json = {"at": timestamp(self._clock.now()), "total": len(table.pools)}
+        head: Json = {"at": rfc3339(self._clock.now()), "total": len(table.pools)}
         return await _stream(request, _JSON, _document(head, "pools", map(pool_json, chosen)))
 
     async def _firing(self, request: web.Request) -> web.StreamResponse:
         firing = self._alerts.firing()
-        head: Json = {"at": timestamp(self._clock.now()), "total": len(firing)}
+        head: Json = {"at": rfc3339(self._clock.now()), "total": len(firing)}
         return await _stream(request, _JSON, _document(head, "alerts", map(encode, firing)))
 
     async def _page(self, request: web.Request) -> web.StreamResponse:
@@ -269,6 +274,17 @@ class HttpServer:
 
     async def _stylesheet(self, request: web.Request) -> web.StreamResponse:
         return web.Response(text=STYLESHEET, content_type="text/css", headers=_HEADERS)
+
+
+def _server_log() -> logging.Logger:
+    """Where aiohttp writes what goes wrong: our faults, but not that a stranger spoke something other than HTTP."""
+    log = logging.getLogger("marginwatch.http")
+    log.addFilter(_is_our_fault)
+    return log
+
+
+def _is_our_fault(record: logging.LogRecord) -> bool:
+    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
 
 
 def _json(body: Json, *, status: int = 200) -> web.Response:

@@ -1,36 +1,23 @@
 """What people and programs see over HTTP: JSON documents and the plain page. Pure: values in, bytes and text out.
 
-JSON has no infinity and no nan. A margin ratio without bound is the text ``"Infinity"``; an unknown figure is null, and
-the pool's `unknown` says why; what does not exist (a liquidation price that a position does not have) is null too.
+Figures bear the names, and numbers and times the form, that they have in messages (`alerts.message`): an unknown figure
+is null, and the pool's `unknown` says why; a margin ratio without bound is ``"Infinity"``; what does not exist (a
+liquidation price that a position does not have) is null too.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from html import escape
 from math import isinf, isnan, nan
 
 import orjson
 
+from alerts.message import number, rfc3339
 from monitor.model.assessment import FeedHealth, FeedState, LegAssessment, PoolAssessment, PoolTable
 
 NOT_ASSESSED = "not assessed in full at the moment"
 
 Json = dict[str, object]
-
-
-def number(value: float | None) -> float | str | None:
-    """A figure as JSON has it: see the module's docstring."""
-    if value is None or isnan(value):
-        return None
-    if isinf(value):
-        return "Infinity" if value > 0 else "-Infinity"
-    return value
-
-
-def timestamp(seconds: float) -> str:
-    """RFC 3339 in UTC with milliseconds."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +65,7 @@ def pool_json(row: PoolRow) -> bytes:
 
 def _assessed(assessment: PoolAssessment | None) -> Json:
     if assessment is None:
-        absent = ("basis", "unit", "venue_margin_ratio", "distance", "model_error", "marked_at", "remedy", "legs")
+        absent = ("basis", "unit", "venue_margin_ratio", "distance", "model_error", "mark_at", "remedy", "legs")
         return dict.fromkeys(absent)
     remedy = assessment.remedy
     return {
@@ -87,7 +74,7 @@ def _assessed(assessment: PoolAssessment | None) -> Json:
         "venue_margin_ratio": number(assessment.venue_margin_ratio),
         "distance": number(assessment.distance),
         "model_error": number(assessment.model_error),
-        "marked_at": None if assessment.marked_at is None else timestamp(assessment.marked_at),
+        "mark_at": None if assessment.marked_at is None else rfc3339(assessment.marked_at),
         "remedy": remedy
         and {
             "target_ratio": number(remedy.target_ratio),
@@ -150,7 +137,7 @@ def page(state: PageState) -> Iterator[str]:
 </head>
 <body>
 <h1>marginwatch</h1>
-<p>As of {timestamp(state.at)}; read again every 5 seconds.</p>
+<p>As of {rfc3339(state.at)}; read again every 5 seconds.</p>
 """
     yield _list("Not everything is seen", state.reasons)
     yield _list("Alerts", state.alerts)

@@ -1,0 +1,367 @@
+"""The HTTP server, asked over real sockets: what it says, whom it refuses, and that it never keeps the loop."""
+
+import asyncio
+import json
+import logging
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from time import perf_counter
+
+import aiohttp
+import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
+from pydantic import ValidationError
+
+from alerts.alert import Severity
+from alerts.message import rfc3339
+from alerts.sinks.prometheus import Build, Exposition, MetricsConfig
+from monitor.clock import ManualClock
+from monitor.errors import ConfigurationError
+from monitor.http import LAG_S_MAX, HttpConfig, HttpServer, LoopWatch
+from tests.support.desk import NOW, Desk, alert, bad_day, busy_telemetry, many_pools
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """Asks one server."""
+
+    server: HttpServer
+    session: aiohttp.ClientSession
+
+    async def get(self, path: str, **headers: str) -> tuple[int, str, aiohttp.ClientResponse]:
+        """Status, text and the whole answer."""
+        async with self.session.get(self.server.urls[0] + path, headers=headers) as response:
+            return response.status, await response.text(), response
+
+    async def json(self, path: str) -> tuple[int, dict[str, object]]:
+        """Status and the JSON object."""
+        status, text, response = await self.get(path)
+        assert response.content_type == "application/json"
+        return status, json.loads(text)
+
+
+def make_server(desk: Desk, config: HttpConfig, max_pools: int = 500) -> HttpServer:
+    """A server over a desk, as the daemon makes it."""
+    build = Build("0.1.0", "3.11", "plain")
+    metrics = Exposition(desk, busy_telemetry(), desk, build, MetricsConfig(max_pools=max_pools))
+    return HttpServer(config, desk, desk, metrics, ManualClock())
+
+
+@asynccontextmanager
+async def serving(desk: Desk, max_pools: int = 500, **settings: object) -> AsyncIterator[Client]:
+    """A server over a desk, on a free loopback port."""
+    config = HttpConfig.model_validate({"listen": "127.0.0.1:0"} | settings)
+    server = make_server(desk, config, max_pools)
+    await server.start()
+    try:
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=20)) as session:
+            yield Client(server, session)
+    finally:
+        await server.stop()
+
+
+async def test_metrics_in_the_format_that_was_asked_for() -> None:
+    """Plain text for whoever says nothing, OpenMetrics for whoever accepts it."""
+    async with serving(Desk()) as client:
+        status, text, response = await client.get("/metrics")
+        assert (status, response.headers["Content-Type"]) == (200, "text/plain; version=0.0.4; charset=utf-8")
+        assert 'marginwatch_margin_ratio{account="main",pool="binance/main/USDT",venue="binance"} 0.55\n' in text
+        _, text, response = await client.get("/metrics", Accept="application/openmetrics-text;version=1.0.0")
+        assert response.content_type == "application/openmetrics-text"
+        assert "marginwatch_ticks" in {family.name for family in text_string_to_metric_families(text)}
+
+
+async def test_healthz() -> None:
+    """A process that answers is alive."""
+    async with serving(Desk()) as client:
+        status, body = await client.json("/healthz")
+        assert (status, body["status"]) == (200, "ok")
+
+
+async def test_a_loop_that_was_late_is_not_healthy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A loop that came late to a beat is reported as slow."""
+    monkeypatch.setattr(LoopWatch, "worst_s", LAG_S_MAX + 0.5)
+    async with serving(Desk()) as client:
+        assert await client.json("/healthz") == (503, {"status": "slow", "loop_lag_seconds": LAG_S_MAX + 0.5})
+
+
+def test_the_loop_watch_forgets() -> None:
+    """A late beat counts for as long as it is remembered, and an early one never."""
+    watch = LoopWatch()
+    assert watch.worst_s == 0
+    watch.beat(3.0)
+    watch.beat(-0.1)
+    assert watch.worst_s == 3
+    for _ in range(30):
+        watch.beat(0.001)
+    assert watch.worst_s == 0.001
+
+
+async def test_readyz() -> None:
+    """Ready without a reason against it; otherwise 503 with every reason."""
+    desk = Desk()
+    async with serving(desk) as client:
+        assert await client.json("/readyz") == (200, {"ready": True, "reasons": []})
+        desk.reasons = ("binance/main: no snapshot yet",)
+        assert await client.json("/readyz") == (503, {"ready": False, "reasons": ["binance/main: no snapshot yet"]})
+
+
+async def test_pools() -> None:
+    """Pools come by danger with every figure; no bound is "Infinity", unknown is null with its reason."""
+    async with serving(Desk()) as client:
+        status, body = await client.json("/api/v1/pools")
+        assert (status, body["total"]) == (200, 5)
+        pools = body["pools"]
+        assert isinstance(pools, list)
+        ranked = [(pool["scope"], pool["margin_ratio"], pool["unknown"]) for pool in pools]
+        assert ranked == [
+            ("DOGEUSDT:short", "Infinity", []),
+            ("NEWUSDT:long", None, ["no tiers for NEWUSDT"]),
+            ("BTCUSDT:long", 295 / 340, []),
+            ("USDT", 0.55, []),
+            ("SOLUSDT:long", 0.004, []),
+        ]
+        assert pools[2]["remedy"] == {"target_ratio": 0.5, "add_collateral": 123.45, "cut_fraction": 0.25}
+        assert pools[4]["legs"][0]["liquidation_price"] is None
+        assert pools[0]["mark_at"] == rfc3339(NOW - 0.4)
+
+
+async def test_a_pool_not_assessed_in_full() -> None:
+    """Its figures are there, its legs are null, and an unknown ratio has a reason in any case."""
+    pools = bad_day()
+    async with serving(Desk(pools[1:3], assessed={})) as client:
+        _, body = await client.json("/api/v1/pools")
+        listed = body["pools"]
+        assert isinstance(listed, list)
+        assert [pool["legs"] for pool in listed] == [None, None]
+        assert listed[1]["unknown"] == ["not assessed in full at the moment"]
+
+
+async def test_limit() -> None:
+    """The caller chooses how many of the riskiest pools come, within bounds that a refusal names."""
+    async with serving(Desk(many_pools(700))) as client:
+        _, body = await client.json("/api/v1/pools")
+        assert (body["total"], len(body["pools"])) == (700, 500)  # type: ignore[arg-type]
+        _, body = await client.json("/api/v1/pools?limit=1")
+        assert [pool["scope"] for pool in body["pools"]] == ["COIN699USDT:long"]  # type: ignore[attr-defined]
+        for limit in ("0", "-1", "many", "1e3", "100001"):
+            refusal = {"error": "limit: must be a whole number from 1 to 100000"}
+            assert await client.json(f"/api/v1/pools?limit={limit}") == (400, refusal)
+
+
+async def test_alerts() -> None:
+    """What fires, as the messages that sinks get."""
+    pools = bad_day()
+    desk = Desk(pools, alerts=[alert(Severity.EMERGENCY, pools[1])])
+    async with serving(desk) as client:
+        status, body = await client.json("/api/v1/alerts")
+        assert (status, body["total"]) == (200, 1)
+        (message,) = body["alerts"]  # type: ignore[misc]
+        assert (message["v"], message["severity"], message["margin_ratio"]) == (1, "emergency", "Infinity")
+        desk.alerts = []
+        _, body = await client.json("/api/v1/alerts")
+        assert body["alerts"] == []
+
+
+async def test_the_page_says_what_is_wrong() -> None:
+    """Blindness, alerts and streams in trouble stand on the page, and unknown never looks like a number."""
+    pools = bad_day()
+    desk = Desk(pools, reasons=("binance/main: marks are 7 s old",), alerts=[alert(Severity.CRITICAL, pools[0])])
+    async with serving(desk) as client:
+        status, text, response = await client.get("/")
+        assert (status, response.headers["Content-Type"]) == (200, "text/html; charset=utf-8")
+        for words in (
+            "binance/main: marks are 7 s old",
+            "critical: 87% binance/main/BTCUSDT:long",
+            "binance/main/user: late, no data yet, no snapshot yet",
+            "no margin left",
+            "no tiers for NEWUSDT",
+            '<td class="figure">unknown</td>',
+        ):
+            assert words in text
+        status, text, response = await client.get("/page.css")
+        assert (status, response.content_type) == (200, "text/css")
+
+
+async def test_the_page_of_a_calm_day() -> None:
+    """Without pools and trouble the page says so, and shows no banner."""
+    live = [feed for feed in Desk().feeds if feed.age_s is not None]
+    async with serving(Desk([], live)) as client:
+        _, text, _ = await client.get("/")
+        assert "No pool has risk open." in text
+        assert 'class="bad"' not in text
+
+
+async def test_the_page_cuts_and_escapes() -> None:
+    """Only the riskiest pools are listed, the rest is counted, and a name cannot become markup."""
+    pools = many_pools(250)
+    pools[249] = replace(pools[249], pool="binance/desk0/<script>")
+    async with serving(Desk(pools)) as client:
+        _, text, _ = await client.get("/")
+        assert "50 pools with less risk are not shown." in text
+        assert "<script" not in text
+        assert "binance/desk0/&lt;script&gt;" in text
+
+
+@pytest.mark.parametrize("path", ["/", "/page.css", "/metrics", "/healthz", "/readyz", "/api/v1/pools", "/nothing"])
+async def test_strict_headers(path: str) -> None:
+    """Every answer forbids scripts, foreign content, framing, sniffing and storing."""
+    async with serving(Desk()) as client:
+        _, text, response = await client.get(path)
+        policy = response.headers["Content-Security-Policy"]
+        assert policy.startswith("default-src 'none'; style-src 'self';")
+        assert "unsafe" not in policy
+        assert response.headers["X-Content-Type-Options"] == "nosniff"
+        assert response.headers["Cache-Control"] == "no-store"
+        assert "Access-Control-Allow-Origin" not in response.headers
+        assert "style=" not in text
+
+
+async def test_unknown_paths_and_methods() -> None:
+    """They are refused in JSON."""
+    async with serving(Desk()) as client:
+        assert await client.json("/nothing") == (404, {"error": "Not Found"})
+        async with client.session.post(client.server.urls[0] + "/api/v1/pools") as response:
+            assert response.status == 405
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("127.0.0.1:9464", 200),
+        ("localhost", 200),
+        ("LOCALHOST:80", 200),
+        ("[::1]:9464", 200),
+        ("margin.example.org", 200),
+        ("rebound.example.com", 421),
+        ("rebound.example.com:9464", 421),
+        ("localhost.example.com", 421),
+    ],
+)
+async def test_a_foreign_name_for_this_machine_is_refused(host: str, status: int) -> None:
+    """A page whose name was made to point at the loopback address cannot read the account."""
+    async with serving(Desk(), allowed_hosts=["margin.example.org"]) as client:
+        assert (await client.get("/api/v1/pools", Host=host))[0] == status
+
+
+async def test_on_other_interfaces_any_name_will_do() -> None:
+    """Who listens beyond loopback chose to be reached by name."""
+    async with serving(Desk(), listen="0.0.0.0:0") as client:
+        url = client.server.urls[0].replace("0.0.0.0", "127.0.0.1")
+        async with client.session.get(url + "/healthz", headers={"Host": "marginwatch:9464"}) as response:
+            assert response.status == 200
+
+
+async def test_a_port_in_use() -> None:
+    """The error names file and key, says what is wrong and what to do."""
+    async with serving(Desk()) as client:
+        listen = client.server.urls[0].removeprefix("http://")
+        second = make_server(Desk(), HttpConfig(listen=listen))
+        with pytest.raises(ConfigurationError) as raised:
+            await second.start("marginwatch.toml")
+        assert str(raised.value) == (
+            f"marginwatch.toml: http.listen: {listen} is in use by another program; "
+            "is marginwatch running already? Choose another port"
+        )
+        await second.stop()
+
+
+@pytest.mark.parametrize("listen", ["192.0.2.1:9464", "no-such-host.invalid:9464"])
+async def test_an_address_that_cannot_be_had(listen: str) -> None:
+    """Somebody else's address, or a name that leads nowhere, is a fault of the configuration."""
+    server = make_server(Desk(), HttpConfig(listen=listen))
+    with pytest.raises(ConfigurationError, match=f"http.listen: .*{listen}"):
+        await server.start()
+
+
+@pytest.mark.parametrize("listen", ["9464", "127.0.0.1", "127.0.0.1:", ":9464", "::1:9464", "127.0.0.1:65536", "a:b"])
+def test_a_listen_that_is_none(listen: str) -> None:
+    """It is refused when the configuration is read, with an example of a good one."""
+    with pytest.raises(ValidationError, match=r'must be "address:port", for example'):
+        HttpConfig(listen=listen)
+
+
+@pytest.mark.parametrize(
+    ("listen", "loopback"),
+    [("127.0.0.1:1", True), ("[::1]:1", True), ("localhost:1", True), ("0.0.0.0:1", False), ("[::]:1", False)],
+)
+def test_loopback(listen: str, loopback: bool) -> None:
+    """Which addresses only this machine can reach."""
+    assert HttpConfig(listen=listen).loopback is loopback
+
+
+@asynccontextmanager
+async def lazy_reader(client: Client) -> AsyncIterator[None]:
+    """Somebody who asks for a big answer and does not read it; meanwhile it is under way."""
+    host, _, port = client.server.urls[0].removeprefix("http://").rpartition(":")
+    loop = asyncio.get_running_loop()
+    with socket.socket() as reader:
+        reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        reader.setblocking(False)
+        await loop.sock_connect(reader, (host, int(port)))
+        await loop.sock_sendall(reader, b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        await until(lambda: client.server.under_way == 1)
+        yield
+
+
+async def test_a_reader_that_does_not_read_is_dropped(caplog: pytest.LogCaptureFixture) -> None:
+    """An answer that cannot be sent in time is let go, without a traceback."""
+    async with serving(Desk(many_pools(3000)), 3000, answer_s=0.5) as client:
+        async with lazy_reader(client):
+            await until(lambda: client.server.under_way == 0)
+        assert (await client.get("/healthz"))[0] == 200
+    assert troubles(caplog) == []
+
+
+async def test_too_many_at_once(caplog: pytest.LogCaptureFixture) -> None:
+    """Requests beyond the bound are refused at once, not queued; a reader that leaves makes room."""
+    async with serving(Desk(many_pools(3000)), 3000, requests_max=1, answer_s=30) as client:
+        async with lazy_reader(client):
+            assert await client.json("/healthz") == (503, {"error": "too many requests at once"})
+        await until(lambda: client.server.under_way == 0)
+        assert (await client.get("/healthz"))[0] == 200
+    assert troubles(caplog) == []
+
+
+@pytest.mark.parametrize(
+    "sent", [b"garbage\r\n\r\n", b"GET / HTTP/1.1\r\nContent-Length: -1\r\n\r\n", b"\x16\x03\x01\x02"]
+)
+async def test_garbage(sent: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    """What is not HTTP gets no traceback, and the server goes on."""
+    async with serving(Desk()) as client:
+        host, _, port = client.server.urls[0].removeprefix("http://").rpartition(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(sent)
+        writer.write_eof()
+        await reader.read()
+        writer.close()
+        assert (await client.get("/healthz"))[0] == 200
+    assert troubles(caplog) == []
+
+
+async def test_big_answers_leave_the_loop_its_turns() -> None:
+    """While thousands of series are rendered, other work runs many times in between."""
+    async with serving(Desk(many_pools(2000)), 2000) as client:
+        for path in ("/metrics", "/api/v1/pools?limit=2000"):
+            turns = 0
+            answer = asyncio.create_task(client.get(path))
+            started = perf_counter()
+            while not answer.done():
+                await asyncio.sleep(0)
+                turns += 1
+            # A turn is a quarter of a millisecond of rendering; ten times that leaves room for a busy machine.
+            assert turns > (perf_counter() - started) / 0.0025
+
+
+async def until(condition: Callable[[], bool], deadline_s: float = 10.0) -> None:
+    """Wait for a condition; fail when it does not come true in time."""
+    async with asyncio.timeout(deadline_s):
+        while not condition():  # noqa: ASYNC110 - what is waited for happens inside of aiohttp, which sets no event
+            await asyncio.sleep(0.005)
+
+
+def troubles(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """What was logged as a warning or worse."""
+    return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
