@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from datetime import datetime
+from enum import StrEnum
 from queue import SimpleQueue
 from threading import Thread
 from typing import TextIO
@@ -26,10 +27,18 @@ _STYLES = {
 }
 
 
+class ConsoleFormat(StrEnum):
+    """What a line is: words for a person, or the message as JSON for a program."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
 class ConsoleConfig(SinkConfig):
     """``[sinks.console]``: on unless `enabled` is false."""
 
     enabled: bool = True
+    format: ConsoleFormat = ConsoleFormat.TEXT
 
 
 class ConsoleSink:
@@ -54,14 +63,24 @@ class ConsoleSink:
 
     async def deliver(self, batch: Sequence[Envelope]) -> None:
         """Write one line an alert."""
-        lines = Text("\n").join(line(envelope.alert) for envelope in batch)
         # At most one piece of work waits: the dispatcher hands over the next batch after this one.
         self._writing = Future()
-        self._work.put((lambda: self._console.print(lines), self._writing))
+        self._work.put((self._printing(batch), self._writing))
         try:
             await asyncio.shield(asyncio.wrap_future(self._writing))
         except (OSError, ValueError) as error:
             raise SinkError(f"console: {error}") from error
+
+    def _printing(self, batch: Sequence[Envelope]) -> Callable[[], None]:
+        if self.config.format is ConsoleFormat.JSON:
+            payloads = "".join(f"{envelope.payload.decode()}\n" for envelope in batch)
+            return lambda: self._write(payloads)
+        lines = Text("\n").join(line(envelope.alert) for envelope in batch)
+        return lambda: self._console.print(lines)
+
+    def _write(self, text: str) -> None:
+        self._console.file.write(text)
+        self._console.file.flush()
 
     async def publish_state(self, present: Sequence[PoolAssessment], gone: Sequence[PoolAssessment]) -> None:
         """The console shows alerts only."""
