@@ -1,0 +1,107 @@
+"""A real server as a process of the test: started, stopped, killed and suspended at will, on loopback, never left over."""
+
+import asyncio
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Self
+
+import pytest
+
+DEADLINE_S = 20.0
+_ADMIN_PATHS = ("/usr/sbin", "/usr/local/sbin", "/sbin")
+
+
+def require(program: str, package: str) -> str:
+    """The program's path; skips the test, saying why, when it is not installed."""
+    path = os.pathsep.join((os.environ.get("PATH", os.defpath), *_ADMIN_PATHS))
+    found = shutil.which(program, path=path)
+    if found is None:
+        pytest.skip(f"{program} is not installed (Debian and Ubuntu: apt-get install {package})")
+    return found
+
+
+def free_port() -> int:
+    """A loopback port that nobody listened on a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+async def until(holds: Callable[[], bool], what: str, deadline_s: float = DEADLINE_S) -> None:
+    """Wait until `holds` does; fails the test, saying `what` did not come about, when it does not in time."""
+    ends = time.monotonic() + deadline_s
+    while not holds():
+        assert time.monotonic() < ends, f"not within {deadline_s:g} s: {what}"
+        await asyncio.sleep(0.005)
+
+
+class ServerProcess:
+    """One server, again and again on the same port and directory. ``with`` ends it, also when it is suspended."""
+
+    def __init__(self, command: Sequence[str], port: int, directory: Path) -> None:
+        self.command = list(command)
+        self.port = port
+        self.directory = directory
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+
+    def start(self) -> None:
+        """Start and wait until it accepts connections."""
+        with (self.directory / "server.log").open("ab") as log:
+            self._process = subprocess.Popen(self.command, stdout=log, stderr=log, cwd=self.directory)
+        ends = time.monotonic() + DEADLINE_S
+        while not self._accepts():
+            assert self._process.poll() is None, (self.directory / "server.log").read_text(errors="replace")
+            assert time.monotonic() < ends, f"{self.command[0]} does not accept connections"
+            time.sleep(0.005)
+
+    def stop(self) -> None:
+        """Stop as an administrator would, so that it can save what it has."""
+        self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End it without a warning, if it runs."""
+        self._end(signal.SIGKILL)
+
+    def suspend(self) -> None:
+        """Let it hang: connections stay open, nothing is answered."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on."""
+        self._signal(signal.SIGCONT)
+
+    def _end(self, number: signal.Signals) -> None:
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.send_signal(number)
+        try:
+            process.wait(DEADLINE_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+    def _signal(self, number: signal.Signals) -> None:
+        assert self._process is not None, "the server does not run"
+        self._process.send_signal(number)
+
+    def _accepts(self) -> bool:
+        try:
+            socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+        except OSError:
+            return False
+        return True
