@@ -178,7 +178,7 @@ class Desk:
         """See `AlertSource`: the default ladder."""
         margin = {"notice": 0.50, "warning": 0.70, "critical": 0.85, "emergency": 0.95}
         distance = {"notice": 0.10, "warning": 0.05, "critical": 0.025, "emergency": 0.01}
-        ladders = {"margin_ratio": margin, "distance": distance}
+        ladders = {"margin_ratio": margin, "distance": distance, "model_error": {"warning": 0.02}}
         return {(rule, severity): rung for rule, ladder in ladders.items() for severity, rung in ladder.items()}
 
 
