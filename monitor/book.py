@@ -114,6 +114,12 @@ class Book:
         self._names = None
         return change
 
+    def warm_up(self) -> None:
+        """Run the kernel once on nothing, so that compiling it delays no tick."""
+        scratch = Ledger(self.ledger.kernel)
+        scratch.add_leg(scratch.instrument("", "", inverse=False), scratch.pools.new())
+        scratch.apply_marks(Marks("", [""], [1.0], [1]), 0.0)
+
     # -- events ---------------------------------------------------------------------------------
 
     def apply_marks(self, marks: Marks, now: float) -> Sequence[int]:

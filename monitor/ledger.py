@@ -56,7 +56,7 @@ class Ledger:
     """Rows and the kernel that runs over them. Not thread-safe: one event loop owns it."""
 
     def __init__(self, kernel: Kernel) -> None:
-        self._kernel = kernel
+        self.kernel = kernel
         self.legs = LegTable()
         self.pools = PoolRows()
         self.lists = InstrumentLists()
@@ -102,18 +102,18 @@ class Ledger:
         if n == 0:
             return ()
         self._turn += 1
-        self._kernel.tick(*self._leg_views, self._turn, *self._list_views, n, *self._out_views)
+        self.kernel.tick(*self._leg_views, self._turn, *self._list_views, n, *self._out_views)
         counts = self._counts
         if counts[LEFT]:
             for leg in self._left[: counts[LEFT]].tolist():
                 self.choose_segment(leg)
                 self.revalue(leg)
-            self._kernel.check(*self._check_views)
+            self.kernel.check(*self._check_views)
         return self._crossed[: counts[CROSSED]].tolist() if counts[CROSSED] else ()
 
     def _refresh_views(self) -> None:
         """Take new views after a table has grown; scratch buffers follow the tables."""
-        wrap = self._kernel.wrap
+        wrap = self.kernel.wrap
         instruments = len(self.instruments.mark)
         legs, pools, lists = self.legs, self.pools, self.lists
         self._batch = wrap(np.zeros(instruments, np.int64))

@@ -176,11 +176,8 @@ class Pipeline:
             self.book.ledger.set_thresholds(row, *self._engine.thresholds(self.book.name_of(row)))
 
     def _submit(self, said: Sequence[Alert]) -> None:
-        if not said:
-            return
-        for alert in said:
-            self._telemetry.alerts.add(alert.rule, alert.severity.label, alert.state.value)
-        self._deliver(said)
+        if said:
+            self._deliver(said)
 
     # -- warm -----------------------------------------------------------------------------------
 

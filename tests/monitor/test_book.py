@@ -388,7 +388,7 @@ def collides(mirror: Mirror, position: Position) -> bool:
 @settings(max_examples=120, deadline=None)
 @given(script=st.lists(steps, max_size=30))
 def test_running_totals_equal_a_calculation_from_scratch(kernel: Callable[[], Kernel], script: list[tuple]) -> None:
-    """After any sequence of ticks, fills, transfers, tier and mode changes the columns hold what the calculator says."""
+    """After any ticks, fills, transfers, tier and mode changes the columns hold what the calculator says."""
     desk, mirror = Desk(kernel), Mirror()
     desk.snapshot((), mirror.wallet_values())
     desk.mark(**mirror.marks)

@@ -1,0 +1,343 @@
+"""The running daemon: the one place that wires connectors, pipeline, sinks and HTTP, and stops them in bounded time."""
+
+import asyncio
+import gc
+import platform
+import signal
+import socket
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, suppress
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING
+
+import structlog
+
+from alerts import sinks
+from alerts.alert import Alert
+from alerts.config import AlertsConfig
+from alerts.dispatch import Dispatcher
+from alerts.engine import Engine
+from alerts.outbox import Outbox
+from alerts.sinks.prometheus import Build, Exposition
+from connectors import FeedSettings, Runner, venues
+from connectors.config import BaseAccountConfig
+from monitor.book import Book
+from monitor.clock import Clock, SystemClock
+from monitor.config import Config
+from monitor.errors import UserError, VenueError
+from monitor.http import HttpServer
+from monitor.kernel import best_kernel
+from monitor.model.assessment import FeedHealth
+from monitor.pipeline import Pipeline, PipelineSettings
+from monitor.sdnotify import Notifier
+from monitor.telemetry import Telemetry
+
+if TYPE_CHECKING:
+    from connectors.recorder import Recorder
+
+WARM_S = 0.05
+"""Pause between two slices of the warm side when nothing waits."""
+WARM_BUSY_S = 0.01
+SINKS_S = 1.0
+STOP_S = 3.0
+"""How long connections may take to say goodbye."""
+RETRY_REFUSED_S = 60.0
+"""Pause before an account that its venue refused is tried again, while others are watched."""
+RETRY_BROKEN_S = 5.0
+
+log = structlog.get_logger(__name__)
+
+
+class AlertView:
+    """What metrics and HTTP ask of the alerting side."""
+
+    def __init__(self, dispatcher: Dispatcher, config: AlertsConfig) -> None:
+        self._dispatcher = dispatcher
+        self.config = config
+
+    def firing(self) -> Sequence[Alert]:
+        """The alerts that fire now."""
+        return self._dispatcher.firing()
+
+    def pending(self) -> Mapping[str, int]:
+        """Messages that a sink does not have yet, by sink."""
+        return self._dispatcher.pending()
+
+    def rungs(self) -> Mapping[tuple[str, str], float]:
+        """(rule, severity) to threshold."""
+        ladders = {"margin_ratio": self.config.margin_ratio, "distance": self.config.distance}
+        return {(name, severity.label): rung for name, ladder in ladders.items() for severity, rung in ladder.rungs()}
+
+
+class Daemon:
+    """One daemon from `run` to its end. `source` is what errors call the configuration.
+
+    `reread` gives the configuration anew, for SIGHUP; without it there is nothing to read again.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        source: str = "configuration",
+        reread: Callable[[], Config] | None = None,
+        clock: Clock | None = None,
+        recorder: "Recorder | None" = None,
+    ) -> None:
+        self.config = config
+        self._source = source
+        self._reread = reread
+        self._clock = clock or SystemClock()
+        self._recorder = recorder
+        self.telemetry = Telemetry()
+        self._notifier = Notifier.from_environment()
+        self._engine = Engine(config.alerts, socket.gethostname())
+        kernel = best_kernel()
+        self._kernel_name = kernel.name
+        self._book = Book(kernel, config.alerts.model_error.tolerance)
+        self._runners: dict[str, list[Runner]] = {}
+        self._tasks: dict[str, list[asyncio.Task[None]]] = {}
+        self._failed: asyncio.Future[None] | None = None
+        self.urls: list[str] = []
+        """Where HTTP answers, once started."""
+
+    async def run(
+        self, stop: asyncio.Event, started: Callable[["Daemon"], Awaitable[None] | None] = lambda d: None
+    ) -> None:
+        """Watch until `stop` is set. `started` is called once everything runs (the accounts may not be in sync yet).
+
+        Raises UserError for what the configuration asks and cannot be had, VenueError when the only account is refused.
+        """
+        built = sinks.build(self.config.sinks, self._clock, socket.gethostname())
+        names = [sink.name for sink in built]
+        async with AsyncExitStack() as stack:
+            outbox = Outbox.open(self.config.state.path, names, self._clock, self.telemetry)
+            stack.callback(outbox.close)
+            now = self._clock.now()
+            self._engine.restore(outbox.restored, now)
+            self.pipeline = Pipeline(
+                self._book, self._engine, self._deliver, self._clock, self.telemetry, self._pipeline_settings()
+            )
+            self._dispatcher = Dispatcher(outbox, built, self._clock, self.telemetry, self.pipeline)
+            self.pipeline.feeds = self._feeds
+            self.pipeline.reconcile = self._reconcile
+            view = self._view = AlertView(self._dispatcher, self.config.alerts)
+            build = Build(_version(), platform.python_version(), self._kernel_name)
+            metrics = Exposition(self.pipeline, self.telemetry, view, build, self.config.metrics)
+            http = HttpServer(self.config.http, self.pipeline, view, metrics, self._clock)
+            await http.start(self._source)
+            stack.push_async_callback(http.stop)
+            self.urls = http.urls
+            self._book.warm_up()
+            delivery = asyncio.create_task(self._dispatcher.run(), name="dispatcher")
+            stack.push_async_callback(_cancel, [delivery])
+            self._deliver(self._engine.retain(self._configured(), names, now))
+            self._failed = asyncio.get_running_loop().create_future()
+            stack.push_async_callback(self._stop_accounts)
+            for venue in {account.venue for account in self.config.accounts}:
+                self._start_venue(venue)
+            warm = asyncio.create_task(self._warm(), name="warm")
+            stack.push_async_callback(_cancel, [warm])
+            # What start-up left behind is not looked through again in every collection.
+            gc.collect()
+            gc.freeze()
+            self._notifier.ready(f"watching {len(self.config.accounts)} accounts")
+            await _maybe(started(self))
+            await self._until(stop, delivery, warm)
+            self._notifier.stopping()
+
+    async def _until(self, stop: asyncio.Event, *parts: asyncio.Task[None]) -> None:
+        """Wait for `stop`; raise the error of a part that must not end but did."""
+        if self._failed is None:
+            raise AssertionError("nothing is running")
+        waiting = asyncio.create_task(stop.wait(), name="stop")
+        try:
+            ended: set[asyncio.Future[object]] = {waiting, self._failed, *parts}  # type: ignore[arg-type]
+            done, _ = await asyncio.wait(ended, return_when=asyncio.FIRST_COMPLETED)
+            for part in done - {waiting}:
+                part.result()
+        finally:
+            waiting.cancel()
+
+    # -- accounts -------------------------------------------------------------------------------
+
+    def _configured(self) -> set[tuple[str, str]]:
+        return {(account.venue, account.name) for account in self.config.accounts}
+
+    def _start_venue(self, venue: str) -> None:
+        """Start all accounts of a venue."""
+        accounts = [account for account in self.config.accounts if account.venue == venue]
+        for account in accounts:
+            self.pipeline.add_account(venue, account.name)
+        settings = FeedSettings(mark_s=self.config.alerts.stale_feed.mark_s)
+        self._runners[venue] = list(
+            venues()[venue].build(accounts, self.pipeline.handle, self._clock, self.telemetry, settings, self._recorder)
+        )
+        self._tasks[venue] = [
+            asyncio.create_task(self._keep(runner), name=f"runner {runner.name}") for runner in self._runners[venue]
+        ]
+
+    async def _stop_venue(self, venue: str) -> None:
+        self._runners.pop(venue, None)
+        await _cancel(self._tasks.pop(venue, []))
+
+    async def _stop_accounts(self) -> None:
+        for venue in list(self._tasks):
+            await self._stop_venue(venue)
+
+    async def _keep(self, runner: Runner) -> None:
+        """Keep a runner running. What the venue refuses for good ends the daemon, unless it watches another account."""
+        while True:
+            pause_s = RETRY_BROKEN_S
+            try:
+                await runner.run()
+                log.error("runner ended by itself", runner=runner.name)
+            except (UserError, VenueError) as error:
+                if not any(account.synced for account in self._book.accounts()):
+                    self._fail(error)
+                    return
+                log.error("account refused; trying again later", runner=runner.name, error=str(error))  # noqa: TRY400
+                pause_s = RETRY_REFUSED_S
+            except Exception:
+                # A fault here must not blind the other accounts, nor this one for longer than it must.
+                log.exception("runner failed in a way it should not", runner=runner.name)
+            await asyncio.sleep(pause_s)
+
+    def _fail(self, error: Exception) -> None:
+        if self._failed is not None and not self._failed.done():
+            self._failed.set_exception(error)
+
+    def _feeds(self, now: float) -> Sequence[FeedHealth]:
+        return [health for runners in self._runners.values() for runner in runners for health in runner.health(now)]
+
+    def _reconcile(self, venue: str, account: str) -> None:
+        for runner in self._runners.get(venue, ()):
+            if runner.name.endswith(f"/{account}"):
+                runner.reconcile()
+
+    # -- alerts ---------------------------------------------------------------------------------
+
+    def _deliver(self, said: Sequence[Alert]) -> None:
+        self._dispatcher.submit(said)
+
+    async def _warm(self) -> None:
+        """The warm side of the pipeline, the health of the sinks, and the sign of life."""
+        next_sinks = 0.0
+        next_watchdog = 0.0
+        watchdog_s = (self._notifier.watchdog_s or 0.0) / 3.0
+        while True:
+            now = self._clock.now()
+            busy = self.pipeline.warm(now)
+            if now >= next_sinks:
+                next_sinks = now + SINKS_S
+                for sink in self._dispatcher.health():
+                    self._deliver(self._engine.on_sink(sink.sink, sink.failing_since, sink.pending, sink.detail, now))
+            if watchdog_s and now >= next_watchdog:
+                next_watchdog = now + watchdog_s
+                self._notifier.watchdog()
+            await asyncio.sleep(WARM_BUSY_S if busy else WARM_S)
+
+    def _pipeline_settings(self) -> PipelineSettings:
+        alerts = self.config.alerts
+        rungs = alerts.margin_ratio.rungs()
+        return PipelineSettings(
+            mark_s=alerts.stale_feed.mark_s,
+            first_rung=rungs[0][1] if rungs else None,
+            shown_max=self.config.metrics.max_pools,
+        )
+
+    # -- reload ---------------------------------------------------------------------------------
+
+    async def reload(self) -> None:
+        """Read the configuration again: alerts and accounts take effect, the rest at the next start. Keeps alert state.
+
+        A configuration that is wrong is logged and changes nothing.
+        """
+        if self._reread is None:
+            return
+        self._notifier.reloading()
+        try:
+            fresh = self._reread()
+        except UserError as error:
+            log.error("configuration not reloaded", errors=str(error).splitlines())  # noqa: TRY400
+        else:
+            await self._take(fresh)
+        self._notifier.ready(f"watching {len(self.config.accounts)} accounts")
+
+    async def _take(self, fresh: Config) -> None:
+        old, now = self.config, self._clock.now()
+        later = [name for name in ("sinks", "http", "state", "log") if getattr(old, name) != getattr(fresh, name)]
+        self.config = fresh
+        self._view.config = fresh.alerts
+        self._deliver(self._engine.reconfigure(fresh.alerts, now))
+        self.pipeline.reconfigure(self._pipeline_settings())
+        feeds_changed = old.alerts.stale_feed.mark_s != fresh.alerts.stale_feed.mark_s
+        for venue in sorted({account.venue for account in (*old.accounts, *fresh.accounts)}):
+            before, after = _of(venue, old.accounts), _of(venue, fresh.accounts)
+            if before == after and not feeds_changed:
+                continue
+            await self._stop_venue(venue)
+            for account in before:
+                self.pipeline.remove_account(venue, account.name)
+            if after:
+                self._start_venue(venue)
+        names = [sink.sink for sink in self._dispatcher.health()]
+        self._deliver(self._engine.retain(self._configured(), names, now))
+        log.info("configuration reloaded", accounts=len(fresh.accounts))
+        if later:
+            log.warning("these sections changed and take effect at the next start", sections=later)
+
+
+async def serve(
+    config: Config,
+    *,
+    source: str = "configuration",
+    reread: Callable[[], Config] | None = None,
+    recorder: "Recorder | None" = None,
+    started: Callable[[Daemon], Awaitable[None] | None] = lambda daemon: None,
+) -> None:
+    """Run a daemon until SIGTERM or SIGINT; SIGHUP reloads. Raises as `Daemon.run` does."""
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    daemon = Daemon(config, source=source, reread=reread, recorder=recorder)
+    reloads: set[asyncio.Task[None]] = set()
+
+    def reload() -> None:
+        task = loop.create_task(daemon.reload(), name="reload")
+        reloads.add(task)
+        task.add_done_callback(reloads.discard)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    loop.add_signal_handler(signal.SIGHUP, reload)
+    try:
+        await daemon.run(stop, started)
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            loop.remove_signal_handler(number)
+
+
+def _of(venue: str, accounts: Sequence[BaseAccountConfig]) -> list[BaseAccountConfig]:
+    return [account for account in accounts if account.venue == venue]
+
+
+def _version() -> str:
+    try:
+        return version("marginwatch")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+async def _maybe(result: Awaitable[None] | None) -> None:
+    if result is not None:
+        await result
+
+
+async def _cancel(tasks: Sequence[asyncio.Task[None]]) -> None:
+    """Cancel tasks and wait for them, in bounded time."""
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(STOP_S + 2.0):
+                await asyncio.gather(*tasks, return_exceptions=True)
