@@ -122,7 +122,12 @@ def compiled_kernel() -> Kernel:
     """The same functions compiled, with the same scalar formulas. Raises ImportError without Numba (extra `fast`)."""
     import numba
 
-    jit = numba.njit(cache=True, error_model="numpy")
+    def jit(function: Callable[..., Any]) -> Any:
+        try:
+            return numba.njit(cache=True, error_model="numpy")(function)
+        except RuntimeError:  # nowhere to keep the compiled code, as on a read-only root
+            return numba.njit(error_model="numpy")(function)
+
     scalars = {f.__name__: jit(f) for f in (unrealized_pnl, maintenance_margin)}
     compiled_check = jit(_with_globals(check, scalars))
     compiled_tick = jit(_with_globals(tick, {**scalars, "check": compiled_check}))

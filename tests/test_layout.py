@@ -1,0 +1,171 @@
+"""House rules: who imports whom, the same tree in tests, complete registries, nothing left over."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("monitor", "connectors", "alerts")
+BASE = ("monitor.model", "monitor.clock", "monitor.errors", "monitor.telemetry", "monitor.credential")
+
+# Downwards only. The first prefix that fits a module says what of the project it may import; "*" is everything.
+ALLOWED: list[tuple[str, tuple[str, ...]]] = [
+    ("monitor.__main__", ("*",)),
+    ("monitor.commands", ("*",)),
+    ("monitor.daemon", ("*",)),
+    ("monitor.config", ("*",)),
+    ("monitor.replay", ("*",)),
+    ("monitor.accountfile", ("*",)),
+    ("monitor.http", ("alerts", "monitor.views", *BASE)),
+    ("monitor.views", ("alerts", *BASE)),
+    (
+        "monitor.pipeline",
+        ("monitor.book", "monitor.assess", "monitor.margin", "alerts.engine", "alerts.outbox", "alerts.alert", *BASE),
+    ),
+    ("monitor.document", ("monitor.faults", "monitor.margin", *BASE)),
+    ("monitor.faults", BASE),
+    ("monitor.logs", BASE),
+    ("monitor.pricepath", BASE),
+    ("monitor.sdnotify", BASE),
+    ("monitor.book", ("monitor.ledger", "monitor.kernel", "monitor.assess", "monitor.margin", *BASE)),
+    ("monitor.ledger", ("monitor.columns", "monitor.kernel", "monitor.margin", *BASE)),
+    ("monitor.columns", ("monitor.kernel", *BASE)),
+    ("monitor.kernel", ("monitor.margin", *BASE)),
+    ("monitor.assess", ("monitor.margin", "monitor.model")),
+    ("monitor.margin", ("monitor.margin", "monitor.model")),
+    ("monitor.model", ("monitor.model",)),
+    ("monitor", ()),
+    ("alerts.sinks", ("alerts.alert", "alerts.message", "alerts.sink", "alerts.sinks", *BASE)),
+    ("alerts.outbox", ("alerts.alert", "alerts.message", "alerts.sink", *BASE)),
+    ("alerts.dispatch", ("alerts.alert", "alerts.message", "alerts.sink", "alerts.outbox", "alerts.rules", *BASE)),
+    ("alerts.config", ("alerts.alert", "alerts.rules", "monitor.model")),
+    ("alerts", ("alerts", "monitor.model")),
+    ("connectors.simulator", ("connectors.simulator", "monitor.clock")),  # its margin rules are its own
+    ("connectors", ("connectors", *BASE)),
+]
+
+PURE = ("monitor.margin", "monitor.model", "monitor.assess", "monitor.book", "monitor.ledger", "monitor.columns",
+        "monitor.kernel", "alerts.rules", "alerts.lifecycle", "alerts.engine", "alerts.message")  # fmt: skip
+IMPURE_MODULES = {"asyncio", "socket", "time", "logging", "structlog", "threading", "sqlite3", "os", "random"}
+
+
+def modules() -> Iterator[tuple[str, Path]]:
+    """Every module of the project with its file."""
+    for package in PACKAGES:
+        for path in sorted((ROOT / package).rglob("*.py")):
+            parts = path.relative_to(ROOT).with_suffix("").parts
+            yield ".".join(parts[:-1] if parts[-1] == "__init__" else parts), path
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Every module that a file imports, at its top or inside its functions."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            # `from package import module` names a module too.
+            yield from (
+                f"{node.module}.{alias.name}"
+                for alias in node.names
+                if node.module.split(".")[0] in PACKAGES and _is_module(f"{node.module}.{alias.name}")
+            )
+
+
+def _is_module(name: str) -> bool:
+    path = ROOT.joinpath(*name.split("."))
+    return path.with_suffix(".py").is_file() or path.is_dir()
+
+
+def _below(name: str, prefix: str) -> bool:
+    return name == prefix or name.startswith(f"{prefix}.")
+
+
+@pytest.mark.parametrize(("module", "path"), [pytest.param(m, p, id=m) for m, p in modules()])
+def test_imports_go_downwards(module: str, path: Path) -> None:
+    """A module imports only what stands below it."""
+    allowed = next(allowed for prefix, allowed in ALLOWED if _below(module, prefix))
+    if "*" in allowed:
+        return
+    for name in imports(path):
+        if name.split(".")[0] not in PACKAGES or name in PACKAGES or _below(module, name):
+            continue
+        assert any(_below(name, prefix) for prefix in (*allowed, module)), f"{module} imports {name}"
+
+
+@pytest.mark.parametrize(
+    ("module", "path"), [pytest.param(m, p, id=m) for m, p in modules() if any(_below(m, pure) for pure in PURE)]
+)
+def test_pure_modules_have_no_clock_no_socket_no_log(module: str, path: Path) -> None:
+    """Values in, values out."""
+    assert not {name.split(".")[0] for name in imports(path)} & IMPURE_MODULES
+
+
+def test_no_venue_imports_another() -> None:
+    """A venue's connector stands alone, and so do its margin rules."""
+    for parent in (ROOT / "connectors", ROOT / "monitor" / "margin" / "venues"):
+        names = {p.stem if p.is_file() else p.name for p in parent.iterdir() if not p.name.startswith("_")}
+        prefix = ".".join(parent.relative_to(ROOT).parts)
+        for folder in (p for p in parent.iterdir() if p.is_dir() and p.name not in {"__pycache__", "simulator"}):
+            for path in folder.rglob("*.py"):
+                others = {
+                    name
+                    for name in imports(path)
+                    for other in names - {folder.name}
+                    if _below(name, f"{prefix}.{other}") and (parent / other).is_dir()
+                }
+                assert not others, f"{path} imports {others}"
+
+
+def test_nobody_imports_the_root() -> None:
+    """The daemon and the commands are wiring; only the commands use the daemon."""
+    for module, path in modules():
+        if _below(module, "monitor.commands") or module in {"monitor.__main__", "monitor.daemon"}:
+            continue
+        assert not {"monitor.daemon", "monitor.__main__"} & set(imports(path)), module
+
+
+def test_registries_are_complete() -> None:
+    """Every venue, rule and sink that has a file has its line in a registry."""
+    from alerts.rules import POOL_RULES, SINK_FAILURE, STALE_FEED, VENUE_NOTICE
+    from alerts.sinks import SINKS
+    from connectors import venues
+    from monitor.margin.venues import RULES
+
+    def files(folder: str) -> set[str]:
+        return {p.stem for p in (ROOT / folder).glob("*.py") if not p.name.startswith("_")}
+
+    assert set(RULES) == files("monitor/margin/venues")
+    folders = {
+        p.name for p in (ROOT / "connectors").iterdir() if (p / "session.py").exists() or (p / "config.py").exists()
+    }
+    assert set(venues()) == folders
+    assert set(SINKS) == files("alerts/sinks") - {"prometheus"}  # read at scrape, not delivered to
+    assert {rule.name for rule in (*POOL_RULES, STALE_FEED, SINK_FAILURE, VENUE_NOTICE)} == files("alerts/rules")
+
+
+def test_monitor_package_stays_empty() -> None:
+    """Importing one part of the core loads no other."""
+    assert (ROOT / "monitor" / "__init__.py").read_text() == ""
+
+
+def test_every_test_file_has_its_subject() -> None:
+    """Tests stand in the same tree as what they test."""
+    for folder in PACKAGES:
+        for path in (ROOT / "tests" / folder).rglob("test_*.py"):
+            where = ROOT / folder / path.parent.relative_to(ROOT / "tests" / folder)
+            assert where.is_dir(), f"{path} tests nothing that exists"
+
+
+def test_nothing_is_left_to_do() -> None:
+    """No marks of unfinished work, and no path of anybody's machine."""
+    pattern = re.compile(r"TODO|FIXME|XXX|NotImplementedError|/work/|/root/|/home/")
+    for package in (*PACKAGES, "deploy", "tests"):
+        for path in (ROOT / package).rglob("*"):
+            if not path.is_file() or "__pycache__" in path.parts or path == Path(__file__) or path.suffix == ".gz":
+                continue
+            found = pattern.search(path.read_text(errors="replace"))
+            assert found is None, f"{path}: {found and found.group()}"
