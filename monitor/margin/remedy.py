@@ -17,6 +17,8 @@ def remedy(pool: Pool, target_ratio: float) -> Remedy | None:
     if not risk.maintenance_margin > target_ratio * risk.margin_balance:
         return None
     add = risk.maintenance_margin / target_ratio - risk.margin_balance
+    if add <= 0.0:
+        return None  # the two comparisons differ by rounding
     return Remedy(target_ratio, add, _cut_fraction(pool, risk.margin_balance, target_ratio))
 
 
