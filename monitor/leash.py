@@ -2,7 +2,7 @@
 
 Whoever starts it holds the other end, so nothing is left running, not even when that one is killed.
 
-    python -m monitor.commands.leash MODULE [ARGUMENT...]
+    python -m monitor.leash MODULE [ARGUMENT...]
 """
 
 import os
@@ -18,7 +18,7 @@ GRACE_S = 5.0
 def main() -> None:
     """Run the module that the arguments name, as ``python -m`` would."""
     if len(sys.argv) < 2:
-        sys.exit("usage: python -m monitor.commands.leash MODULE [ARGUMENT...]")
+        sys.exit("usage: python -m monitor.leash MODULE [ARGUMENT...]")
     threading.Thread(target=_watch, daemon=True).start()
     module = sys.argv[1]
     sys.argv = sys.argv[1:]

@@ -1,0 +1,191 @@
+"""`marginwatch demo`: the real daemon against a simulated exchange, on this machine, for about a minute."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from aiohttp import ClientSession
+    from rich.console import Console
+
+    from monitor.commands.demo_screen import Scene
+    from monitor.commands.stage import Stage
+
+REFRESH_S = 0.125
+ANSWER_S = 2.0
+SLACK_S = 60.0
+"""Beyond the length of the price path: starting two processes, and the exchange's last moments."""
+
+
+def demo(
+    seconds: Annotated[float, typer.Option(min=10, max=3600, help="How long the prices take, about.")] = 48,
+    seed: Annotated[int, typer.Option(help="Of the prices; the same seed gives the same path.")] = 1,
+    picture: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Also draw what happened, as an SVG.", hidden=True)
+    ] = None,
+) -> None:
+    """Watch a crash: the real daemon against a simulated exchange that liquidates on its own judgement.
+
+    The account holds a position that does not survive the crash, a pair that nearly does not, and one that is never in
+    danger. At the end stands when each warning left, when the exchange liquidated, and the time between. Exit code 1 if
+    a rung was missed. Needs no key, no Redis and no broker, and leaves nothing running.
+
+    Examples:
+
+        marginwatch demo
+
+        marginwatch demo --seconds 20 --seed 7
+    """
+    import asyncio
+
+    from rich.console import Console
+
+    if not asyncio.run(_interruptible(_demo(seconds, seed, picture, Console(highlight=False)))):
+        raise typer.Exit(1)
+
+
+async def _interruptible(work: Any) -> bool:
+    """Run `work`; a signal that asks to end cancels it, so that what it started is ended too."""
+    import asyncio
+    import signal
+
+    task: asyncio.Task[bool] = asyncio.ensure_future(work)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(number, task.cancel)
+    try:
+        return await task
+    except asyncio.CancelledError:
+        raise KeyboardInterrupt from None
+
+
+async def _demo(seconds: float, seed: int, picture: Path | None, console: "Console") -> bool:
+    """The whole demo; returns whether every warning came before the liquidation it was about."""
+    import tempfile
+
+    from connectors.simulator.scenario import by_name
+    from monitor.commands.demo_screen import Scene
+    from monitor.commands.stage import stage
+
+    scenario = by_name("demo")
+    tick_s = scenario.tick_s * seconds / (scenario.duration_s() or seconds)
+    arguments = ["--scenario", "demo", "--seed", str(seed), "--tick", f"{tick_s:.6f}"]
+    arguments += ["--max-seconds", f"{seconds + SLACK_S:.0f}"]
+    scene = Scene()
+    console.print("Starting a simulated exchange and marginwatch ...")
+    with tempfile.TemporaryDirectory(prefix="marginwatch-demo-") as directory:
+        async with stage(Path(directory), arguments) as on_stage:
+            _introduce(console, on_stage)
+            worst = await _watch(on_stage, scene, console, seconds + SLACK_S)
+    console.print(worst)
+    console.print(scene.summary())
+    good = bool(scene.verdicts()) and all(verdict.good for verdict in scene.verdicts())
+    console.print("Every rung left before the liquidation." if good else "[bold red]A rung was missed.[/]")
+    console.print("Nothing was left running. Next: marginwatch check --config marginwatch.toml")
+    if picture is not None:
+        _draw(picture, scene, worst)
+    return good
+
+
+def _introduce(console: "Console", on_stage: "Stage") -> None:
+    console.print(f"  exchange   {on_stage.addresses['rest_url']} (simulated; it liquidates on its own judgement)")
+    console.print(f"  board      {on_stage.http_url}/")
+    console.print(f"  metrics    {on_stage.http_url}/metrics")
+    console.print(f"  health     {on_stage.http_url}/readyz")
+    console.print("  state      SQLite in a temporary directory; warnings go to the console\n")
+
+
+async def _watch(on_stage: "Stage", scene: "Scene", console: "Console", limit_s: float) -> Any:
+    """Follow both processes until the exchange has played its prices; returns the table at its most dangerous."""
+    import asyncio
+    import time
+
+    from aiohttp import ClientSession, ClientTimeout
+
+    from monitor.commands.demo_screen import Screen
+
+    reading = asyncio.create_task(_read_lines(on_stage, scene), name="lines")
+    closing = asyncio.create_task(on_stage.exchange.process.wait(), name="exchange")
+    worst, worst_ratio = scene.table(), -1.0
+    try:
+        async with asyncio.timeout(limit_s), ClientSession(timeout=ClientTimeout(total=ANSWER_S)) as http:
+            with Screen(console, scene) as screen:
+                while not closing.done():
+                    if reading.done() and not closing.done():
+                        await reading
+                        raise on_stage.daemon.failed("ended before the demo did")
+                    await _look(http, on_stage, scene)
+                    ratio = _highest_ratio(scene)
+                    if ratio >= worst_ratio:
+                        worst, worst_ratio = scene.table(), ratio
+                    screen.refresh(time.time())
+                    await asyncio.wait([closing, reading], timeout=REFRESH_S, return_when=asyncio.FIRST_COMPLETED)
+                screen.refresh(time.time())
+    except TimeoutError:
+        raise on_stage.daemon.failed("did not see the exchange to its end in time") from None
+    finally:
+        for task in (reading, closing):
+            task.cancel()
+        await asyncio.gather(reading, closing, return_exceptions=True)
+    return worst
+
+
+async def _read_lines(on_stage: "Stage", scene: "Scene") -> None:
+    """Every alert that the daemon's console prints, with the time at which it was out of the process."""
+    import time
+
+    import orjson
+
+    from monitor.commands.demo_screen import Line
+
+    while line := await on_stage.daemon.line():
+        try:
+            message = orjson.loads(line)
+        except orjson.JSONDecodeError:
+            continue
+        scene.lines.append(Line(time.time(), message))
+
+
+async def _look(http: "ClientSession", on_stage: "Stage", scene: "Scene") -> None:
+    """Ask the daemon for its pools and the exchange for what it liquidated. Either may be gone or not there yet."""
+    pools = await _get(http, f"{on_stage.http_url}/api/v1/pools")
+    if pools is not None:
+        present = {pool["pool"]: pool for pool in pools["pools"]}
+        scene.pools |= present
+        for pool in sorted(set(scene.pools) - set(present)):
+            scene.gone[pool] = "liquidated by the exchange" if pool in scene.liquidations else "closed"
+    liquidations = await _get(http, f"{on_stage.addresses['control_url']}/liquidations")
+    for each in liquidations or ():
+        scene.liquidations.setdefault(f"binance/{each['account']}/{each['scope']}", each["at"])
+
+
+async def _get(http: "ClientSession", url: str) -> Any:
+    from aiohttp import ClientError
+
+    try:
+        async with http.get(url) as response:
+            return await response.json() if response.status == 200 else None
+    except (ClientError, TimeoutError, OSError):
+        return None
+
+
+def _highest_ratio(scene: "Scene") -> float:
+    ratios = (document.get("margin_ratio") for pool, document in scene.pools.items() if pool not in scene.gone)
+    return max((float(ratio) for ratio in ratios if ratio is not None), default=0.0)
+
+
+def _draw(picture: Path, scene: "Scene", worst: Any) -> None:
+    """The demo as one picture: the table at its most dangerous, the warnings, the outcome."""
+    import io
+
+    from rich.console import Console
+
+    console = Console(record=True, width=118, file=io.StringIO(), force_terminal=True, highlight=False)
+    console.print(worst)
+    for line in scene.lines:
+        if line.message["rule"] == "margin_ratio":
+            console.print(line.text(), overflow="ellipsis", no_wrap=True)
+    console.print()
+    console.print(scene.summary())
+    console.save_svg(str(picture), title="marginwatch demo")
