@@ -38,6 +38,7 @@ BACKOFF_MAX_S = 5.0
 BACKOFF_REFUSED_S = 30.0
 """Longest pause after a failure that only a person can mend, such as a wrong password."""
 READ_S = 10.0
+SAVE_AFTER_S = 0.001
 DRAIN_S = 2.0
 CLOSE_S = 1.0
 
@@ -134,8 +135,8 @@ class Dispatcher:
         if self._loop is None:
             self._save()
         else:
-            # Behind the sinks' turns, so that waking the writing thread does not cost the send a switch of threads.
-            self._loop.call_soon(self._save)
+            # A moment later, so that waking the writing thread does not cost the send a switch of threads.
+            self._loop.call_later(SAVE_AFTER_S, self._save)
 
     def health(self) -> list[SinkHealth]:
         """Every sink, and the state file."""

@@ -35,6 +35,12 @@ LEGS_MAX = 100
 _ALL_RULES: tuple[Rule[Any], ...] = (*POOL_RULES, STALE_FEED, SINK_FAILURE, VENUE_NOTICE)
 _RULES = {rule.name: rule for rule in _ALL_RULES}
 _NOT_SEEN_YET = Verdict(None, Severity.EMERGENCY, Reason.UNKNOWN, unknown=True)
+_NO_FIGURES: dict[str, Any] = {
+    **dict.fromkeys(
+        ("venue", "account", "pool", "margin_ratio", "margin_balance", "maintenance_margin", "unit", "mark_at")
+    ),
+    "legs": (),
+}
 _RECOVERED = Verdict(None, None, Reason.RECOVERED)
 
 
@@ -70,6 +76,7 @@ class Engine:
 
     def _use(self, config: AlertsConfig) -> None:
         self._config = config
+        self._pool_rules = [(rule, config.rule(rule.name)) for rule in POOL_RULES]
         self._policies = {rule.name: _policy(config, rule.name) for rule in _ALL_RULES}
         levels = {rung for _, rung in config.margin_ratio.rungs()}
         levels |= {config.margin_ratio.release(rung) for rung in levels}
@@ -85,8 +92,8 @@ class Engine:
         else:
             self._unseen_pools.discard(assessment.pool)
         said: list[Alert] = []
-        for rule in POOL_RULES:
-            verdict = rule.judge(assessment, getattr(self._config, rule.name))
+        for rule, section in self._pool_rules:
+            verdict = rule.judge(assessment, section)
             key = f"{rule.name}:{assessment.pool}"
             track = self._tracks.get(key)
             if verdict.demands is None and (track is None or track.status.idle):
@@ -351,27 +358,23 @@ def _closing(last: Alert, reason: Reason) -> str:
 
 
 def _figures(subject: object) -> dict[str, Any]:
-    figures: dict[str, Any] = dict.fromkeys(
-        ("venue", "account", "pool", "margin_ratio", "margin_balance", "maintenance_margin", "unit", "mark_at")
-    )
-    figures["legs"] = ()
-    match subject:
-        case PoolAssessment():
-            figures.update(
-                venue=subject.venue,
-                account=subject.account,
-                pool=subject.pool,
-                margin_ratio=subject.margin_ratio,
-                margin_balance=subject.margin_balance,
-                maintenance_margin=subject.maintenance_margin,
-                unit=subject.unit,
-                mark_at=subject.marked_at,
-                legs=_legs(subject),
-            )
-        case Blindness():
-            figures.update(venue=subject.venue, account=subject.account, margin_ratio=subject.worst_ratio)
-        case VenueNotice():
-            figures.update(venue=subject.venue, account=subject.account)
+    if isinstance(subject, PoolAssessment):
+        return {
+            "venue": subject.venue,
+            "account": subject.account,
+            "pool": subject.pool,
+            "margin_ratio": subject.margin_ratio,
+            "margin_balance": subject.margin_balance,
+            "maintenance_margin": subject.maintenance_margin,
+            "unit": subject.unit,
+            "mark_at": subject.marked_at,
+            "legs": _legs(subject),
+        }
+    figures: dict[str, Any] = {**_NO_FIGURES}
+    if isinstance(subject, Blindness):
+        figures |= {"venue": subject.venue, "account": subject.account, "margin_ratio": subject.worst_ratio}
+    elif isinstance(subject, VenueNotice):
+        figures |= {"venue": subject.venue, "account": subject.account}
     return figures
 
 

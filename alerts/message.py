@@ -19,6 +19,7 @@ VERSION = 1
 INFINITY = "Infinity"
 
 _SEVERITIES = {severity.label: severity for severity in Severity}
+_LABELS = {severity: severity.label for severity in Severity}
 
 
 def encode(alert: Alert) -> bytes:
@@ -29,9 +30,9 @@ def encode(alert: Alert) -> bytes:
             "id": alert.id,
             "key": alert.key,
             "rule": alert.rule,
-            "severity": alert.severity.label,
-            "state": alert.state.value,
-            "reason": alert.reason.value,
+            "severity": _LABELS[alert.severity],
+            "state": alert.state,
+            "reason": alert.reason,
             "venue": alert.venue,
             "account": alert.account,
             "pool": alert.pool,
@@ -44,10 +45,11 @@ def encode(alert: Alert) -> bytes:
             "legs": [_leg(leg) for leg in alert.legs],
             "text": alert.text,
             "advice": alert.advice,
-            "raised_at": rfc3339(alert.raised_at),
-            "mark_at": None if alert.mark_at is None else rfc3339(alert.mark_at),
+            "raised_at": _utc(alert.raised_at),
+            "mark_at": None if alert.mark_at is None else _utc(alert.mark_at),
             "host": alert.host,
-        }
+        },
+        option=orjson.OPT_UTC_Z,
     )
 
 
@@ -122,10 +124,14 @@ def rfc3339(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+def _utc(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
+
+
 def _leg(leg: AlertLeg) -> dict[str, Any]:
     return {
         "instrument": leg.instrument,
-        "side": leg.side.value,
+        "side": leg.side,
         "size": number(leg.size),
         "mark_price": number(leg.mark_price),
         "liquidation_price": number(leg.liquidation_price),

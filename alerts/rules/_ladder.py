@@ -1,6 +1,7 @@
 """What the rules share: configuration of one rule, and ladders of rungs."""
 
 from collections.abc import Sequence
+from functools import cached_property
 from itertools import pairwise
 from typing import Annotated, Any, ClassVar
 
@@ -62,8 +63,13 @@ class LadderConfig(RuleConfig):
 
     def rungs(self) -> Sequence[tuple[Severity, float]]:
         """The rungs that are on, mildest first."""
+        return [(severity, rung) for severity, rung, _ in self._ladder]
+
+    @cached_property
+    def _ladder(self) -> tuple[tuple[Severity, float, float], ...]:
+        """Severity, rung and release level, mildest first; kept, because every look at every pool needs it."""
         by_severity = ((severity, getattr(self, severity.label)) for severity in Severity)
-        return [(severity, rung) for severity, rung in by_severity if rung is not None]
+        return tuple((severity, rung, self.release(rung)) for severity, rung in by_severity if rung is not None)
 
     def release(self, rung: float) -> float:
         """The value at which a severity that fires because of `rung` lets go: rung x hysteresis (or / hysteresis)."""
@@ -75,12 +81,11 @@ class LadderConfig(RuleConfig):
         holds: Severity | None = None
         demanded: float | None = None
         held: float | None = None
-        for severity, rung in self.rungs():
-            if self._at_or_past(value, rung):
+        rising = self.rising
+        for severity, rung, release in self._ladder:
+            if (value < release) if rising else (value > release):
+                break
+            holds, held = severity, rung
+            if (value >= rung) if rising else (value <= rung):
                 demands, demanded = severity, rung
-            if self._at_or_past(value, self.release(rung)):
-                holds, held = severity, rung
         return demands, holds, demanded if demanded is not None else held
-
-    def _at_or_past(self, value: float, level: float) -> bool:
-        return value >= level if self.rising else value <= level

@@ -77,10 +77,11 @@ class MqttConfig(SinkConfig):
 
 @dataclass(frozen=True, slots=True)
 class _Link:
-    """A connection that was accepted; `lost` ends when it is no more."""
+    """A connection that was accepted; `watch` ends when it is lost, and then ends the `waits` for acknowledgements."""
 
     client: "aiomqtt.Client"
-    lost: asyncio.Task[None]
+    watch: asyncio.Task[None]
+    waits: set[asyncio.Timeout]
 
 
 class MqttSink:
@@ -109,7 +110,8 @@ class MqttSink:
         error = await asyncio.shield(self._opening)
         if error is not None:
             raise SinkError(f"mqtt: {error}", retry=not _is_refusal(error)) from error
-        self._link = _Link(client, asyncio.create_task(_until_lost(client)))
+        waits: set[asyncio.Timeout] = set()
+        self._link = _Link(client, asyncio.create_task(_watch(client, waits)), waits)
         await self._publish(self._link, [client.publish(self._status_topic, ONLINE, qos=1, retain=True)])
 
     async def deliver(self, batch: Sequence[Envelope]) -> None:
@@ -137,11 +139,11 @@ class MqttSink:
         link, self._link = self._link, None
         if link is None:
             return
-        if not link.lost.done():
+        if not link.watch.done():
             with suppress(*_mqtt_errors(), TimeoutError):
                 async with asyncio.timeout(GOODBYE_S):
                     await link.client.publish(self._status_topic, OFFLINE, qos=1, retain=True)
-        link.lost.cancel()
+        link.watch.cancel()
         await _leave(link.client)
 
     def _linked(self) -> _Link:
@@ -151,17 +153,20 @@ class MqttSink:
 
     async def _publish(self, link: _Link, publications: list[Coroutine[Any, Any, None]]) -> None:
         """Publish these in order. Raises SinkError as soon as the connection is lost, or for a refusal."""
-        work = asyncio.gather(*publications)
+        wait = asyncio.timeout(0 if link.watch.done() else None)
         try:
-            await asyncio.wait((work, link.lost), return_when=asyncio.FIRST_COMPLETED)
-            if not work.done():
-                raise SinkError("mqtt: the connection was lost")
-            work.result()
+            async with wait:
+                link.waits.add(wait)
+                if len(publications) == 1:
+                    await publications[0]
+                else:
+                    await asyncio.gather(*publications)
+        except TimeoutError:
+            raise SinkError("mqtt: the connection was lost") from None
         except _mqtt_errors() as error:
             raise SinkError(f"mqtt: {error}") from error
         finally:
-            if work.cancel():
-                await asyncio.wait((work,))
+            link.waits.discard(wait)
         if self._refusals:
             raise SinkError(f"mqtt: the broker refused a message: {self._refusals[0]}", retry=False)
 
@@ -233,11 +238,14 @@ async def _leave(client: "aiomqtt.Client") -> None:
         await client.__aexit__(None, None, None)
 
 
-async def _until_lost(client: "aiomqtt.Client") -> None:
-    """Return when the connection is lost; nothing is subscribed, so the messages only end."""
+async def _watch(client: "aiomqtt.Client", waits: set[asyncio.Timeout]) -> None:
+    """Return when the connection is lost, having ended the `waits`; nothing is subscribed, so no message comes."""
     with suppress(*_mqtt_errors()):
         async for _ in client.messages:
             pass
+    for wait in waits:
+        if not wait.expired():
+            wait.reschedule(0)
 
 
 def _mqtt_errors() -> tuple[type[Exception], ...]:

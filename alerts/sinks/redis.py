@@ -127,7 +127,8 @@ def build(config: RedisConfig, clock: Clock, host: str) -> RedisSink:
     except ImportError as error:
         raise SinkError("the sink redis needs the package redis; install it with: pip install redis") from error
     options: dict[str, Any] = {
-        "socket_timeout": config.timeout_s,
+        # The dispatcher bounds every call as a whole; a bound of the client's own costs a task for each write.
+        "socket_timeout": None,
         "socket_connect_timeout": config.timeout_s,
         "retry": Retry(NoBackoff(), 0),
         "health_check_interval": 0,
