@@ -43,6 +43,13 @@ class Send:
 
 
 @dataclass(frozen=True, slots=True)
+class Login:
+    """Send the log-in frame, which the shell makes because it holds the credentials."""
+
+    connection: str
+
+
+@dataclass(frozen=True, slots=True)
 class Disconnect:
     """Close a connection. Nothing more is heard of it, not even `closed`."""
 
@@ -79,7 +86,7 @@ class Halt:
     error: MarginwatchError
 
 
-Action = Connect | Send | Disconnect | Request | Warn | Halt
+Action = Connect | Send | Login | Disconnect | Request | Warn | Halt
 
 
 class Session(Protocol):

@@ -140,7 +140,7 @@ class AccountFeed:
             self._health.lost(now)
         return self._judge(now)
 
-    def _took_over(self, now: float, *, gap: bool) -> None:
+    def _took_over(self, now: float, gap: bool) -> None:
         """Another private connection is live. After a gap only a snapshot tells what was missed."""
         if gap:
             self._health.opened(now)
@@ -210,8 +210,9 @@ class AccountFeed:
         return self._timers.next()
 
     def reconcile(self, now: float) -> Sequence[Event]:
-        """Take a snapshot soon."""
-        self._want_snapshot(SnapshotReason.TIMER, now)
+        """Take a snapshot soon; before the first, that one is on its way already."""
+        if self._waiting is None:
+            self._want_snapshot(SnapshotReason.TIMER, now)
         return ()
 
     def health(self, now: float) -> list[FeedHealth]:

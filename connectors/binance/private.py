@@ -7,7 +7,6 @@ does not close the socket, and a socket may be opened with a key that never exis
 
 from collections.abc import Callable, Sequence
 from random import Random
-from typing import Protocol
 from urllib.parse import quote
 
 from connectors.backoff import Backoff
@@ -30,10 +29,8 @@ LISTEN = "listen"
 KEEP = "keep"
 
 
-class TookOver(Protocol):
-    """Told when a connection becomes the live one; `gap` when events may have been missed before."""
-
-    def __call__(self, now: float, *, gap: bool) -> None: ...
+TookOver = Callable[[float, bool], None]
+"""Told when a connection becomes the live one, and whether events may have been missed before."""
 
 
 class PrivateStream:
@@ -48,7 +45,7 @@ class PrivateStream:
         timers: Timers,
         random: Random,
         ask: Callable[[Request], None],
-        took_over: "TookOver",
+        took_over: TookOver,
     ) -> None:
         self._rest_url = rest_url
         self._private_url = private_url
@@ -96,7 +93,7 @@ class PrivateStream:
         self._dead = False
         self._timers.clear("overlap")
         if self._links.prove(connection, now):
-            self._took_over(now, gap=gap)
+            self._took_over(now, gap)
 
     def closed(self, connection: str, reason: str, now: float) -> bool:
         """True when the live connection was lost. A successor that is open already takes over by itself."""

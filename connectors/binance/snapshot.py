@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from connectors.binance import answers
+from connectors.binance.answers import Exchange
 from connectors.binance.state import Answers
 from connectors.session import Request, Security
 from monitor.model.account import AccountMode
@@ -74,7 +75,7 @@ class Round:
             indexes=answers.asset_indexes(indexes) if indexes is not None else {},
         )
 
-    def definitions(self) -> tuple[answers.Exchange, dict[str, tuple[Tier, ...]]] | None:
+    def definitions(self) -> tuple[Exchange, dict[str, tuple[Tier, ...]]] | None:
         """Symbols and tiers, when they were asked for. Raises BadFrame."""
         if "exchange" not in self.bodies:
             return None

@@ -1,0 +1,119 @@
+"""Binance's way of speaking HTTP: signatures, error codes, budget, clock.
+
+Facts: Binance's documentation of the USD-M futures REST API (endpoint security, error codes, limits).
+"""
+
+import hashlib
+import hmac
+from collections.abc import Mapping
+from urllib.parse import urlencode
+
+import orjson
+
+from connectors.rest import Prepared, Reply
+from connectors.session import Request, Security
+from monitor.credential import Secret
+from monitor.errors import VenueError
+
+WEIGHT_PER_MINUTE = 2400
+RECEIVE_WINDOW_MS = 5000
+
+CLOCK_OFF = -1021
+_FATAL = {
+    -1022: "the signature is wrong; check that api_secret belongs to api_key",
+    -2008: "the API key is not known there; check api_key, and that it was made on the host in rest_url",
+    -2014: "the API key has a wrong format; check api_key",
+    -2015: (
+        "the API key is refused; check that it exists, that it may read (Enable Reading) and that its IP restriction "
+        "allows this machine"
+    ),
+    -2017: "the API keys of this account are locked; unlock them on binance.com",
+}
+"""Refusals that waiting does not heal, and what to do about each."""
+
+
+def sign(secret: str, payload: str) -> str:
+    """HMAC-SHA-256 of the query string exactly as it is sent, in lower-case hexadecimal."""
+    return hmac.new(secret.encode(), payload.encode(), hashlib.sha256).hexdigest()
+
+
+class BinanceDialect:
+    """One account's HTTP. See `connectors.rest.Dialect`."""
+
+    def __init__(self, venue: str, rest_url: str, api_key: Secret, api_secret: Secret) -> None:
+        self.venue = venue
+        self._rest_url = rest_url
+        self._api_key = api_key
+        self._api_secret = api_secret
+
+    def prepare(self, request: Request, at_ms: int) -> Prepared:
+        """Percent-encode first, then sign, signature last: Binance verifies the text as transmitted."""
+        query = urlencode(request.params)
+        if request.security is Security.SIGNED:
+            stamp = urlencode({"recvWindow": RECEIVE_WINDOW_MS, "timestamp": at_ms})
+            query = f"{query}&{stamp}" if query else stamp
+            query = f"{query}&signature={sign(self._api_secret.reveal(), query)}"
+        url = f"{request.base}{request.path}"
+        headers = {} if request.security is Security.NONE else {"X-MBX-APIKEY": self._api_key.reveal()}
+        return Prepared(f"{url}?{query}" if query else url, headers)
+
+    def fault(self, request: Request, reply: Reply) -> VenueError | None:
+        """Binance's code where there is one, else the HTTP status; only what a person must mend is not retried."""
+        if reply.status == 200:
+            return None
+        code, text = _code_of(reply.body)
+        reason = _FATAL.get(code) if code is not None else None
+        said = f"HTTP {reply.status}" if code is None else f"HTTP {reply.status}, code {code}"
+        # A path that a host does not have is answered with codes of several kinds: there the status says more.
+        if code is None or (reason is None and reply.status in (403, 404)):
+            code = reply.status
+        return VenueError(
+            f"{self.venue} {request.method} {request.path}: {reason or text or 'no reason given'} ({said})",
+            retry=reason is None,
+            retry_after_s=_retry_after_s(reply),
+            code=code,
+        )
+
+    def is_clock_fault(self, error: VenueError) -> bool:
+        """-1021 comes both for a clock that is behind and for one more than a second ahead."""
+        return error.code == CLOCK_OFF
+
+    def clock_request(self) -> Request:
+        """The time endpoint; the time in exchangeInfo may be hours old."""
+        return Request("time", "GET", self._rest_url, "/fapi/v1/time")
+
+    def clock_ms(self, body: bytes) -> int:
+        """``serverTime``."""
+        try:
+            value = orjson.loads(body)["serverTime"]
+        except (orjson.JSONDecodeError, KeyError, TypeError):
+            value = None
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise VenueError(f"{self.venue}: the answer to the question for the time cannot be used", retry=True)
+        return value
+
+    def used_weight(self, reply: Reply) -> int | None:
+        """The header that every answer carries."""
+        value = reply.headers.get("X-MBX-USED-WEIGHT-1M", "")
+        return int(value) if value.isascii() and value.isdigit() else None
+
+
+def _code_of(body: bytes) -> tuple[int | None, str]:
+    """Binance's code and words, as far as the body has any; the words are cut, a body may be a whole page."""
+    try:
+        answer = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None, ""
+    if not isinstance(answer, Mapping):
+        return None, ""
+    code, text = answer.get("code"), answer.get("msg")
+    known = isinstance(code, int) and not isinstance(code, bool)
+    return (code if known else None), (text[:200] if isinstance(text, str) else "")
+
+
+def _retry_after_s(reply: Reply) -> float | None:
+    value = reply.headers.get("Retry-After", "")
+    if reply.status in (418, 429):
+        # Bans last up to three days; one that is not told is taken for two minutes, the shortest.
+        return float(value) if value.isascii() and value.isdigit() else (120.0 if reply.status == 418 else 60.0)
+    return None
