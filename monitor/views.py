@@ -106,8 +106,8 @@ STYLESHEET = """\
 body { font: 1rem/1.4 system-ui, sans-serif; margin: 1rem; max-width: 70rem; }
 table { border-collapse: collapse; width: 100%; }
 th, td { padding: 0.25rem 0.75rem; text-align: left; border-bottom: 1px solid; }
-td.figure, th.figure { text-align: right; font-variant-numeric: tabular-nums; }
-.bad { border: 3px solid; padding: 0.5rem 1rem; font-weight: bold; }
+td.figure, th.figure { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
+.bad { border: 3px solid; padding: 0.5rem 1rem; margin-bottom: 1rem; font-weight: bold; }
 """
 
 
