@@ -7,11 +7,12 @@ thousand legs are rows.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import nan
+from types import MappingProxyType
 
 import numpy as np
 
 from monitor.assess import assess_pool
-from monitor.kernel import ENTRY_VALUE, LEG_WIDTH, PNL, QUANTITY, Kernel, plain_kernel
+from monitor.kernel import ENTRY_VALUE, LEG_WIDTH, QUANTITY, Kernel, plain_kernel
 from monitor.ledger import Ledger
 from monitor.margin.pnl import price_value
 from monitor.margin.risk import Leg, Pool, Risk
@@ -25,6 +26,7 @@ from monitor.model.instrument import ContractKind, Instrument
 
 _SLOTS = {Slot.BOTH: 0, Slot.LONG: 1, Slot.SHORT: 2}
 _COLLATERAL = 3
+INDEX_PREFIX = "index:"
 _UNKNOWN_COIN = "unknown"
 _NOTHING = Risk(0.0, 0.0)
 
@@ -72,6 +74,8 @@ class AccountBook:
     offsets: dict[int, Risk] = field(default_factory=dict)
     """Pool row to what the venue reported beyond the model."""
     model_errors: dict[int, float] = field(default_factory=dict)
+    indexes: dict[str, float] = field(default_factory=dict)
+    """Index instrument to its mark in the last report, at which the wallets' prices were stated."""
 
 
 class Book:
@@ -99,6 +103,10 @@ class Book:
         """Every account."""
         return self._accounts.values()
 
+    def has_account(self, venue: str, name: str) -> bool:
+        """Whether the account is known."""
+        return (venue, name) in self._accounts
+
     def account(self, venue: str, name: str) -> AccountBook:
         """One account. Raises KeyError for one that was never added."""
         return self._accounts[venue, name]
@@ -125,10 +133,6 @@ class Book:
     def apply_marks(self, marks: Marks, now: float) -> Sequence[int]:
         """Apply a frame of marks; see `Ledger.apply_marks`."""
         return self.ledger.apply_marks(marks, now)
-
-    def watch_index(self, feed: str, symbol: str) -> None:
-        """Take in marks of an index although no leg is priced by it yet."""
-        self.ledger.instrument(feed, symbol, inverse=False)
 
     def load_instruments(self, event: InstrumentsLoaded) -> BookChange:
         """Take over contract definitions; open legs get their new tiers at once."""
@@ -159,6 +163,7 @@ class Book:
         account.feed = snapshot.feed
         change.corrections += (account.mode, account.position_mode) != (snapshot.account_mode, snapshot.position_mode)
         account.mode, account.position_mode = snapshot.account_mode, snapshot.position_mode
+        self._take_indexes(account, snapshot.reports)
         for wallet in snapshot.wallets:
             self._put_wallet(account, wallet, change, snapshot.at_ms)
         coins = {wallet.coin for wallet in snapshot.wallets}
@@ -269,18 +274,27 @@ class Book:
             self.ledger.set_base(pool, account.offsets.get(pool, _NOTHING) + Risk(value, 0.0))
             change.touched.add(pool)
 
+    def _take_indexes(self, account: AccountBook, reports: Iterable[PoolReport]) -> None:
+        """Remember the index prices behind the reports."""
+        indexes = {name: mark for report in reports for name, mark in report.marks if name.startswith(INDEX_PREFIX)}
+        account.indexes.update(indexes)
+        for name, mark in indexes.items():
+            self.ledger.lend_mark(self.ledger.instrument(account.feed, name, inverse=False), mark)
+
     def _put_collateral(self, account: AccountBook, wallet: Wallet, pool: int, change: BookChange) -> bool:
         """Let an index price move a wallet's value between reports, as a leg without maintenance; False if none does.
 
-        The index is the instrument ``index:<coin>USD`` of the account's feed; what the wallet's value is short of it
-        (the venue's buffer) is kept as a factor.
+        The index is the instrument ``index:<coin>USD``; what the wallet's price is short of it (the venue's buffer) is
+        kept as a factor.
         """
-        i = self.ledger.instruments.index.get(account.feed, {}).get(f"index:{wallet.coin}USD")
-        if i is None:
+        name = f"{INDEX_PREFIX}{wallet.coin}USD"
+        index = account.indexes.get(name)
+        if index is None:
             return False
+        i = self.ledger.instrument(account.feed, name, inverse=False)
         key = i * 4 + _COLLATERAL
         leg = account.legs.get(key)
-        priced = account.mode is AccountMode.MULTI_ASSET and self.ledger.has_mark(i) and wallet.balance != 0.0
+        priced = account.mode is AccountMode.MULTI_ASSET and wallet.balance != 0.0
         if leg is not None and not (priced and self.ledger.legs.pool[leg] == pool):
             self._remove_leg(account, key, change)
             leg = None
@@ -289,7 +303,7 @@ class Book:
         if leg is None:
             leg = account.legs[key] = self.ledger.add_leg(i, pool)
         self.ledger.legs.size[leg] = wallet.balance
-        self.ledger.write_leg(leg, wallet_value(wallet) / self.ledger.instruments.mark[i], 0.0, NO_MAINTENANCE)
+        self.ledger.write_leg(leg, wallet_value(wallet) / index, 0.0, NO_MAINTENANCE)
         return True
 
     def _pool(self, account: AccountBook, scope: str) -> int:
@@ -334,7 +348,7 @@ class Book:
         marks = dict(report.marks)
         old = account.offsets.get(pool, _NOTHING)
         base = Risk(self.ledger.base(pool).margin_balance - old.margin_balance, 0.0)
-        assets = Risk(base.margin_balance + self._collateral_value(pool), 0.0)
+        assets = Risk(base.margin_balance + self._collateral_value(pool, marks), 0.0)
         legs = self._pool_legs(account, pool)
         model = sum((leg.risk(marks.get(leg.instrument, leg.mark)) for leg in legs), start=assets)
         offset = Risk(report.margin_balance, report.maintenance_margin) + model.negative()
@@ -434,12 +448,18 @@ class Book:
             raise KeyError(row)
         return owner
 
-    def _collateral_value(self, pool: int) -> float:
-        table = self.ledger.legs.table
-        return sum(float(table[i * LEG_WIDTH + PNL]) for i in self.ledger.chain(pool) if not self._is_position(i))
+    def _collateral_value(self, pool: int, marks: Mapping[str, float] = MappingProxyType({})) -> float:
+        """What indexes price in a pool, at `marks` where they say, else at the present ones."""
+        known, total = self.ledger.instruments, 0.0
+        for leg in self.ledger.chain(pool):
+            if not self._is_position(leg):
+                i = int(self.ledger.legs.instrument[leg])
+                quantity = float(self.ledger.legs.table[leg * LEG_WIDTH + QUANTITY])
+                total += quantity * marks.get(known.symbols[i], known.mark[i])
+        return total
 
     def _is_position(self, leg: int) -> bool:
-        return not self.ledger.instruments.symbols[self.ledger.legs.instrument[leg]].startswith("index:")
+        return not self.ledger.instruments.symbols[self.ledger.legs.instrument[leg]].startswith(INDEX_PREFIX)
 
     def _pool_legs(self, account: AccountBook, pool: int) -> tuple[Leg, ...]:
         """The positions of a pool, oldest first."""

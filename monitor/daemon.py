@@ -41,9 +41,7 @@ WARM_BUSY_S = 0.01
 SINKS_S = 1.0
 STOP_S = 3.0
 """How long connections may take to say goodbye."""
-RETRY_REFUSED_S = 60.0
-"""Pause before an account that its venue refused is tried again, while others are watched."""
-RETRY_BROKEN_S = 5.0
+RESTART_S = 2.0
 
 log = structlog.get_logger(__name__)
 
@@ -97,6 +95,7 @@ class Daemon:
         self._book = Book(kernel, config.alerts.model_error.tolerance)
         self._runners: dict[str, list[Runner]] = {}
         self._tasks: dict[str, list[asyncio.Task[None]]] = {}
+        self._restarts: dict[str, asyncio.Task[None]] = {}
         self._failed: asyncio.Future[None] | None = None
         self.urls: list[str] = []
         """Where HTTP answers, once started."""
@@ -174,7 +173,8 @@ class Daemon:
             venues()[venue].build(accounts, self.pipeline.handle, self._clock, self.telemetry, settings, self._recorder)
         )
         self._tasks[venue] = [
-            asyncio.create_task(self._keep(runner), name=f"runner {runner.name}") for runner in self._runners[venue]
+            asyncio.create_task(self._keep(venue, runner), name=f"runner {runner.name}")
+            for runner in self._runners[venue]
         ]
 
     async def _stop_venue(self, venue: str) -> None:
@@ -182,26 +182,32 @@ class Daemon:
         await _cancel(self._tasks.pop(venue, []))
 
     async def _stop_accounts(self) -> None:
+        await _cancel(list(self._restarts.values()))
         for venue in list(self._tasks):
             await self._stop_venue(venue)
 
-    async def _keep(self, runner: Runner) -> None:
-        """Keep a runner running. What the venue refuses for good ends the daemon, unless it watches another account."""
-        while True:
-            pause_s = RETRY_BROKEN_S
-            try:
-                await runner.run()
-                log.error("runner ended by itself", runner=runner.name)
-            except (UserError, VenueError) as error:
-                if not any(account.synced for account in self._book.accounts()):
-                    self._fail(error)
-                    return
-                log.error("account refused; trying again later", runner=runner.name, error=str(error))  # noqa: TRY400
-                pause_s = RETRY_REFUSED_S
-            except Exception:
-                # A fault here must not blind the other accounts, nor this one for longer than it must.
-                log.exception("runner failed in a way it should not", runner=runner.name)
-            await asyncio.sleep(pause_s)
+    async def _keep(self, venue: str, runner: Runner) -> None:
+        """Run a runner. What its venue refuses for good ends the daemon, unless it watches another account."""
+        try:
+            await runner.run()
+            log.error("runner ended by itself", runner=runner.name)
+        except (UserError, VenueError) as error:
+            if not any(account.synced for account in self._book.accounts()):
+                self._fail(error)
+                return
+            # Only a person can mend it: the account stays blind, which is an alert, until a reload.
+            log.error("account refused; mend it and reload", runner=runner.name, error=str(error))  # noqa: TRY400
+            self.pipeline.lose(venue, runner.name.removeprefix(f"{venue}/"), str(error), self._clock.now())
+            return
+        except Exception:
+            # A fault here must not blind this venue for longer than it takes to begin anew.
+            log.exception("runner failed in a way it should not", runner=runner.name)
+        self._restarts[venue] = asyncio.create_task(self._restart(venue), name=f"restart {venue}")
+
+    async def _restart(self, venue: str) -> None:
+        await asyncio.sleep(RESTART_S)
+        await self._stop_venue(venue)
+        self._start_venue(venue)
 
     def _fail(self, error: Exception) -> None:
         if self._failed is not None and not self._failed.done():
@@ -212,7 +218,7 @@ class Daemon:
 
     def _reconcile(self, venue: str, account: str) -> None:
         for runner in self._runners.get(venue, ()):
-            if runner.name.endswith(f"/{account}"):
+            if runner.name == f"{venue}/{account}":
                 runner.reconcile()
 
     # -- alerts ---------------------------------------------------------------------------------

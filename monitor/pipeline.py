@@ -85,8 +85,13 @@ class Pipeline:
     # -- accounts -------------------------------------------------------------------------------
 
     def add_account(self, venue: str, name: str) -> None:
-        """Watch an account; until its first snapshot it counts as not in sync."""
-        self.book.add_account(venue, name, RULES[venue])
+        """Watch an account; until its first snapshot it counts as not in sync. One already watched stays as it is."""
+        if not self.book.has_account(venue, name):
+            self.book.add_account(venue, name, RULES[venue])
+
+    def lose(self, venue: str, name: str, reason: str, now: float) -> None:
+        """Nobody watches this account any more, although somebody should."""
+        self._handle_rare(FeedChanged(venue, name, "", "account", FeedState.DOWN, now, reason), now)
 
     def remove_account(self, venue: str, name: str) -> None:
         """Stop watching an account. What fires for it ends through `Engine.retain`."""

@@ -301,12 +301,12 @@ def test_a_surprising_report_may_frighten_at_once_but_reassure_only_when_confirm
 def test_multi_asset_mode_is_one_pool_and_moves_with_the_indexes() -> None:
     """All wallets and cross positions are one pool in USD; an index mark re-values its coin."""
     desk = Desk()
-    desk.book.watch_index(FEED, "index:BTCUSD")
-    desk.mark(**{"index:BTCUSD": 100.0})
+    report = PoolReport("multi", 19.47 - 10 * 0.001, 0.0, None, (("index:BTCUSD", 100.0),))
     desk.snapshot(
         (cross("BTCUSDT", 1.0, 100.0, Slot.LONG), cross("BTCUSDC", -0.5, 100.0, Slot.SHORT)),
         (Wallet("USDT", 10.0, 0.999), Wallet("USDC", 0.0, 1.0), Wallet("BTC", 0.1, 95.0)),
-        mode=AccountMode.MULTI_ASSET,
+        (report,),
+        AccountMode.MULTI_ASSET,
     )
     assert desk.scopes() == {"multi"}
     desk.mark(BTCUSDT=90.0, BTCUSDC=90.0)
@@ -315,6 +315,8 @@ def test_multi_asset_mode_is_one_pool_and_moves_with_the_indexes() -> None:
     assert desk.ratio("multi") == pytest.approx(maintenance / balance)
     desk.mark(**{"index:BTCUSD": 90.0})
     assert desk.ratio("multi") == pytest.approx(maintenance / (balance - 0.1 * 9.5))
+    desk.delta(Wallet("BTC", 0.2, 95.0))
+    assert desk.ratio("multi") == pytest.approx(maintenance / (balance - 0.1 * 9.5 + 0.1 * 85.5))
 
 
 # -- the running totals against a calculation from scratch --------------------------------------
