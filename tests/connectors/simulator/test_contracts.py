@@ -1,6 +1,7 @@
 """Bracket tables against the venue's amounts."""
 
 from decimal import Decimal
+from itertools import pairwise
 
 import pytest
 
@@ -66,7 +67,7 @@ def test_btc_table_has_the_present_amounts() -> None:
 @pytest.mark.parametrize("contract", [c for c in DEFAULT_CONTRACTS if c.brackets], ids=lambda c: c.symbol)
 def test_maintenance_is_continuous_and_rises(contract: Contract) -> None:
     """At each floor both brackets ask for the same, and rates and caps only rise."""
-    for below, above in zip(contract.brackets, contract.brackets[1:], strict=False):
+    for below, above in pairwise(contract.brackets):
         assert above.floor == below.cap < above.cap
         assert above.floor * below.rate - below.cum == above.floor * above.rate - above.cum
         assert above.rate > below.rate
