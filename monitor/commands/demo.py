@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from monitor.commands.stage import Stage
 
 REFRESH_S = 0.125
+PICTURE_WIDTH = 132
 ANSWER_S = 2.0
 SLACK_S = 60.0
 """Beyond the length of the price path: starting two processes, and the exchange's last moments."""
@@ -65,21 +66,19 @@ async def _demo(seconds: float, seed: int, picture: Path | None, console: "Conso
     import tempfile
 
     from connectors.simulator.scenario import by_name
-    from monitor.commands.demo_screen import Scene
+    from monitor.commands.demo_screen import BAR_CELLS, BAR_CELLS_MIN, TABLE_WIDTH, Scene
     from monitor.commands.stage import stage
 
-    scenario = by_name("demo")
-    tick_s = scenario.tick_s * seconds / (scenario.duration_s() or seconds)
-    arguments = ["--scenario", "demo", "--seed", str(seed), "--tick", f"{tick_s:.6f}"]
+    speed = (by_name("demo").duration_s() or seconds) / seconds
+    arguments = ["--scenario", "demo", "--seed", str(seed), "--speed", f"{speed:.6f}"]
     arguments += ["--max-seconds", f"{seconds + SLACK_S:.0f}"]
-    scene = Scene()
+    scene = Scene(bar_cells=min(BAR_CELLS, max(BAR_CELLS_MIN, console.width - TABLE_WIDTH)))
     console.print("Starting a simulated exchange and marginwatch ...")
     with tempfile.TemporaryDirectory(prefix="marginwatch-demo-") as directory:
         async with stage(Path(directory), arguments) as on_stage:
             _introduce(console, on_stage)
             worst = await _watch(on_stage, scene, console, seconds + SLACK_S)
-    console.print(worst)
-    console.print(scene.summary())
+    console.print("\nAt its most dangerous:", worst, scene.summary(), sep="\n")
     good = bool(scene.verdicts()) and all(verdict.good for verdict in scene.verdicts())
     console.print("Every rung left before the liquidation." if good else "[bold red]A rung was missed.[/]")
     console.print("Nothing was left running. Next: marginwatch check --config marginwatch.toml")
@@ -89,11 +88,11 @@ async def _demo(seconds: float, seed: int, picture: Path | None, console: "Conso
 
 
 def _introduce(console: "Console", on_stage: "Stage") -> None:
-    console.print(f"  exchange   {on_stage.addresses['rest_url']} (simulated; it liquidates on its own judgement)")
-    console.print(f"  board      {on_stage.http_url}/")
+    console.print(f"  exchange   {on_stage.addresses['rest_url']}  (simulated)")
+    console.print(f"  page       {on_stage.http_url}/")
     console.print(f"  metrics    {on_stage.http_url}/metrics")
     console.print(f"  health     {on_stage.http_url}/readyz")
-    console.print("  state      SQLite in a temporary directory; warnings go to the console\n")
+    console.print("  state      SQLite in a temporary directory; warnings go to this terminal\n")
 
 
 async def _watch(on_stage: "Stage", scene: "Scene", console: "Console", limit_s: float) -> Any:
@@ -181,11 +180,10 @@ def _draw(picture: Path, scene: "Scene", worst: Any) -> None:
 
     from rich.console import Console
 
-    console = Console(record=True, width=118, file=io.StringIO(), force_terminal=True, highlight=False)
+    console = Console(record=True, width=PICTURE_WIDTH, file=io.StringIO(), force_terminal=True, highlight=False)
     console.print(worst)
     for line in scene.lines:
-        if line.message["rule"] == "margin_ratio":
-            console.print(line.text(), overflow="ellipsis", no_wrap=True)
+        console.print(line.text(), overflow="ellipsis", no_wrap=True)
     console.print()
     console.print(scene.summary())
     console.save_svg(str(picture), title="marginwatch demo")

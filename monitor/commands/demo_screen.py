@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -10,7 +11,9 @@ from rich.text import Text
 from alerts.alert import Severity, State
 from monitor.commands.show import SEVERITY_STYLES, clock_time, duration, warning_line
 
-BAR_CELLS = 24
+BAR_CELLS, BAR_CELLS_MIN = 24, 10
+TABLE_WIDTH = 68
+"""Of the table without its bars."""
 LINES_SHOWN = 12
 RUNGS = {Severity.NOTICE: 0.50, Severity.WARNING: 0.70, Severity.CRITICAL: 0.85, Severity.EMERGENCY: 0.95}
 """The default rungs, on which the demo runs."""
@@ -53,7 +56,7 @@ class Verdict:
 
     def table(self) -> RenderableType:
         """The rungs with their lead times."""
-        table = Table("margin ratio", "warning", "left at", "before the liquidation")
+        table = Table("rung", "warning", "left at", "before the liquidation", box=SIMPLE_HEAD)
         for severity in Severity:
             left = self.left_at.get(severity)
             before = "never" if left is None else duration(self.at - left) if left < self.at else "too late"
@@ -67,6 +70,7 @@ class Verdict:
 class Scene:
     """All that is known at a moment."""
 
+    bar_cells: int = BAR_CELLS
     pools: dict[str, dict[str, Any]] = field(default_factory=dict)
     gone: dict[str, str] = field(default_factory=dict)
     lines: list[Line] = field(default_factory=list)
@@ -86,11 +90,13 @@ class Scene:
 
     def table(self) -> Table:
         """The pools, in the order they were first seen."""
-        table = Table("pool", "margin ratio", "", "mark", "liquidation at", "distance", expand=False)
-        for column in (2, 3, 4, 5):
-            table.columns[column].justify = "right"
+        table = Table("pool", "margin ratio", "", "mark", "liquidation", "distance", box=SIMPLE_HEAD)
+        for column in table.columns:
+            column.no_wrap = True
+        for column in table.columns[2:]:
+            column.justify = "right"
         for pool, document in self.pools.items():
-            table.add_row(*_row(pool, document, self.gone.get(pool)))
+            table.add_row(*_row(pool, document, self.gone.get(pool), self.bar_cells))
         return table
 
     def render(self) -> RenderableType:
@@ -105,15 +111,15 @@ class Scene:
         return Group(*(part for verdict in verdicts for part in (verdict.table(), Text())))
 
 
-def bar(ratio: float | None) -> Text:
+def bar(ratio: float | None, cells: int = BAR_CELLS) -> Text:
     """A margin ratio as a bar from 0 to 1, coloured by the rung it has reached; the rungs stand in it as ticks."""
     if ratio is None:
-        return Text("unknown".ljust(BAR_CELLS), "bold red")
-    filled = round(min(max(ratio, 0.0), 1.0) * BAR_CELLS)
+        return Text("unknown".ljust(cells), "bold red")
+    filled = round(min(max(ratio, 0.0), 1.0) * cells)
     style = _style(ratio)
-    ticks = {min(BAR_CELLS - 1, int(rung * BAR_CELLS)) for rung in RUNGS.values()}
+    ticks = {min(cells - 1, int(rung * cells)) for rung in RUNGS.values()}
     text = Text()
-    for cell in range(BAR_CELLS):
+    for cell in range(cells):
         if cell < filled:
             text.append("█", style)
         else:
@@ -121,14 +127,18 @@ def bar(ratio: float | None) -> Text:
     return text
 
 
-def _row(pool: str, document: dict[str, Any], gone: str | None) -> list[RenderableType]:
+def _row(pool: str, document: dict[str, Any], gone: str | None, bar_cells: int) -> list[RenderableType]:
     name = Text(pool.split("/", 1)[1])
     if gone is not None:
         return [name, Text(gone, "bold"), "", "", "", ""]
     ratio = _number(document.get("margin_ratio"))
     legs = document.get("legs") or []
     near = min(legs, key=lambda leg: _or_far(leg["distance"]), default=None)
-    cells: list[RenderableType] = [name, bar(ratio), Text("?" if ratio is None else f"{ratio:.3f}", _style(ratio or 0))]
+    cells: list[RenderableType] = [
+        name,
+        bar(ratio, bar_cells),
+        Text("?" if ratio is None else f"{ratio:.3f}", _style(ratio or 0)),
+    ]
     if near is None:
         return [*cells, "", "", ""]
     distance = _number(near["distance"])
@@ -192,7 +202,7 @@ class Screen:
         for line in self._scene.lines[self._printed :]:
             self._console.print(line.text(), soft_wrap=True)
         self._printed = len(self._scene.lines)
-        if now >= self._next_status:
+        if self._scene.pools and now >= self._next_status:
             self._next_status = now + self.STATUS_EVERY_S
             ratios = (
                 f"{pool.split('/', 1)[1]} {_number(document.get('margin_ratio')) or 0.0:.3f}"

@@ -1,11 +1,15 @@
 """`marginwatch record`: raw frames and snapshots with their times of receipt, to be replayed."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from monitor.commands.run import DEFAULT_CONFIG, ConfigFile, run_loop
+
+if TYPE_CHECKING:
+    from connectors.recorder import Recorder
+    from monitor.config import Config
 
 
 def record(
@@ -24,3 +28,60 @@ def record(
 
         marginwatch replay monday.jsonl.gz
     """
+    from connectors.recorder import Recorder
+    from monitor import logs
+    from monitor.config import load
+    from monitor.errors import ConfigurationError, Fault
+
+    loaded = load(config)
+    logs.configure(loaded.log)
+    try:
+        recorder = Recorder(out)
+    except OSError as error:
+        raise ConfigurationError(str(out), [Fault("", f"cannot be written: {error.strerror or error}")]) from None
+    try:
+        events = run_loop(_record(loaded, recorder, seconds))
+    finally:
+        recorder.close()
+    typer.echo(f"{out}: {out.stat().st_size:,} bytes, {events:,} events", err=True)
+
+
+async def _record(config: "Config", recorder: "Recorder", seconds: float | None) -> int:
+    """Run every account's connector into the recorder until told to stop; returns how many events there were."""
+    import asyncio
+    import signal
+    from contextlib import suppress
+
+    from connectors import FeedSettings, Runner, venues
+    from monitor.clock import SystemClock
+    from monitor.model.events import Event
+    from monitor.telemetry import Telemetry
+
+    events = 0
+
+    def count(event: Event, received: float) -> None:
+        nonlocal events
+        events += 1
+
+    clock, telemetry = SystemClock(), Telemetry()
+    settings = FeedSettings(mark_s=config.alerts.stale_feed.mark_s)
+    runners: list[Runner] = []
+    for venue in sorted({account.venue for account in config.accounts}):
+        accounts = [account for account in config.accounts if account.venue == venue]
+        runners += venues()[venue].build(accounts, count, clock, telemetry, settings, recorder)
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    tasks = [asyncio.create_task(runner.run(), name=f"runner {runner.name}") for runner in runners]
+    stopping = asyncio.create_task(stop.wait(), name="stop")
+    try:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                done, _ = await asyncio.wait([*tasks, stopping], return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    task.result()
+    finally:
+        for task in (*tasks, stopping):
+            task.cancel()
+        await asyncio.gather(*tasks, stopping, return_exceptions=True)
+    return events

@@ -28,8 +28,8 @@ venue = "binance"
 api_key = "env:MARGINWATCH_DEMO_KEY"
 api_secret = "env:MARGINWATCH_DEMO_SECRET"
 rest_url = "{rest_url}"
-market_url = "{ws_url}"
-private_url = "{ws_url}"
+market_url = "{market_url}"
+private_url = "{private_url}"
 permissions_url = "{permissions_url}"
 
 [sinks.console]
