@@ -6,7 +6,7 @@ from typing import Any
 
 from connectors.simulator import engine
 from connectors.simulator.account import Account, Holding, Market
-from connectors.simulator.contracts import Asset, Bracket, Contract
+from connectors.simulator.contracts import Asset, Bracket, Contract, ContractType
 from connectors.simulator.events import next_funding_ms
 from connectors.simulator.wire import ONE, ZERO, amount, amount_or_zero, number, plain
 
@@ -307,14 +307,15 @@ def every_holding(account: Account, contracts: Iterable[Contract]) -> list[Holdi
 
 def premium_index(contract: Contract, mark: Decimal, now_ms: int) -> Body:
     """One row of ``/fapi/v1/premiumIndex``."""
+    delivered = contract.contract_type is ContractType.QUARTER
     return {
         "symbol": contract.symbol,
         "markPrice": amount(mark),
         "indexPrice": amount(mark * Decimal("1.0001")),
         "estimatedSettlePrice": amount(mark * Decimal("1.0002")),
-        "lastFundingRate": "0.00010000",
-        "interestRate": "0.00010000",
-        "nextFundingTime": next_funding_ms(now_ms),
+        "lastFundingRate": "" if delivered else "0.00010000",
+        "interestRate": "" if delivered else "0.00010000",
+        "nextFundingTime": 0 if delivered else next_funding_ms(now_ms),
         "time": now_ms,
     }
 

@@ -13,6 +13,7 @@ class ContractType(StrEnum):
 
     PERPETUAL = "PERPETUAL"
     TRADIFI = "TRADIFI_PERPETUAL"
+    QUARTER = "CURRENT_QUARTER"
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +182,16 @@ DEFAULT_CONTRACTS: tuple[Contract, ...] = (
         THIN_BRACKETS,
         contract_type=ContractType.TRADIFI,
     ),
+    Contract(
+        "BTCUSDT_270326",
+        "BTC",
+        "USDT",
+        "USDT",
+        Decimal("0.1"),
+        Decimal("0.001"),
+        BTC_BRACKETS,
+        contract_type=ContractType.QUARTER,
+    ),
     _coin_margined("BTC", "0.1"),
     _coin_margined("ETH", "0.01"),
 )
@@ -192,6 +203,7 @@ DEFAULT_MARKS: Mapping[str, Decimal] = {
     "BTCUSDC": Decimal("76880.3"),
     "ETHUSDC": Decimal("3215.1"),
     "TSLAUSDT": Decimal("412.75"),
+    "BTCUSDT_270326": Decimal("77912.4"),
     "BTCUSD_PERP": Decimal("76850.2"),
     "ETHUSD_PERP": Decimal("3213.9"),
 }

@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Protocol
 
 import orjson
 from aiohttp import web
@@ -52,16 +52,16 @@ def _arguments(function: Callable[..., Any]) -> type[BaseModel]:
 _ARGUMENTS = {name: _arguments(function) for name, function in ACTIONS.items()}
 
 
-class Player:
-    """What the control interface may do with the price path; the server's player implements it."""
+class Player(Protocol):
+    """What the control interface may do with the price path."""
 
     def command(self, action: Literal["pause", "resume"]) -> None:
         """Let the path stand still or go on."""
-        raise NotImplementedError
+        ...
 
     def stop(self) -> None:
         """End the simulator."""
-        raise NotImplementedError
+        ...
 
 
 class Control:

@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 from connectors.simulator.account import Account, Holding, Market, Order
-from connectors.simulator.contracts import Asset, Contract
+from connectors.simulator.contracts import Asset, Contract, ContractType
 from connectors.simulator.engine import Pool
 from connectors.simulator.wire import ONE, ZERO, amount, number, plain
 
@@ -22,7 +22,8 @@ def next_funding_ms(now_ms: int) -> int:
 
 
 def mark_price(contract: Contract, mark: Decimal, average: Decimal, now_ms: int) -> Frame:
-    """``markPriceUpdate`` of one contract."""
+    """``markPriceUpdate`` of one contract; one that is delivered has no funding, which the venue writes as ``""``."""
+    delivered = contract.contract_type is ContractType.QUARTER
     return {
         "e": "markPriceUpdate",
         "E": now_ms,
@@ -31,8 +32,8 @@ def mark_price(contract: Contract, mark: Decimal, average: Decimal, now_ms: int)
         "ap": amount(average),
         "P": amount(mark * Decimal("1.0002")),
         "i": amount(mark * Decimal("1.0001")),
-        "r": amount(_FUNDING_RATE),
-        "T": next_funding_ms(now_ms),
+        "r": "" if delivered else amount(_FUNDING_RATE),
+        "T": 0 if delivered else next_funding_ms(now_ms),
         "st": contract.universe,
     }
 

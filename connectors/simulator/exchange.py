@@ -156,14 +156,19 @@ class Exchange:
         for suffix in speeds:
             for symbol, row in rows.items():
                 self.audience.market(f"{symbol.lower()}@markPrice{suffix}", row)
-            for kind in ContractType:
-                some = [row for symbol, row in rows.items() if self.market.contracts[symbol].contract_type is kind]
-                if some:
-                    self.audience.market(f"!markPrice@arr{suffix}", some)
+            for some in self._array_frames(rows):
+                self.audience.market(f"!markPrice@arr{suffix}", some)
         indices = [events.asset_index(self.market, asset, now_ms) for asset in self.market.assets.values()]
         self.audience.market("!assetIndex@arr", indices)
         for row in indices:
             self.audience.market(f"{row['s'].lower()}@assetIndex", row)
+
+    def _array_frames(self, rows: Mapping[str, Frame]) -> list[list[Frame]]:
+        """The all-market array comes in two frames: TradFi contracts in one of their own."""
+        split: dict[bool, list[Frame]] = {False: [], True: []}
+        for symbol, row in rows.items():
+            split[self.market.contracts[symbol].contract_type is ContractType.TRADIFI].append(row)
+        return list(split.values())
 
     def set_brackets(self, symbol: str, rows: list[tuple[str, str, int]], top: str) -> None:
         """Change a contract's maintenance table, which ``!contractInfo`` announces."""

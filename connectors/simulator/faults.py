@@ -9,6 +9,8 @@ from connectors.simulator import events
 from connectors.simulator.exchange import Exchange
 
 Route = Literal["market", "private", "public", "unrouted"]
+# The kinds of REST faults that leave the answer but spoil its body.
+SPOILING = frozenset({"garbage", "truncated", "empty_numbers"})
 FrameKind = Literal["garbage", "truncated", "unknown_event", "empty_numbers"]
 
 

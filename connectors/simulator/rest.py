@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 from urllib.parse import parse_qsl
@@ -13,7 +13,7 @@ from aiohttp import web
 from connectors.simulator import answers, signing
 from connectors.simulator.account import Account, Refusal
 from connectors.simulator.exchange import Exchange
-from connectors.simulator.faults import RestFault, RestFaults, spoiled_body
+from connectors.simulator.faults import SPOILING, RestFault, RestFaults, spoiled_body
 
 # A request that shall never be answered is let go after this long, so that nothing outlives the simulator.
 _HANG_MAX_S = 600.0
@@ -194,6 +194,25 @@ class Meter:
         return 429, 60 - int(now % 60)
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An HTTP answer with a JSON body."""
+
+    status: int
+    body: bytes
+    headers: Mapping[str, str]
+
+    def spoiled(self, kind: str) -> "Answer":
+        """The same as a fault of this kind leaves it."""
+        return replace(self, body=spoiled_body(kind, self.body)) if kind in SPOILING else self
+
+    def response(self) -> web.Response:
+        """For aiohttp."""
+        return web.Response(
+            status=self.status, body=self.body, content_type="application/json", headers=dict(self.headers)
+        )
+
+
 class RestServer:
     """Puts the endpoints behind their checks."""
 
@@ -201,7 +220,6 @@ class RestServer:
         self._exchange = exchange
         self._faults = faults
         self._meter = Meter(exchange.scenario.venue.weight_limit)
-        self.requests = 0
 
     def routes(self) -> list[web.RouteDef]:
         """For the application."""
@@ -209,33 +227,31 @@ class RestServer:
 
     def _serve(self, endpoint: Endpoint) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
         async def handle(request: web.Request) -> web.StreamResponse:
-            self.requests += 1
             body = await request.text()
             fault = self._faults.take(endpoint.path)
-            if fault is not None:
-                response = await self._misbehave(fault, request)
-                if response is not None:
-                    return response
-            answer = self._answer(endpoint, request, body)
-            if fault is not None and fault.kind in ("garbage", "truncated", "empty_numbers") and answer.body:
-                return _reply(answer.status, spoiled_body(fault.kind, bytes(answer.body)), self._headers())  # type: ignore[arg-type]
-            return answer
+            if fault is None:
+                return self._answer(endpoint, request, body).response()
+            if fault.kind == "status":
+                return self._refuse(fault.status, fault.code, fault.msg, fault.retry_after).response()
+            await _misbehave(fault, request)
+            return self._answer(endpoint, request, body).spoiled(fault.kind).response()
 
         return handle
 
-    def _answer(self, endpoint: Endpoint, request: web.Request, body: str) -> web.Response:
+    def _answer(self, endpoint: Endpoint, request: web.Request, body: str) -> Answer:
         query = request.raw_path.partition("?")[2]
+        params = dict(parse_qsl(query, keep_blank_values=True) + parse_qsl(body, keep_blank_values=True))
+        over = self._meter.charge(
+            endpoint.weight_with_symbol if "symbol" in params else endpoint.weight, self._exchange.now()
+        )
+        if over is not None:
+            return self._refuse(over[0], -1003, "Too many requests; current limit is exceeded.", over[1])
         try:
-            params = dict(parse_qsl(query, keep_blank_values=True) + parse_qsl(body, keep_blank_values=True))
-            weight = endpoint.weight_with_symbol if "symbol" in params else endpoint.weight
-            over = self._meter.charge(weight, self._exchange.now())
-            if over is not None:
-                return self._refuse(over[0], -1003, "Too many requests; current limit is exceeded.", over[1])
             account = self._admit(endpoint, request, query, body, params)
             content = endpoint.handler(Request(self._exchange, params, account))
         except Refusal as refusal:
             return self._refuse(refusal.status, refusal.code, refusal.msg)
-        return _reply(200, orjson.dumps(content), self._headers())
+        return Answer(200, orjson.dumps(content), self._headers())
 
     def _admit(
         self, endpoint: Endpoint, request: web.Request, query: str, body: str, params: Mapping[str, str]
@@ -248,30 +264,22 @@ class RestServer:
             signing.check_signed(account, query, body, params, int(self._exchange.now() * 1000))
         return account
 
-    async def _misbehave(self, fault: RestFault, request: web.Request) -> web.StreamResponse | None:
-        """The faulty answer, or None when the proper one shall follow (perhaps spoiled)."""
-        match fault.kind:
-            case "status":
-                return self._refuse(fault.status, fault.code, fault.msg, fault.retry_after)
-            case "delay":
-                await asyncio.sleep(fault.delay_s)
-            case "hang":
-                await asyncio.sleep(_HANG_MAX_S)
-            case "close":
-                if request.transport is not None:
-                    request.transport.abort()
-                return web.Response()
-        return None
-
-    def _refuse(self, status: int, code: int, msg: str, retry_after: int | None = None) -> web.Response:
+    def _refuse(self, status: int, code: int, msg: str, retry_after: int | None = None) -> Answer:
         headers = self._headers()
         if retry_after is not None:
             headers["Retry-After"] = str(retry_after)
-        return _reply(status, orjson.dumps({"code": code, "msg": msg}), headers)
+        return Answer(status, orjson.dumps({"code": code, "msg": msg}), headers)
 
     def _headers(self) -> dict[str, str]:
         return {"X-MBX-USED-WEIGHT-1M": str(self._meter.used)}
 
 
-def _reply(status: int, body: bytes, headers: Mapping[str, str]) -> web.Response:
-    return web.Response(status=status, body=body, content_type="application/json", headers=headers)
+async def _misbehave(fault: RestFault, request: web.Request) -> None:
+    """What a fault does before the answer."""
+    match fault.kind:
+        case "delay":
+            await asyncio.sleep(fault.delay_s)
+        case "hang":
+            await asyncio.sleep(_HANG_MAX_S)
+        case "close" if request.transport is not None:
+            request.transport.abort()

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from aiohttp import web
 
-from connectors.simulator.control import Control, Player
+from connectors.simulator.control import Control
 from connectors.simulator.exchange import Exchange
 from connectors.simulator.faults import RestFaults
 from connectors.simulator.rest import RestServer
@@ -16,7 +16,7 @@ from connectors.simulator.streams import Hub
 from monitor.clock import Clock, SystemClock
 
 _HOST = "127.0.0.1"
-_SHUTDOWN_S = 1.0
+_SHUTDOWN_S = 0.5
 _HOUSEKEEPING_S = 0.2
 
 
@@ -48,8 +48,8 @@ class Address:
         }
 
 
-class PathPlayer(Player):
-    """Moves the prices in real time, and keeps the venue's small clocks."""
+class PathPlayer:
+    """Moves the prices in real time, and keeps the venue's small clocks; a `control.Player`."""
 
     def __init__(self, exchange: Exchange, hub: Hub) -> None:
         self._exchange = exchange

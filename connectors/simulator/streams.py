@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from itertools import count
 from typing import Any
 
@@ -128,6 +128,7 @@ class Hub:
         self._refusals: dict[Route, tuple[int, int]] = {}
         self._silent_routes: set[Route] = set()
         self._frozen_routes: set[Route] = set()
+        self._spawned: set[asyncio.Task[None]] = set()
         self.connections: dict[int, Connection] = {}
         self.changed = asyncio.Event()
 
@@ -231,7 +232,7 @@ class Hub:
             ]
         return table
 
-    def _handler(self, route: Route, *, combined: bool) -> Callable[[web.Request], Any]:
+    def _handler(self, route: Route, *, combined: bool) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
         async def handle(request: web.Request) -> web.StreamResponse:
             left, status = self._refusals.get(route, (0, 0))
             if left:
@@ -279,7 +280,7 @@ class Hub:
             self._exchange.note("disconnected", connection=connection.number, route=connection.route)
             self.changed.set()
 
-    async def _guard(self, work: Any) -> None:
+    async def _guard(self, work: Coroutine[Any, Any, Any]) -> None:
         """Work on a connection ends with the connection."""
         with contextlib.suppress(ConnectionError, RuntimeError):
             await work
@@ -301,14 +302,20 @@ class Hub:
                 await connection.ws.ping(str(int(now * 1000)).encode())
 
     def _close_later(self, connection: Connection, code: int) -> None:
-        asyncio.create_task(self._guard(connection.ws.close(code=code)), name=f"close-{connection.number}")  # noqa: RUF006 - ends within the close timeout
+        self._spawn(connection.ws.close(code=code))
+
+    def _spawn(self, work: Coroutine[Any, Any, Any]) -> None:
+        """Do something short beside the reader; the set keeps the task alive until it is done."""
+        task = asyncio.create_task(self._guard(work))
+        self._spawned.add(task)
+        task.add_done_callback(self._spawned.discard)
 
     def _hear(self, connection: Connection, message: WSMessage) -> None:
         now = self._exchange.clock.now()
         match message.type:
             case WSMsgType.PING:
                 if not connection.frozen:
-                    asyncio.create_task(self._guard(connection.ws.pong(message.data)))  # noqa: RUF006 - one write
+                    self._spawn(connection.ws.pong(message.data))
             case WSMsgType.PONG:
                 connection.pong_at = now
             case WSMsgType.TEXT | WSMsgType.BINARY:
@@ -324,7 +331,7 @@ class Hub:
             connection.cut()
 
 
-async def _messages(ws: web.WebSocketResponse) -> Any:
+async def _messages(ws: web.WebSocketResponse) -> AsyncIterator[WSMessage]:
     """Messages of a socket, pings and pongs included, until it ends."""
     while True:
         try:

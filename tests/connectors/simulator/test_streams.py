@@ -117,6 +117,8 @@ async def test_the_all_market_array_mixes_universes(venue: Venue) -> None:
         assert crypto["stream"] == tradfi["stream"] == "!markPrice@arr@1s"
         universes = {row["s"]: row["st"] for row in crypto["data"]}
         assert (universes["BTCUSDT"], universes["BTCUSD_PERP"]) == (1, 2)
+        delivered = next(row for row in crypto["data"] if row["s"] == "BTCUSDT_270326")
+        assert (delivered["r"], delivered["T"]) == ("", 0)
         assert [row["s"] for row in tradfi["data"]] == ["TSLAUSDT"]
 
 
