@@ -67,6 +67,8 @@ class Ledger:
         `pools.missing` counts, for each pool, legs without a mark plus legs without segments: with any of either the
         pool's figures are unknown, and a leg without segments adds nothing to maintenance.
         """
+        self._watched: dict[int, float] = {}
+        """Instruments with legs, since when `stale_instruments` knows of them."""
         self._versions = (-1, -1, -1, -1)
         self._turn = 0
         self._counts = np.zeros(3, np.int64)
@@ -171,13 +173,15 @@ class Ledger:
     def stale_instruments(self, now: float, limit_s: float) -> dict[int, float | None]:
         """Instruments with legs whose newest mark from the stream is older than `limit_s`, to its age.
 
-        The age is None where the stream never brought one.
+        The age is None where the stream never brought one. An instrument gets `limit_s` from the first call that finds
+        a leg in it, so call this regularly.
         """
         ages: dict[int, float | None] = {}
         lengths: NDArray[np.int64] = self.lists.lengths[: self.lists.count]
-        for i in np.flatnonzero(lengths).tolist():
+        self._watched = {i: self._watched.get(i, now) for i in np.flatnonzero(lengths).tolist()}
+        for i, since in self._watched.items():
             seen = self.instruments.seen[i]
-            if not now - seen <= limit_s:
+            if now - since > limit_s and not now - seen <= limit_s:
                 ages[i] = None if seen != seen else now - seen
         return ages
 

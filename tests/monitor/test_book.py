@@ -208,10 +208,25 @@ def test_a_lent_mark_counts_until_the_stream_brings_one() -> None:
     desk = Desk()
     desk.snapshot((replace(isolated("BTCUSDT", 1.0, 100.0, 10.0, Slot.LONG), mark_price=95.0),))
     assert desk.ratio("BTCUSDT:long") == pytest.approx(0.95 / 5.0)
-    assert list(desk.book.ledger.stale_instruments(now=10.0, limit_s=5.0).values()) == [None]
-    desk.mark(now=8.0, BTCUSDT=96.0)
+    assert desk.book.ledger.stale_instruments(now=3.0, limit_s=5.0) == {}
+    assert list(desk.book.ledger.stale_instruments(now=9.0, limit_s=5.0).values()) == [None]
+    desk.mark(now=9.5, BTCUSDT=96.0)
     assert desk.book.ledger.stale_instruments(now=10.0, limit_s=5.0) == {}
-    assert list(desk.book.ledger.stale_instruments(now=14.0, limit_s=5.0).values()) == [6.0]
+    assert list(desk.book.ledger.stale_instruments(now=15.5, limit_s=5.0).values()) == [6.0]
+
+
+def test_an_instrument_held_again_gets_time_for_its_first_mark() -> None:
+    """What was seen long ago, before a position was closed and opened again, is not blindness at once."""
+    desk = Desk()
+    desk.snapshot((isolated("BTCUSDT", 1.0, 100.0, 10.0, Slot.LONG),))
+    desk.mark(now=1.0, BTCUSDT=100.0)
+    stale = desk.book.ledger.stale_instruments
+    assert stale(now=2.0, limit_s=5.0) == {}
+    desk.delta(isolated("BTCUSDT", 0.0, 0.0, 0.0, Slot.LONG))
+    assert stale(now=900.0, limit_s=5.0) == {}
+    desk.delta(isolated("BTCUSDT", 1.0, 100.0, 10.0, Slot.LONG))
+    assert stale(now=1000.0, limit_s=5.0) == {}
+    assert list(stale(now=1006.0, limit_s=5.0).values()) == [1005.0]
 
 
 def test_closing_evicts_the_pool() -> None:
