@@ -43,20 +43,9 @@ class AccountFile:
 def read_account_file(path: Path) -> AccountFile:
     """Read the file at `path`. Raises DocumentError with every fault."""
     source = str(path)
-    try:
-        document = tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise DocumentError(source, [Fault("", f"cannot be read: {error.strerror or error}")]) from None
-    except UnicodeDecodeError:
-        raise DocumentError(source, [Fault("", "not UTF-8 text")]) from None
-    except tomllib.TOMLDecodeError as error:
-        raise DocumentError(source, [Fault("", f"not TOML: {error}")]) from None
+    document = _toml(path)
     faults: list[Fault] = []
-    alerts = AlertsConfig()
-    try:
-        alerts = AlertsConfig.model_validate(document.pop("alerts", {}))
-    except ValidationError as error:
-        faults += faults_of(error, AlertsConfig, "alerts")
+    alerts = _alerts(document.pop("alerts", {}), faults)
     opened_at_start = _complete(document)
     try:
         account, _, _ = read_document(orjson.dumps(document), source)
@@ -67,6 +56,34 @@ def read_account_file(path: Path) -> AccountFile:
     if faults:
         raise DocumentError(source, faults)
     return AccountFile(replace(account, name=REPLAYED_ACCOUNT), opened_at_start, alerts)
+
+
+def read_alerts(path: Path) -> AlertsConfig:
+    """The `[alerts.*]` of a file, of which nothing else is looked at. Raises DocumentError with every fault."""
+    faults: list[Fault] = []
+    alerts = _alerts(_toml(path).get("alerts", {}), faults)
+    if faults:
+        raise DocumentError(str(path), faults)
+    return alerts
+
+
+def _toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise DocumentError(str(path), [Fault("", f"cannot be read: {error.strerror or error}")]) from None
+    except UnicodeDecodeError:
+        raise DocumentError(str(path), [Fault("", "not UTF-8 text")]) from None
+    except tomllib.TOMLDecodeError as error:
+        raise DocumentError(str(path), [Fault("", f"not TOML: {error}")]) from None
+
+
+def _alerts(found: object, faults: list[Fault]) -> AlertsConfig:
+    try:
+        return AlertsConfig.model_validate(found)
+    except ValidationError as error:
+        faults += faults_of(error, AlertsConfig, "alerts")
+        return AlertsConfig()
 
 
 def _complete(document: dict[str, Any]) -> frozenset[int]:

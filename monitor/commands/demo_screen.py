@@ -12,9 +12,8 @@ from alerts.alert import Severity, State
 from monitor.commands.show import SEVERITY_STYLES, clock_time, duration, warning_line
 
 BAR_CELLS, BAR_CELLS_MIN = 24, 10
-TABLE_WIDTH = 68
+TABLE_WIDTH = 72
 """Of the table without its bars."""
-LINES_SHOWN = 12
 RUNGS = {Severity.NOTICE: 0.50, Severity.WARNING: 0.70, Severity.CRITICAL: 0.85, Severity.EMERGENCY: 0.95}
 """The default rungs, on which the demo runs."""
 
@@ -98,10 +97,6 @@ class Scene:
         for pool, document in self.pools.items():
             table.add_row(*_row(pool, document, self.gone.get(pool), self.bar_cells))
         return table
-
-    def render(self) -> RenderableType:
-        """Table and the newest warnings."""
-        return Group(self.table(), *(line.text() for line in self.lines[-LINES_SHOWN:]))
 
     def summary(self) -> RenderableType:
         """What happened."""
@@ -196,12 +191,12 @@ class Screen:
 
     def refresh(self, now: float) -> None:
         """Show the present."""
-        if self._live is not None:
-            self._live.update(self._scene.render(), refresh=True)
-            return
         for line in self._scene.lines[self._printed :]:
-            self._console.print(line.text(), soft_wrap=True)
+            self._console.print(line.text(), soft_wrap=True)  # on a terminal, above the table
         self._printed = len(self._scene.lines)
+        if self._live is not None:
+            self._live.update(self._scene.table(), refresh=True)
+            return
         if self._scene.pools and now >= self._next_status:
             self._next_status = now + self.STATUS_EVERY_S
             ratios = (

@@ -3,24 +3,29 @@
 from contextlib import nullcontext
 from pathlib import Path
 from time import monotonic, sleep
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from monitor.pricepath import Tick
+    from alerts.config import AlertsConfig
     from monitor.replay import LeadTime, Liquidated, Outcome, Warned
 
+Item = TypeVar("Item")
+
 PROGRESS_EVERY = 50
-"""Ticks between two updates of the progress bar."""
+"""Items between two updates of the progress bar."""
 
 
 def replay(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A recording, or a price path (CSV, may be gzipped).")],
     account: Annotated[
         Path | None, typer.Option(metavar="FILE", help="The account that a price path is replayed against (TOML).")
+    ] = None,
+    alerts: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Take the rungs from the [alerts.*] of this configuration.")
     ] = None,
     speed: Annotated[
         float | None, typer.Option(min=0.001, help="Times real time; as fast as possible when left out.")
@@ -42,24 +47,29 @@ def replay(
 
         marginwatch replay btcusdt-2021-05-19.csv.gz --account long.toml --json | jq '.lead_times[]'
     """
+    from alerts.config import AlertsConfig
+    from monitor.accountfile import read_alerts
     from monitor.errors import DocumentError, Fault
     from monitor.pricepath import is_price_path
 
+    rungs = None if alerts is None else read_alerts(alerts)
     screen = _Screen(machine=json)
     if is_price_path(file):
         if account is None:
             raise DocumentError(
                 str(file), [Fault("", "a price path needs an account: --account FILE (README, Replay)")]
             )
-        outcome = _replay_path(file, account, speed, screen)
+        outcome = _replay_path(file, account, rungs, speed, screen)
     elif account is not None:
         raise DocumentError(str(file), [Fault("", "not a price path, and a recording brings its own account")])
     else:
-        outcome = _replay_recording(file, speed, screen)
+        outcome = _replay_recording(file, rungs or AlertsConfig(), speed, screen)
     screen.end(outcome)
 
 
-def _replay_path(file: Path, account_file: Path, speed: float | None, screen: "_Screen") -> "Outcome":
+def _replay_path(
+    file: Path, account_file: Path, alerts: "AlertsConfig | None", speed: float | None, screen: "_Screen"
+) -> "Outcome":
     from monitor.accountfile import read_account_file
     from monitor.pricepath import read_bars, ticks
     from monitor.replay import Moment, PathReplay, Replay, net_sides
@@ -67,29 +77,46 @@ def _replay_path(file: Path, account_file: Path, speed: float | None, screen: "_
     described = read_account_file(account_file)
     bars = read_bars(file, {position.instrument for position in described.account.positions})
     account = described.opened({bar.symbol: bar.open for bar in reversed(bars)})
-    start = bars[0].at_ms / 1000
-    run = Replay(described.alerts, start, judge_marks=False, said=screen.say)
-    path = PathReplay(run, account, Moment.known(start))
-    span = (start, bars[-1].at_ms / 1000)
-    for tick in _paced(screen.follow(ticks(bars, net_sides(account)), span), speed):
+    first_ms, last_ms = bars[0].at_ms, bars[-1].at_ms
+    run = Replay(alerts or described.alerts, first_ms / 1000, judge_marks=False, said=screen.say)
+    path = PathReplay(run, account, Moment.known(first_ms / 1000))
+    timed = ((tick.at_ms, tick) for tick in ticks(bars, net_sides(account)))
+    for tick in _paced(screen.follow(timed, lambda at_ms: (at_ms - first_ms) / max(last_ms - first_ms, 1)), speed):
         path.tick(tick)
         if path.over:
             break
     return run.outcome
 
 
-def _replay_recording(file: Path, speed: float | None, screen: "_Screen") -> "Outcome":
-    raise NotImplementedError
+def _replay_recording(file: Path, alerts: "AlertsConfig", speed: float | None, screen: "_Screen") -> "Outcome":
+    from connectors import recorder
+    from monitor.errors import DocumentError, Fault
+    from monitor.replay import Moment, Replay
+
+    run: Replay | None = None
+    known: set[str] = set()
+    with recorder.Replay(file) as recording:
+        told = ((int(at * 1000), (at, events)) for at, events in recording)
+        for at, events in _paced(screen.follow(told, lambda _: recording.progress), speed):
+            run = run or Replay(alerts, at, judge_marks=True, said=screen.say)
+            for account in recording.accounts:
+                if account.name not in known:
+                    known.add(account.name)
+                    run.pipeline.add_account(account.venue, account.name.partition("/")[2])
+            run.feed(events, Moment.known(at))
+    if run is None:
+        raise DocumentError(str(file), [Fault("", "an empty recording")])
+    return run.outcome
 
 
-def _paced(ticks: "Iterable[Tick]", speed: float | None) -> "Iterator[Tick]":
-    """Hand out each tick at its time, `speed` times as fast as it happened."""
+def _paced(timed: "Iterable[tuple[int, Item]]", speed: float | None) -> "Iterator[Item]":
+    """Hand out each item at its time (milliseconds), `speed` times as fast as it happened."""
     began, first_ms = monotonic(), None
-    for tick in ticks:
-        first_ms = tick.at_ms if first_ms is None else first_ms
+    for at_ms, item in timed:
+        first_ms = at_ms if first_ms is None else first_ms
         if speed is not None:
-            sleep(max(0.0, began + (tick.at_ms - first_ms) / 1000 / speed - monotonic()))
-        yield tick
+            sleep(max(0.0, began + (at_ms - first_ms) / 1000 / speed - monotonic()))
+        yield item
 
 
 class _Screen:
@@ -104,22 +131,23 @@ class _Screen:
         if self._out.is_terminal and self._progress_out.is_terminal:
             self._out = self._progress_out  # one terminal: lines must go above the bar, not through it
 
-    def follow(self, ticks: "Iterator[Tick]", span: tuple[float, float]) -> "Iterator[Tick]":
-        """Pass the ticks on and show how far the time replayed has come."""
+    def follow(
+        self, timed: "Iterator[tuple[int, Item]]", share: "Callable[[int], float]"
+    ) -> "Iterator[tuple[int, Item]]":
+        """Pass items on and show how far they have come; `share` tells that from an item's time (milliseconds)."""
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
         from monitor.commands.show import clock_time
 
-        first, last = span
         columns = (BarColumn(), TextColumn("{task.percentage:>3.0f} %"), TextColumn("{task.description}"))
         progress = Progress(*columns, TimeRemainingColumn(), console=self._progress_out, transient=True)
         with progress if self._progress_out.is_terminal else nullcontext():
-            task = progress.add_task("", total=max(last - first, 1e-9))
-            for number, tick in enumerate(ticks):
+            task = progress.add_task("", total=1.0)
+            for number, (at_ms, item) in enumerate(timed):
                 if number % PROGRESS_EVERY == 0:
-                    at = tick.at_ms / 1000
-                    progress.update(task, completed=at - first, description=clock_time(at, with_date=True))
-                yield tick
+                    when = clock_time(at_ms / 1000, with_date=True)
+                    progress.update(task, completed=share(at_ms), description=when)
+                yield at_ms, item
 
     def say(self, what: "Warned | Liquidated") -> None:
         """Show an alert or a liquidation as it happens."""
