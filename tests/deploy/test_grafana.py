@@ -4,6 +4,7 @@ import asyncio
 import json
 import re
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from itertools import combinations
 from math import isnan
 from pathlib import Path
@@ -16,6 +17,7 @@ import yaml
 from alerts.alert import Severity
 from alerts.sinks.prometheus import Build, Exposition
 from monitor.clock import SystemClock
+from monitor.commands.stage import stage
 from monitor.http import HttpConfig, HttpServer
 from monitor.telemetry import Telemetry
 from tests.support.desk import Desk, alert, bad_day, busy_telemetry
@@ -56,9 +58,21 @@ def substituted(expression: str) -> str:
     return expression
 
 
-@pytest_asyncio.fixture(loop_scope="function")
-async def prometheus(tmp_path: Path) -> AsyncIterator[PrometheusServer]:
-    """Prometheus that scrapes a daemon's endpoint over a desk on a bad day, whose ticks go on."""
+@pytest_asyncio.fixture(params=["desk", "demo"], scope="module", loop_scope="module")
+async def prometheus(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[PrometheusServer]:
+    """Prometheus that scrapes a desk on a bad day over our server, or the daemon of the running demo."""
+    directory = tmp_path_factory.mktemp(request.param)
+    source = desk_on_a_bad_day() if request.param == "desk" else running_demo(directory)
+    async with source as url, run_prometheus(directory, url.removeprefix("http://")) as running:
+        await running.until_data("increase(marginwatch_ticks_total[3s]) > 0")
+        yield running
+
+
+@asynccontextmanager
+async def desk_on_a_bad_day() -> AsyncIterator[str]:
+    """The address of a server over a desk with something of everything, whose ticks go on."""
     pools = bad_day()
     desk = Desk(pools, alerts=[alert(Severity.CRITICAL, pools[0])])
     telemetry = busy_telemetry()
@@ -67,13 +81,19 @@ async def prometheus(tmp_path: Path) -> AsyncIterator[PrometheusServer]:
     await server.start()
     ticking = asyncio.create_task(tick(telemetry))
     try:
-        async with run_prometheus(tmp_path, server.urls[0].removeprefix("http://")) as running:
-            await running.until_data('increase(marginwatch_ticks_total[3s]) > 0 and on () up{job="marginwatch"} == 1')
-            yield running
+        yield server.urls[0]
     finally:
         ticking.cancel()
         await asyncio.gather(ticking, return_exceptions=True)
         await server.stop()
+
+
+@asynccontextmanager
+async def running_demo(directory: Path) -> AsyncIterator[str]:
+    """The address of the daemon that watches the demo's exchange, both processes of their own."""
+    arguments = ["--scenario", "demo", "--seed", "1", "--tick", "0.1", "--max-seconds", "90"]
+    async with stage(directory, arguments) as on_stage:
+        yield on_stage.http_url
 
 
 async def tick(telemetry: Telemetry) -> None:
@@ -85,15 +105,17 @@ async def tick(telemetry: Telemetry) -> None:
 
 
 @pytest.mark.integration
+@pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: path.stem)
 async def test_every_query_brings_data(path: Path, prometheus: PrometheusServer) -> None:
     """Each query of each panel returns at least one series, and some figure that is a number."""
     for title, expression in expressions(path):
-        result = await prometheus.until_data(substituted(expression), deadline_s=5)
+        result = await prometheus.until_data(substituted(expression), deadline_s=30)
         assert any(not isnan(float(series["value"][1])) for series in result), f"{title}: only NaN from {expression}"
 
 
 @pytest.mark.integration
+@pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: path.stem)
 async def test_every_variable_has_values(path: Path, prometheus: PrometheusServer) -> None:
     """Each variable offers something to choose; each annotation query is one that Prometheus takes."""
