@@ -34,6 +34,10 @@ PIECE_BYTES = 65_536
 
 POOLS_DEFAULT, POOLS_MAX, PAGE_POOLS_MAX, PAGE_ALERTS_MAX = 500, 100_000, 200, 50
 
+CONNECTIONS_MAX = 64
+"""Open connections; beyond it the oldest are dropped. aiohttp waits for ever for the first request of a connection, and
+what a stranger leaves open must never cost the file descriptors that reach the venues."""
+
 LAG_BEAT_S, LAG_BEATS, LAG_S_MAX = 0.5, 30, 2.0
 """The loop is responsive when none of the last 15 seconds' beats came more than 2 seconds late."""
 
@@ -119,13 +123,14 @@ class LoopWatch:
     def __init__(self) -> None:
         self._lags: deque[float] = deque(maxlen=LAG_BEATS)
 
-    async def run(self) -> None:
+    async def run(self, at_each_beat: Callable[[], None]) -> None:
         """Beat until cancelled."""
         loop = asyncio.get_running_loop()
         while True:
             due = loop.time() + LAG_BEAT_S
             await asyncio.sleep(LAG_BEAT_S)
             self.beat(loop.time() - due)
+            at_each_beat()
 
     def beat(self, late_s: float) -> None:
         """One beat came `late_s` after it was due."""
@@ -183,7 +188,7 @@ class HttpServer:
             await runner.cleanup()
             raise ConfigurationError(source, [Fault("http.listen", _why_not(self._config.listen, error))]) from error
         self._runner = runner
-        self._beating = asyncio.create_task(self._watch.run(), name="http-loop-watch")
+        self._beating = asyncio.create_task(self._watch.run(self._drop_oldest), name="http-loop-watch")
         _log.info("http listens", urls=self.urls)
         if not self._config.loopback:
             _log.warning(
@@ -222,6 +227,12 @@ class HttpServer:
             return _json({"error": answer.reason}, status=answer.status)
         finally:
             self.under_way -= 1
+
+    def _drop_oldest(self) -> None:
+        server = self._runner.server if self._runner is not None else None
+        connections = server.connections if server is not None else []
+        for connection in connections[: max(0, len(connections) - CONNECTIONS_MAX)]:
+            connection.force_close()
 
     def _own_name(self, host_header: str) -> bool:
         """Whether a ``Host`` header names this machine; an address does, since no name was made to point to it."""

@@ -19,7 +19,7 @@ from alerts.message import rfc3339
 from alerts.sinks.prometheus import Build, Exposition, MetricsConfig
 from monitor.clock import ManualClock
 from monitor.errors import ConfigurationError
-from monitor.http import LAG_S_MAX, HttpConfig, HttpServer, LoopWatch
+from monitor.http import CONNECTIONS_MAX, LAG_S_MAX, HttpConfig, HttpServer, LoopWatch
 from tests.support.desk import NOW, Desk, alert, bad_day, busy_telemetry, many_pools
 
 
@@ -338,6 +338,22 @@ async def test_garbage(sent: bytes, caplog: pytest.LogCaptureFixture) -> None:
         await reader.read()
         writer.close()
         assert (await client.get("/healthz"))[0] == 200
+    assert troubles(caplog) == []
+
+
+async def test_connections_left_open_are_dropped(caplog: pytest.LogCaptureFixture) -> None:
+    """Strangers who connect and say nothing cannot use up the file descriptors; the newest stay and are answered."""
+    async with serving(Desk()) as client:
+        host, _, port = client.server.urls[0].removeprefix("http://").rpartition(":")
+        opened = [await asyncio.open_connection(host, int(port)) for _ in range(CONNECTIONS_MAX + 10)]
+        async with asyncio.timeout(10):
+            assert [await reader.read() for reader, _ in opened[:10]] == [b""] * 10
+        assert (await client.get("/healthz"))[0] == 200
+        newest_reader, newest_writer = opened[-1]
+        newest_writer.write(b"GET /healthz HTTP/1.0\r\n\r\n")
+        assert (await newest_reader.readline()).endswith(b" 200 OK\r\n")
+        for _, writer in opened:
+            writer.close()
     assert troubles(caplog) == []
 
 
