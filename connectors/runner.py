@@ -145,6 +145,7 @@ class SessionRunner:
     def _feed(self, call: Callable[..., Sequence[Event]], *what: object) -> None:
         """Tell the session something that happened now, and do what follows."""
         self._feed_at(time.perf_counter(), call, *what)
+        self.wake()  # it may have become due earlier than the loop sleeps; frames can wait for that, see `poll_s`
 
     def _feed_at(self, received: float, call: Callable[..., Sequence[Event]], *what: object) -> None:
         now = self._clock.now()

@@ -370,7 +370,9 @@ class AccountFeed:
         if found is None:
             return []
         exchange, tables = found
-        instruments = answers.instruments(exchange, tables)
+        # A table that lacks a symbol for once does not unlearn its tiers.
+        known = {symbol: it.tiers for symbol, it in self._instruments.items() if it.tiers}
+        instruments = answers.instruments(exchange, known | tables)
         changed = [it for symbol, it in instruments.items() if self._instruments.get(symbol) != it]
         self._instruments.update(instruments)
         self._state.margin_coins = exchange.margin_coins

@@ -272,7 +272,7 @@ def _tick_size(row: Mapping[str, Any]) -> float | None:
 def brackets(body: bytes) -> dict[str, tuple[Tier, ...]]:
     """``leverageBracket``: the account's own maintenance tiers by symbol (one object when a symbol was asked for)."""
     answer = document(body)
-    listed = answer if isinstance(answer, list) else [answer]
+    listed = answer if isinstance(answer, list) else [mapping(answer)]
     return dict(_usable(listed, lambda row: (text(row.get("symbol")), tiers(rows(row.get("brackets"))))))
 
 

@@ -35,6 +35,10 @@ SEND_INTERVAL_S = 0.25
 
 STREAMS_PER_MESSAGE = 100
 JUDGE_S = 0.5
+
+RECOVERED = 2.0 / 3.0
+"""Share of the age that is late, below which a stream is live again."""
+
 STEADY_S = 60.0
 """After so long without a fault the next one is treated as the first."""
 
@@ -85,6 +89,7 @@ class MarketFeed:
         self._since: dict[str, float] = {}
         # Smallest difference between receipt and the venue's time: what the clocks differ plus the fastest way here.
         self._lag = inf
+        self._reachable = True
         self._judged_at = 0.0
         self._state = FeedState.LIVE
         self._detail = "nothing to watch"
@@ -123,13 +128,14 @@ class MarketFeed:
     def opened(self, connection: str, now: float) -> Sequence[Event]:
         """Subscribe at once."""
         if self._links.opened(connection, now):
+            self._reachable = True
             self._open[connection] = _Subscriptions()
             self._on_send(now)
         return ()
 
     def closed(self, connection: str, reason: str, now: float) -> Sequence[Event]:
         """A successor is made after a while."""
-        self._open.pop(connection, None)
+        self._reachable = self._open.pop(connection, None) is not None
         self._links.closed(connection, reason, now)
         return ()
 
@@ -213,7 +219,8 @@ class MarketFeed:
         prices: list[float] = []
         times_ms: list[int] = []
         wanted = self._times_ms
-        limit_ms = inf if self._lag == inf else (now - self._lag + TIME_JUMP_S) * 1000.0
+        # A new connection may tell another time: a venue that steps its clock forward is not refused for ever.
+        limit_ms = (now - self._lag + TIME_JUMP_S) * 1000.0 if connection == self._links.live else inf
         kind = _kind(rows)
         prefix, key = (INDEX_PREFIX, "i") if kind == "assetIndexUpdate" else ("", "p")
         for row in rows:
@@ -266,8 +273,6 @@ class MarketFeed:
     # --- connections and subscriptions
 
     def _dial(self, now: float) -> None:
-        # Clocks are compared anew on each connection, so that a venue that steps its clock is not late for ever.
-        self._lag = inf
         self._links.connect(self._url, now)
 
     def _on_dial(self, now: float) -> Sequence[Event]:
@@ -319,9 +324,8 @@ class MarketFeed:
     def _oldest(self, now: float) -> tuple[str, float | None]:
         """The instrument whose mark is oldest, and its age: what has passed on the venue's clock, as far as known."""
         worst, worst_age_s = "", None
-        venue_now = now - self._lag
         for name, at_ms in self._times_ms.items():
-            age_s = venue_now - at_ms * 0.001 if at_ms and self._lag != inf else now - self._since[name]
+            age_s = now - self._lag - at_ms * 0.001 if at_ms else now - self._since[name]
             if worst_age_s is None or age_s > worst_age_s:
                 worst, worst_age_s = name, age_s
         return worst, worst_age_s
@@ -329,22 +333,27 @@ class MarketFeed:
     def _on_judge(self, now: float) -> Sequence[Event]:
         self._telemetry.frames.add(self.venue, self.stream, amount=self._frames)
         self._frames = 0
-        self._lag += LAG_RELAX * (now - self._judged_at)
+        self._lag += LAG_RELAX * min(now - self._judged_at, 2 * JUDGE_S)
         self._judged_at = now
         self._timers.set("judge", now + JUDGE_S)
         name, age_s = self._oldest(now)
-        if age_s is None or age_s <= self._settings.late_s:
+        state = self._state_at(age_s or 0.0)
+        if state is FeedState.LIVE:
             if now - self._state_since > STEADY_S:
                 self._links.steady()
-            return self._become(FeedState.LIVE, "", now)
-        detail = f"no mark of {name} for {age_s:.1f} s"
-        if age_s <= self._settings.mark_s:
-            return self._become(FeedState.LATE, detail, now)
-        if not self._open:
-            return self._become(FeedState.DOWN, f"{detail}; {self._links.lost_reason or 'not connected'}", now)
-        if self._links.live is not None:
+            return self._become(state, "", now)
+        if state is not FeedState.LATE and self._links.live is not None:
             self._links.replace(now)
-        return self._become(FeedState.STALE, f"{detail}; connected, but nothing is delivered", now)
+        why = {FeedState.STALE: "; connected, but nothing newer comes", FeedState.DOWN: f"; {self._links.lost_reason}"}
+        return self._become(state, f"no mark of {name} for {age_s:.1f} s{why.get(state, '')}", now)
+
+    def _state_at(self, age_s: float) -> FeedState:
+        """The state at this age. Back to live only well below the line, so that it does not flap."""
+        if age_s <= self._settings.late_s * (1.0 if self._state is FeedState.LIVE else RECOVERED):
+            return FeedState.LIVE
+        if age_s <= self._settings.mark_s and self._state in (FeedState.LIVE, FeedState.LATE):
+            return FeedState.LATE
+        return FeedState.STALE if self._reachable else FeedState.DOWN
 
     def _become(self, state: FeedState, detail: str, now: float) -> Sequence[Event]:
         self._detail = detail
