@@ -65,7 +65,8 @@ class AccountBook:
     mode: AccountMode = AccountMode.SINGLE_ASSET
     position_mode: PositionMode = PositionMode.ONE_WAY
     synced: bool = False
-    instruments: dict[str, Instrument] = field(default_factory=dict)
+    instruments: Mapping[str, Instrument] = field(default_factory=dict)
+    """Shared with other accounts; replaced, never changed."""
     wallets: dict[str, Wallet] = field(default_factory=dict)
     legs: dict[int, int] = field(default_factory=dict)
     """Instrument index * 4 + slot, to leg row."""
@@ -92,6 +93,7 @@ class Book:
         self._pool_scope: list[str] = []
         self._accounts: dict[tuple[str, str], AccountBook] = {}
         self._names: list[str] | None = None
+        self._catalogues: list[Mapping[str, Instrument]] = []
 
     # -- accounts -------------------------------------------------------------------------------
 
@@ -139,7 +141,7 @@ class Book:
         account = self.account(event.venue, event.account)
         change = BookChange()
         fresh = {i.symbol: i for i in event.instruments if account.instruments.get(i.symbol) != i}
-        account.instruments.update(fresh)
+        account.instruments = self._shared({**account.instruments, **fresh})
         for key, leg in account.legs.items():
             instrument = fresh.get(self.ledger.instruments.symbols[key >> 2])
             if instrument is None or key & 3 == _COLLATERAL:
@@ -197,6 +199,15 @@ class Book:
             self._put_position(account, self._key(account, position), position, change, None)
         self._settle(account, change)
         return change
+
+    def _shared(self, instruments: dict[str, Instrument]) -> Mapping[str, Instrument]:
+        """One mapping for all accounts that the venue gives the same contracts and tiers: they are hundreds each."""
+        self._catalogues = [c for c in self._catalogues if any(a.instruments is c for a in self._accounts.values())]
+        for catalogue in self._catalogues:
+            if catalogue == instruments:
+                return catalogue
+        self._catalogues.append(instruments)
+        return instruments
 
     # -- positions ------------------------------------------------------------------------------
 

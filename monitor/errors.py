@@ -62,7 +62,9 @@ class VenueError(MarginwatchError):
     `retry` says whether the same request may succeed later; `retry_after_s` is the venue's own wish, when it gave one.
     """
 
-    def __init__(self, message: str, *, retry: bool, retry_after_s: float | None = None, code: int | None = None) -> None:
+    def __init__(
+        self, message: str, *, retry: bool, retry_after_s: float | None = None, code: int | None = None
+    ) -> None:
         super().__init__(message)
         self.retry = retry
         self.retry_after_s = retry_after_s

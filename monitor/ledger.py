@@ -321,6 +321,11 @@ class Ledger:
         balance[unknown] = maintenance[unknown] = nan
         return balance, maintenance
 
+    def leg_counts(self) -> NDArray[np.int64]:
+        """How many legs each pool row has."""
+        used = self.legs.table.reshape(-1, LEG_WIDTH)[: self.legs.rows.used, QUANTITY] != 0.0
+        return np.bincount(self.legs.pool[: len(used)][used], minlength=self.pools.rows.capacity)
+
     def cushions(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
         """Surplus / gross notional of pools, inf where flat: about the smallest relative move that liquidates.
 

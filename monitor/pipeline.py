@@ -46,7 +46,9 @@ class PipelineSettings:
     """A slice of assessments stops after this long, so that frames do not wait for it."""
     rebuild_s: float = 60.0
     shown_max: int = 500
-    """So many of the pools with the highest ratio are assessed in full for showing."""
+    """So many of the pools with the highest ratio are assessed in full for showing ..."""
+    shown_legs_max: int = 5000
+    """... as long as they have not more legs than this together."""
     near: float = 0.3
     """Beyond these, pools whose cushion (surplus / gross notional) is below this, for the rungs on distance."""
 
@@ -221,6 +223,9 @@ class Pipeline:
             self._queue = rows[np.argsort(danger)].tolist()
             return
         shown = np.argpartition(-danger, self.settings.shown_max)[: self.settings.shown_max]
+        shown = shown[np.argsort(-danger[shown])]
+        legs = np.cumsum(self.book.ledger.leg_counts()[rows[shown]])
+        shown = shown[: max(1, int(np.searchsorted(legs, self.settings.shown_legs_max, side="right")))]
         near = np.flatnonzero(self.book.ledger.cushions(rows) < self.settings.near)
         chosen = np.union1d(shown, near)
         now_near = set(rows[near].tolist())

@@ -9,7 +9,7 @@ b3c689c1f50a44cabb3a84e663b81d93, note on brackets).
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from math import inf, isfinite, sqrt
+from math import inf, sqrt
 
 from monitor.margin.pnl import price_value
 from monitor.margin.risk import Leg
@@ -52,24 +52,22 @@ class Crossings:
         return abs(price - mark) / mark if self.safe else -abs(price - mark) / mark
 
 
-def leg_pieces(leg: Leg, segments: Sequence[Segment]) -> tuple[Piece, ...]:
-    """A leg's profit minus its maintenance under `segments`, by price."""
+def leg_pieces(leg: Leg, segments: Sequence[Segment]) -> list[Piece]:
+    """A leg's profit minus its maintenance under `segments`, piece after piece from price zero to infinity."""
     size = abs(leg.quantity)
     entry = -leg.quantity * price_value(leg.inverse, leg.entry_price)
-    if leg.inverse:  # notional = size / p falls with price, so a notional bound is reached from the other side
-        return tuple(
+    if leg.inverse:  # notional = size / p falls with price: the last segment holds at the lowest prices
+        return [
             Piece(
-                size / s.cap if s.cap > 0.0 else inf,
+                size / s.cap,
                 size / s.floor if s.floor > 0.0 else inf,
                 entry - s.beta,
                 0.0,
                 -leg.quantity - s.alpha * size,
             )
-            for s in segments
-        )
-    return tuple(
-        Piece(s.floor / size, s.cap / size, entry - s.beta, leg.quantity - s.alpha * size, 0.0) for s in segments
-    )
+            for s in reversed(segments)
+        ]
+    return [Piece(s.floor / size, s.cap / size, entry - s.beta, leg.quantity - s.alpha * size, 0.0) for s in segments]
 
 
 def liquidation_crossings(legs: Iterable[Leg], rest: float, mark: float, *, full: bool = False) -> Crossings:
@@ -91,63 +89,50 @@ def bankruptcy_crossings(legs: Iterable[Leg], rest: float, mark: float) -> Cross
 def crossings(curves: Sequence[Sequence[Piece]], rest: float, mark: float) -> Crossings:
     """Walk from `mark` both ways through the sum of `curves` plus `rest` and return the first sign changes.
 
-    The curves may jump at their edges (venues whose whole position takes its tier's rate); a jump through zero is a
-    crossing at the edge. A surplus of exactly zero at the mark is a crossing at the mark.
+    Each curve covers all prices from zero to infinity, in ascending order and without gaps. The curves may jump at
+    their edges (venues whose whole position takes its tier's rate); a jump through zero is a crossing at the edge. A
+    surplus of exactly zero at the mark is a crossing at the mark.
     """
-    here = _surplus(curves, rest, mark)
+    here = rest
+    for curve in curves:
+        piece = curve[_place(curve, mark, -1)]
+        here += piece.a + piece.b * mark + piece.c / mark
     if here == 0.0:
         return Crossings(mark, mark, safe=False)
-    edges = sorted({edge for curve in curves for piece in curve for edge in (piece.low, piece.high)} - {0.0, inf})
-    below = _walk(curves, rest, mark, here, [e for e in reversed(edges) if e < mark], 0.0)
-    above = _walk(curves, rest, mark, here, [e for e in edges if e > mark], inf)
-    return Crossings(below, above, here > 0.0)
+    return Crossings(_walk(curves, rest, mark, here, -1), _walk(curves, rest, mark, here, 1), here > 0.0)
 
 
-def _walk(
-    curves: Sequence[Sequence[Piece]], rest: float, mark: float, here: float, edges: Sequence[float], end: float
-) -> float | None:
-    """The first sign change on the way from `mark` over `edges` to `end` (0 or infinity), None if there is none."""
+def _walk(curves: Sequence[Sequence[Piece]], rest: float, mark: float, here: float, step: int) -> float | None:
+    """The first sign change on the way from `mark` down (`step` -1) or up (1), None if there is none."""
+    places = [_place(curve, mark, step) for curve in curves]
     near = mark
-    for far in (*edges, end):
-        low, high = min(near, far), max(near, far)
-        a, b, c = _coefficients(curves, rest, low, high)
+    while True:
+        pieces = [curve[place] for curve, place in zip(curves, places, strict=True)]
+        far = max(piece.low for piece in pieces) if step < 0 else min(piece.high for piece in pieces)
+        a = rest + sum(piece.a for piece in pieces)
+        b = sum(piece.b for piece in pieces)
+        c = sum(piece.c for piece in pieces)
         if near != mark and (a + b * near + c / near) * here <= 0.0:
             return near
+        low, high = (far, near) if step < 0 else (near, far)
         roots = [p for p in _roots(a, b, c) if low < p < high]
         if roots:
-            return max(roots) if far < near else min(roots)
+            return max(roots) if step < 0 else min(roots)
+        if far == 0.0 or far == inf:
+            return None
+        places = [
+            place + step if (piece.low >= far if step < 0 else piece.high <= far) else place
+            for place, piece in zip(places, pieces, strict=True)
+        ]
         near = far
-    return None
 
 
-def _coefficients(
-    curves: Sequence[Sequence[Piece]], rest: float, low: float, high: float
-) -> tuple[float, float, float]:
-    """The summed coefficients on the stretch between two neighbouring edges."""
-    middle = (low + high) / 2.0 if isfinite(high) else low + 1.0 + low
-    a, b, c = rest, 0.0, 0.0
-    for curve in curves:
-        piece = _piece_at(curve, middle)
-        a += piece.a
-        b += piece.b
-        c += piece.c
-    return a, b, c
-
-
-def _surplus(curves: Sequence[Sequence[Piece]], rest: float, price: float) -> float:
-    total = rest
-    for curve in curves:
-        piece = _piece_at(curve, price)
-        total += piece.a + piece.b * price + piece.c / price
-    return total
-
-
-def _piece_at(curve: Sequence[Piece], price: float) -> Piece:
-    for piece in curve:
-        if piece.low <= price <= piece.high:
-            return piece
-    # Between the last cap and the first floor nothing is missing by construction; rounding of an edge can leave a hair.
-    return min(curve, key=lambda piece: min(abs(price - piece.low), abs(price - piece.high)))
+def _place(curve: Sequence[Piece], price: float, step: int) -> int:
+    """The index of the piece that holds next to `price` in the direction of `step`."""
+    for place, piece in enumerate(curve):
+        if price < piece.high or (step < 0 and price == piece.high):
+            return place
+    return len(curve) - 1
 
 
 def _roots(a: float, b: float, c: float) -> tuple[float, ...]:

@@ -42,7 +42,12 @@ def segments_by_notional(tiers: Sequence[Tier], fee_rate: float = 0.0) -> tuple[
     """
     last = len(tiers) - 1
     return tuple(
-        Segment(tier.floor, inf if tier.cap is None or i == last else tier.cap, tier.rate + fee_rate, -tier.deduction)
+        Segment(
+            tier.floor if i else 0.0,
+            inf if tier.cap is None or i == last else tier.cap,
+            tier.rate + fee_rate,
+            -tier.deduction,
+        )
         for i, tier in enumerate(tiers)
     )
 
