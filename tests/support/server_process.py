@@ -1,4 +1,4 @@
-"""A real server as a process of the test: started, stopped, killed and suspended at will, on loopback, never left over."""
+"""A real server as a process of the test: started, stopped, killed and suspended at will, on loopback."""
 
 import asyncio
 import os

@@ -1,0 +1,44 @@
+"""Distance to liquidation against its ladder."""
+
+from math import nan
+
+import pytest
+
+from alerts.alert import Reason, Severity
+from alerts.rules.distance import DistanceConfig, describe, judge
+from tests.support.pools import a_leg, a_pool
+
+
+@pytest.mark.parametrize(
+    ("distance", "demands", "holds", "reason"),
+    [
+        (0.5, None, None, Reason.BELOW_RUNGS),
+        (0.105, None, Severity.NOTICE, Reason.RUNG_HELD),
+        (0.10, Severity.NOTICE, Severity.NOTICE, Reason.RUNG_REACHED),
+        (0.026, Severity.WARNING, Severity.CRITICAL, Reason.RUNG_REACHED),
+        (0.01, Severity.EMERGENCY, Severity.EMERGENCY, Reason.RUNG_REACHED),
+        (-0.02, Severity.EMERGENCY, Severity.EMERGENCY, Reason.LIQUIDATION_PASSED),
+        (None, None, None, Reason.BELOW_RUNGS),
+    ],
+)
+def test_verdicts(distance: float | None, demands: Severity | None, holds: Severity | None, reason: Reason) -> None:
+    """Danger falls with the value; a leg without a liquidation price is far from it."""
+    verdict = judge(a_pool(0.1, distance=distance), DistanceConfig())
+    assert (verdict.demands, verdict.holds, verdict.reason) == (demands, holds, reason)
+
+
+@pytest.mark.parametrize(("distance", "unknown"), [(nan, ()), (None, ("no mark for X",))])
+def test_an_unknown_distance_is_not_a_safe_one(distance: float | None, unknown: tuple[str, ...]) -> None:
+    """Neither nan nor a missing figure of an incomplete pool lets go of anything."""
+    verdict = judge(a_pool(0.1, distance=distance, unknown=unknown), DistanceConfig())
+    assert (verdict.unknown, verdict.demands) == (True, None)
+
+
+def test_text_puts_the_way_left_first() -> None:
+    """Then the leg and the ratio."""
+    pool = a_pool(0.3, distance=0.02, legs=(a_leg(),))
+    text = describe(pool, judge(pool, DistanceConfig())).text
+    assert text == (
+        "2.0 % to liquidation · binance/main/USDT · BTCUSDT long at 59,000, liquidation at 57,820 (2.0 % away)"
+        " · margin ratio 0.300"
+    )
