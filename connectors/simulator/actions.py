@@ -4,7 +4,7 @@ Every function changes the account and returns the frames of its user stream in 
 as it was.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from itertools import count
 from typing import Literal
@@ -164,6 +164,8 @@ def set_position(
     slot = ctx.position_side(position_side)
     if (slot is PositionSide.LONG and size < ZERO) or (slot is PositionSide.SHORT and size > ZERO):
         raise Refusal(-1102, f"A {slot} position of {size} is impossible.")
+    if isolated_wallet is not None and ctx.account.multi_assets:
+        raise Refusal(-4168, "Unable to adjust to isolated-margin mode under the Multi-Assets mode.")
     holding = ctx.account.holding(symbol, slot)
     setting = ctx.account.setting(symbol)
     if leverage is not None:
@@ -263,6 +265,36 @@ def funding(ctx: Context, *, symbol: str, rate: Decimal) -> list[Frame]:
         rows = (holding,) if holding.isolated else ()
         frames.append(ctx.update("FUNDING_FEE", changes={asset: payment}, holdings=rows, symbol=symbol))
     return frames
+
+
+def deleverage(
+    ctx: Context, *, symbol: str, quantity: Decimal | None = None, position_side: str | None = None
+) -> list[Frame]:
+    """Auto-deleveraging: the venue closes (a part of) a position at the mark, without fee, as ``adl_autoclose``."""
+    asset = ctx.margin_asset(symbol)
+    slot = ctx.position_side(position_side)
+    holding = ctx.account.holding(symbol, slot)
+    closed = min(abs(holding.amount), quantity or abs(holding.amount))
+    if closed <= ZERO:
+        raise Refusal(-2022, "ReduceOnly Order is rejected.")
+    mark, sells = ctx.market.marks[symbol], holding.amount > ZERO
+    order = replace(new_order(ctx, symbol, "SELL" if sells else "BUY", closed, mark, slot), client_id="adl_autoclose")
+    realized = _trade(ctx, holding, -closed if sells else closed, mark, asset)
+    return [
+        events.order_update(order, ctx.now_ms, execution="NEW", status="NEW", kind="MARKET", margin_asset=asset),
+        ctx.update("ORDER", changes={asset: ZERO}, holdings=(holding,)),
+        events.order_update(
+            order,
+            ctx.now_ms,
+            execution="TRADE",
+            status="FILLED",
+            kind="MARKET",
+            filled=closed,
+            fill_price=mark,
+            realized=realized,
+            margin_asset=asset,
+        ),
+    ]
 
 
 def place_order(

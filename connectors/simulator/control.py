@@ -1,4 +1,24 @@
-"""The control interface: move prices, act on accounts, let things go wrong, read what happened."""
+"""The control interface: move prices, act on accounts, let things go wrong, read what happened.
+
+Below ``/control``, JSON in and out::
+
+    GET    state                                now, step, path_ended, marks, accounts, number of liquidations
+    GET    accounts/NAME                        the venue's view: pools, worst ratios, first time of each rung
+    GET    liquidations                         each with time, step, amounts, legs (mark at decision, price of closing)
+    GET    log[?kind=KIND]                      event, margin_call, liquidation, connected, fault, ...
+    GET    connections                          open WebSockets
+    POST   marks {SYMBOL: price, ...}           set marks: engine, then every stream
+    POST   step {"steps": n}                    along the price path
+    POST   path {"action": "pause"|"resume"}
+    POST   accounts/NAME/ACTION {...}           `ACTIONS`, arguments as in `actions`; "silent": true sends no events
+    POST   accounts/NAME/permissions {...}      flags of apiRestrictions; "read_only": true resets them first
+    POST   accounts/NAME/expire_listen_key {"silent": bool}
+    POST   contracts/SYMBOL/brackets {"brackets": [[floor, rate, max leverage], ...], "top": cap}
+    POST   clock {"offset_ms": n}               the venue's clock against the machine's
+    POST   faults {"fault": "rest"|"stream"|"frame", ...}   `faults.RestFault`, `StreamFault`, `FrameFault`
+    DELETE faults                               take them back
+    POST   stop
+"""
 
 import inspect
 from collections.abc import Awaitable, Callable
@@ -31,6 +51,7 @@ ACTIONS: dict[str, Callable[..., list[Frame]]] = {
     "multi_assets": actions.multi_assets,
     "isolated_margin": actions.isolated_margin,
     "funding": actions.funding,
+    "deleverage": actions.deleverage,
     "place_order": actions.place_order,
     "cancel_orders": actions.cancel_orders,
 }

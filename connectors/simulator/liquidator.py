@@ -1,12 +1,12 @@
 """Who is called and who is liquidated at the present marks."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 
-from connectors.simulator import engine, events
-from connectors.simulator.account import Holding, Order
+from connectors.simulator import actions, engine, events
+from connectors.simulator.account import Holding
 from connectors.simulator.actions import Context, new_order
 from connectors.simulator.engine import Pool
 from connectors.simulator.events import Frame
@@ -123,8 +123,9 @@ def _liquidate(ctx: Context, pool: Pool, at: float, step: int, outcome: Outcome)
         mark = ctx.market.marks[holding.symbol]
         price = mark * (ONE - shift if holding.amount > ZERO else ONE + shift)
         legs.append(LiquidatedLeg(holding.symbol, holding.side.value, holding.amount, holding.entry_price, mark, price))
-        outcome.frames += _take_over(ctx, holding, price)
-    outcome.frames += _clear_deficit(ctx, pool)
+        outcome.frames += _take_over(ctx, holding, price, _closing_pnl(ctx, pool, holding, price))
+    if pool.scope == engine.MULTI:
+        outcome.frames += _exchange_all(ctx)
     ctx.account.called.discard(pool.scope)
     outcome.liquidations.append(
         Liquidation(at, step, ctx.account.name, pool.scope, pool.unit, pool.balance, pool.maintenance, tuple(legs))
@@ -153,22 +154,25 @@ def _symbol(pool: Pool) -> str:
     return pool.holdings[0].symbol
 
 
-def _take_over(ctx: Context, holding: Holding, price: Decimal) -> list[Frame]:
+def _closing_pnl(ctx: Context, pool: Pool, holding: Holding, price: Decimal) -> Decimal:
+    """What closing at `price` realizes; of the pool's last position exactly what leaves nothing in its wallet.
+
+    The prices come from a division, so that otherwise a digit far behind the point would stay.
+    """
+    if pool.isolated:
+        return -holding.isolated_wallet
+    if pool.scope != engine.MULTI and holding is pool.holdings[-1]:
+        return -ctx.account.cross_wallets.get(pool.scope, ZERO)
+    return holding.pnl(price)
+
+
+def _take_over(ctx: Context, holding: Holding, price: Decimal, realized: Decimal) -> list[Frame]:
     """Close a position with an ``autoclose-`` order: NEW, the account, CALCULATED."""
     asset = ctx.margin_asset(holding.symbol)
-    quantity, realized = abs(holding.amount), holding.pnl(price)
-    plain_order = new_order(
-        ctx, holding.symbol, "SELL" if holding.amount > ZERO else "BUY", quantity, price, holding.side
-    )
-    order = Order(
-        plain_order.order_id,
-        f"autoclose-{ctx.now_ms}{plain_order.order_id}",
-        holding.symbol,
-        plain_order.buy,
-        holding.side,
-        quantity,
-        price,
-    )
+    quantity = abs(holding.amount)
+    side: actions.FillSide = "SELL" if holding.amount > ZERO else "BUY"
+    order = new_order(ctx, holding.symbol, side, quantity, price, holding.side)
+    order = replace(order, client_id=f"autoclose-{ctx.now_ms}{order.order_id}")
     ctx.account.credit(asset, realized + holding.isolated_wallet, ctx.now_ms)
     holding.realized_pnl += realized
     holding.amount = holding.entry_price = holding.isolated_wallet = ZERO
@@ -190,14 +194,12 @@ def _take_over(ctx: Context, holding: Holding, price: Decimal) -> list[Frame]:
     ]
 
 
-def _clear_deficit(ctx: Context, pool: Pool) -> list[Frame]:
-    """The insurance fund tops a wallet up that the pool's end left below zero."""
-    frames = []
-    for asset in ctx.market.assets if pool.unit == "USD" else (pool.unit,):
-        owed = ctx.account.cross_wallets.get(asset, ZERO)
-        if abs(owed) < Decimal("1e-8"):
-            ctx.account.cross_wallets[asset] = ZERO  # what is left of a division is not money
-        elif owed < ZERO:
-            ctx.account.credit(asset, -owed, ctx.now_ms)
-            frames.append(ctx.update("INSURANCE_CLEAR", changes={asset: -owed}))
-    return frames
+def _exchange_all(ctx: Context) -> list[Frame]:
+    """The end of multi-assets mode's pool: every asset is exchanged to pay for what the positions owe.
+
+    What that does not cover is the insurance fund's, so nothing stays in any cross wallet.
+    """
+    changes = {asset: -balance for asset, balance in ctx.account.cross_wallets.items() if balance != ZERO}
+    for asset, change in changes.items():
+        ctx.account.credit(asset, change, ctx.now_ms)
+    return [ctx.update("AUTO_EXCHANGE", changes=changes)] if changes else []

@@ -1,4 +1,33 @@
-"""A whole stage: who holds what, how prices move, how strict the venue is. From TOML, or built in code."""
+"""A whole stage: who holds what, how prices move, how strict the venue is. From TOML, or built in code.
+
+::
+
+    tick_s = 0.1
+    start = "subscribed"
+
+    [marks]
+    BTCUSDT = "60000"
+
+    [path]                              # or: file = "prices.csv.gz", points = "ohlc", symbols = ["BTCUSDT"]
+    weights = { ETHUSDT = 1.5 }
+    segments = [{ duration_s = 10, move = -0.08, noise = 0.0002 }]
+
+    [venue]
+    listen_key_life_s = 3600
+
+    [[accounts]]
+    name = "main"
+    hedge = true
+    wallets = { USDT = "10000" }
+
+    [[accounts.positions]]              # without isolated_wallet it is a cross position
+    symbol = "BTCUSDT"
+    position_side = "LONG"
+    size = "0.5"
+    entry_price = "60000"
+    isolated_wallet = "3000"
+    leverage = 10
+"""
 
 import hashlib
 import tomllib

@@ -162,6 +162,20 @@ def test_funding_of_an_isolated_position_lists_it() -> None:
     assert body["B"][0]["cw"] == "10000.00000000"
 
 
+def test_deleveraging_closes_a_part_without_a_fee() -> None:
+    """Told by the client id alone; at the mark."""
+    ctx = fresh()
+    hold(ctx, "BTCUSDT", "-0.4", "61000")
+    frames = actions.deleverage(ctx, symbol="BTCUSDT", quantity=D("0.1"))
+    assert names(frames) == ["ORDER_TRADE_UPDATE", "ACCOUNT_UPDATE", "ORDER_TRADE_UPDATE"]
+    assert (frames[0]["o"]["c"], frames[0]["o"]["S"], frames[2]["o"]["rp"]) == ("adl_autoclose", "BUY", "100.00000000")
+    assert btc(ctx).amount == D("-0.3")
+    assert ctx.account.cross_wallets["USDT"] == 10100
+    actions.deleverage(ctx, symbol="BTCUSDT")
+    with pytest.raises(Refusal, match="-2022"):
+        actions.deleverage(ctx, symbol="BTCUSDT")
+
+
 def test_orders_that_rest_move_no_balance() -> None:
     """NEW and CANCELED on the order event, no account update."""
     ctx = fresh()
@@ -209,6 +223,7 @@ def _multi(ctx: Context) -> None:
         (_order, actions.margin_type, {"symbol": "BTCUSDT", "margin_type": "ISOLATED"}, -4047),
         (_nothing, actions.margin_type, {"symbol": "BTCUSDT", "margin_type": "CROSSED"}, -4046),
         (_multi, actions.margin_type, {"symbol": "BTCUSDT", "margin_type": "ISOLATED"}, -4168),
+        (_multi, actions.set_position, {"symbol": "BTCUSDT", "size": D(1), "isolated_wallet": D(1)}, -4168),
         (_cross, actions.position_mode, {"hedge": True}, -4068),
         (_order, actions.position_mode, {"hedge": True}, -4067),
         (_nothing, actions.position_mode, {"hedge": False}, -4059),

@@ -130,7 +130,19 @@ def test_a_cross_pool_goes_as_one() -> None:
         "order CALCULATED FILLED",
     ]
     assert owner.cross_wallets == {"USDT": 0, "USDC": 500}
+    assert outcome.frames[-2]["a"]["B"] == [{"a": "USDT", "wb": "0.00000000", "cw": "0.00000000", "bc": "0"}]
     assert [holding.symbol for holding in owner.open_holdings()] == ["BTCUSDC"]
+
+
+@pytest.mark.parametrize("entry", ["60000", "59999.7", "61234.567"])
+@pytest.mark.parametrize("size", ["1", "0.3", "-0.7"])
+def test_no_digit_is_left_of_an_isolated_wallet(size: str, entry: str) -> None:
+    """Whatever the division gave, the other wallet is told as it was."""
+    place = market({"BTCUSDT": entry}, TABLE)
+    owner = account(USDT="1000")
+    hold(context(owner, place), "BTCUSDT", size, entry, wallet="777.77")
+    outcome = look(owner, place, BTCUSDT="50000" if float(size) > 0 else "70000.3")
+    assert outcome.frames[1]["a"]["B"][0]["wb"] == "1000.00000000"
 
 
 def test_a_gap_below_bankruptcy_still_ends_at_nothing() -> None:
@@ -155,14 +167,17 @@ def test_a_pair_in_hedge_mode_goes_together() -> None:
     assert owner.holdings[("BTCUSDT", PositionSide.LONG)].amount == 0
 
 
-def test_multi_assets_deficit_is_topped_up() -> None:
-    """What one asset owes after the end is cleared by the insurance fund."""
+def test_the_end_of_a_multi_assets_pool_takes_every_asset() -> None:
+    """What the positions owe is paid by exchanging what there is; nothing stays."""
     place = market({"BTCUSDT": "60000"}, TABLE)
     owner = account(multi_assets=True, USDT="0", BTC="0.1")
     hold(context(owner, place), "BTCUSDT", "1", "60000")
     outcome = look(owner, place, BTCUSDT="55000")
-    assert kinds(outcome)[-1] == "account INSURANCE_CLEAR"
-    assert owner.cross_wallets["USDT"] == 0
+    assert kinds(outcome)[-1] == "account AUTO_EXCHANGE"
+    changes = {row["a"]: row["bc"] for row in outcome.frames[-1]["a"]["B"]}
+    assert changes["BTC"] == "-0.1"
+    assert float(changes["USDT"]) == pytest.approx(0.1 * 55000 * 0.95, rel=2e-4)
+    assert set(owner.cross_wallets.values()) == {0}
 
 
 def test_peaks_keep_the_first_time_of_each_rung() -> None:
