@@ -4,7 +4,6 @@ The same keys as the JSON document (README, "The calculator"), in TOML. The last
 an `entry_price` is opened at the file's first price. `[alerts.*]` as in the configuration may stand beside it.
 """
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +13,7 @@ import orjson
 from pydantic import ValidationError
 
 from alerts.config import AlertsConfig
+from monitor import tomlfile
 from monitor.document import read_document
 from monitor.errors import DocumentError, Fault
 from monitor.faults import faults_of
@@ -43,7 +43,7 @@ class AccountFile:
 def read_account_file(path: Path) -> AccountFile:
     """Read the file at `path`. Raises DocumentError with every fault."""
     source = str(path)
-    document = _toml(path)
+    document = tomlfile.read(path, DocumentError)
     faults: list[Fault] = []
     alerts = _alerts(document.pop("alerts", {}), faults)
     opened_at_start = _complete(document)
@@ -61,21 +61,10 @@ def read_account_file(path: Path) -> AccountFile:
 def read_alerts(path: Path) -> AlertsConfig:
     """The `[alerts.*]` of a file, of which nothing else is looked at. Raises DocumentError with every fault."""
     faults: list[Fault] = []
-    alerts = _alerts(_toml(path).get("alerts", {}), faults)
+    alerts = _alerts(tomlfile.read(path, DocumentError).get("alerts", {}), faults)
     if faults:
         raise DocumentError(str(path), faults)
     return alerts
-
-
-def _toml(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise DocumentError(str(path), [Fault("", f"cannot be read: {error.strerror or error}")]) from None
-    except UnicodeDecodeError:
-        raise DocumentError(str(path), [Fault("", "not UTF-8 text")]) from None
-    except tomllib.TOMLDecodeError as error:
-        raise DocumentError(str(path), [Fault("", f"not TOML: {error}")]) from None
 
 
 def _alerts(found: object, faults: list[Fault]) -> AlertsConfig:

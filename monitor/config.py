@@ -5,8 +5,6 @@ those of ``file:PATH`` secrets, count from the directory the command was started
 """
 
 import math
-import re
-import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,13 +17,13 @@ from alerts.sinks import SinksConfig
 from alerts.sinks.prometheus import MetricsConfig
 from connectors import venues
 from connectors.config import BaseAccountConfig
+from monitor import tomlfile
 from monitor.errors import ConfigurationError, Fault
 from monitor.faults import Loc, dotted, faults_of, known_keys, nearest, unknown_key
 from monitor.http import HttpConfig
 from monitor.logs import LogConfig
 
 ACCOUNTS_KEY = "account"
-FILE_BYTES_MAX = 1_000_000
 
 
 class StateConfig(BaseModel):
@@ -64,12 +62,15 @@ class Config:
 
 def load(path: Path | str) -> Config:
     """Read and check the file at `path`. Raises ConfigurationError with every fault found in it."""
-    return parse(_read(path), str(path))
+    return _checked(tomlfile.read(path, ConfigurationError), str(path))
 
 
 def parse(text: str, source: str) -> Config:
     """Check the TOML document `text`; `source` is what its errors call it."""
-    document = _toml(text, source)
+    return _checked(tomlfile.parse(text, source, ConfigurationError), source)
+
+
+def _checked(document: dict[str, Any], source: str) -> Config:
     faults: list[Fault] = list(_numbers_that_are_none(document))
     accounts = _accounts(document.pop(ACCOUNTS_KEY, None), faults)
     sections = Sections.model_construct()
@@ -80,35 +81,6 @@ def parse(text: str, source: str) -> Config:
     if faults:
         raise ConfigurationError(source, _once(faults))
     return Config(accounts=accounts, **{name: getattr(sections, name) for name in Sections.model_fields})
-
-
-def _read(path: Path | str) -> str:
-    try:
-        with Path(path).open("rb") as file:
-            content = file.read(FILE_BYTES_MAX + 1)
-    except OSError as error:
-        raise ConfigurationError(str(path), [Fault("", f"cannot be read: {error.strerror or error}")]) from None
-    if len(content) > FILE_BYTES_MAX:
-        raise ConfigurationError(str(path), [Fault("", f"larger than {FILE_BYTES_MAX:,} bytes; is it the right file?")])
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content[: error.start].count(b"\n") + 1
-        raise ConfigurationError(str(path), [Fault("", f"line {line}: not UTF-8 text")]) from None
-
-
-def _toml(text: str, source: str) -> dict[str, Any]:
-    try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        # The parser ends its sentence with the place; a person reads the place first.
-        place = re.fullmatch(r"(?s)(.*) \(at (?:line (\d+), column (\d+)|(end of document))\)", str(error))
-        if place is None:
-            raise ConfigurationError(source, [Fault("", f"not TOML: {error}")]) from None
-        what, line, column, _ = place.groups()
-        if line is None:
-            line, column = str(text.count("\n") + 1), str(len(text) - text.rfind("\n"))
-        raise ConfigurationError(source, [Fault("", f"line {line}, column {column}: not TOML: {what}")]) from None
 
 
 def _numbers_that_are_none(document: Mapping[str, Any]) -> Iterator[Fault]:

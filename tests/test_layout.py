@@ -30,6 +30,7 @@ ALLOWED: list[tuple[str, tuple[str, ...]]] = [
     ("monitor.logs", BASE),
     ("monitor.pricepath", BASE),
     ("monitor.sdnotify", BASE),
+    ("monitor.tomlfile", BASE),
     ("monitor.book", ("monitor.ledger", "monitor.kernel", "monitor.assess", "monitor.margin", *BASE)),
     ("monitor.ledger", ("monitor.columns", "monitor.kernel", "monitor.margin", *BASE)),
     ("monitor.columns", ("monitor.kernel", *BASE)),
