@@ -20,7 +20,7 @@ from connectors.simulator.contracts import (
 )
 from connectors.simulator.events import Frame
 from connectors.simulator.liquidator import Liquidation, Peak
-from connectors.simulator.prices import FilePath, Marks, PathFault
+from connectors.simulator.prices import MadePath, Marks, PathFault
 from connectors.simulator.scenario import AccountSpec, PositionSpec, Scenario, ScenarioFault
 from connectors.simulator.wire import ONE, plain
 from monitor.clock import Clock
@@ -60,6 +60,7 @@ class Exchange:
         self.offset_s = 0.0
         self.market = _market(scenario)
         self.audience: Audience | None = None
+        self._path = self._open_path(seed)
         self.accounts = {spec.name: self._open_account(spec, seed) for spec in scenario.accounts}
         if len(self.accounts) != len(scenario.accounts):
             raise ScenarioFault("two accounts have the same name")
@@ -70,7 +71,6 @@ class Exchange:
         self.log: deque[dict[str, Any]] = deque(maxlen=_LOG_LENGTH)
         self.step_number = 0
         self.path_ended = False
-        self._path = self._open_path(seed)
         self._averages = dict(self.market.marks)
         self._published = 0
         self._last_ms = 0
@@ -111,14 +111,7 @@ class Exchange:
     def apply_marks(self, marks: Marks) -> None:
         """Set marks, call and liquidate, then tell: marks first, user streams after."""
         for symbol, price in marks.items():
-            if price <= 0:
-                raise Refusal(-1102, f"A mark price of {price} is impossible.")
-            if symbol not in self.market.contracts:
-                try:
-                    self.market.contracts[symbol] = thin_contract(symbol)
-                except ValueError as error:
-                    raise Refusal(-1121, str(error)) from None
-            self.market.marks[symbol] = price
+            self._set_mark(symbol, price)
         for contract in self.market.contracts.values():
             if contract.follows in marks:
                 self.market.marks[contract.symbol] = marks[contract.follows] * Decimal("0.9995")
@@ -126,6 +119,17 @@ class Exchange:
         self.publish_marks()
         for name, frames in outcomes:
             self._tell(name, frames)
+
+    def _set_mark(self, symbol: str, price: Decimal) -> None:
+        """Take a price over; a symbol that is not in the catalogue joins it."""
+        if price <= 0:
+            raise Refusal(-1102, f"A mark price of {price} is impossible.")
+        if symbol not in self.market.contracts:
+            try:
+                self.market.contracts[symbol] = thin_contract(symbol)
+            except ValueError as error:
+                raise Refusal(-1121, str(error)) from None
+        self.market.marks[symbol] = price
 
     def _check(self, account: Account) -> list[Frame]:
         """Let the liquidation engine look at one account and keep what it saw."""
@@ -296,14 +300,24 @@ class Exchange:
         return account
 
     def _open_path(self, seed: int) -> Iterator[Marks] | None:
+        """The steps to come. A file's first prices are where its symbols stand, unless the scenario says otherwise."""
         if self.scenario.path is None:
             return None
         path = self.scenario.path.build()
-        if isinstance(path, FilePath):
-            steps = path.steps()
-            return chain([next(steps)], steps)  # a file that cannot be used is said at the start
-        made_from = {symbol: mark for symbol, mark in self.market.marks.items() if self._moves(symbol)}
-        return path.steps(made_from, self.scenario.tick_s, seed)
+        if isinstance(path, MadePath):
+            made_from = {symbol: mark for symbol, mark in self.market.marks.items() if self._moves(symbol)}
+            return path.steps(made_from, self.scenario.tick_s, seed)
+        steps = path.steps()
+        first = next(steps, None)
+        if first is None:
+            raise PathFault(f"{path.path}: there are no prices in it")
+        try:
+            for symbol, price in first.items():
+                if symbol not in self.scenario.marks:
+                    self._set_mark(symbol, price)
+        except Refusal as refusal:
+            raise PathFault(f"{path.path}: {refusal.msg}") from None
+        return chain([first], steps)
 
     def _moves(self, symbol: str) -> bool:
         return self.market.contracts[symbol].universe == 1

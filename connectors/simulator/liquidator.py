@@ -10,7 +10,7 @@ from connectors.simulator.account import Holding
 from connectors.simulator.actions import Context, new_order
 from connectors.simulator.engine import Pool
 from connectors.simulator.events import Frame
-from connectors.simulator.wire import ONE, ZERO, plain
+from connectors.simulator.wire import EIGHT_PLACES, ONE, ZERO, plain
 
 # The venue does not publish when it calls; its documented sample stands at 0.8064.
 CALL_RATIO = Decimal("0.80")
@@ -121,7 +121,7 @@ def _liquidate(ctx: Context, pool: Pool, at: float, step: int, outcome: Outcome)
     legs = []
     for holding in pool.holdings:
         mark = ctx.market.marks[holding.symbol]
-        price = mark * (ONE - shift if holding.amount > ZERO else ONE + shift)
+        price = (mark * (ONE - shift if holding.amount > ZERO else ONE + shift)).quantize(EIGHT_PLACES)
         legs.append(LiquidatedLeg(holding.symbol, holding.side.value, holding.amount, holding.entry_price, mark, price))
         outcome.frames += _take_over(ctx, holding, price, _closing_pnl(ctx, pool, holding, price))
     if pool.scope == engine.MULTI:

@@ -11,10 +11,9 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Literal
 
-from connectors.simulator.wire import decimal
+from connectors.simulator.wire import EIGHT_PLACES, decimal
 
 Marks = dict[str, Decimal]
-_EIGHT_PLACES = Decimal("0.00000001")
 _COLUMNS = ("ts_ms", "symbol", "open", "high", "low", "close")
 
 
@@ -64,7 +63,7 @@ class MadePath:
                     lines[symbol] += drift * self.weights.get(symbol, 1.0)
                     wobbles[symbol] = 0.9 * wobbles[symbol] + segment.noise * generators[symbol].gauss(0.0, 1.0)
                     factor = Decimal(repr(math.exp(lines[symbol] + wobbles[symbol])))
-                    marks[symbol] = (price * factor).quantize(_EIGHT_PLACES)
+                    marks[symbol] = (price * factor).quantize(EIGHT_PLACES)
                 yield marks
 
 

@@ -4,7 +4,7 @@ from decimal import ROUND_FLOOR, Decimal, InvalidOperation
 
 ZERO = Decimal(0)
 ONE = Decimal(1)
-_EIGHT_PLACES = Decimal("0.00000001")
+EIGHT_PLACES = Decimal("0.00000001")
 
 
 def amount(value: Decimal) -> str:
@@ -15,7 +15,7 @@ def amount(value: Decimal) -> str:
     """
     if value == ZERO:
         return "0.00000000"
-    return format(value.quantize(_EIGHT_PLACES, rounding=ROUND_FLOOR), "f")
+    return format(value.quantize(EIGHT_PLACES, rounding=ROUND_FLOOR), "f")
 
 
 def amount_or_zero(value: Decimal) -> str:

@@ -1,6 +1,7 @@
 """The venue without sockets: what is told to whom, and in which order."""
 
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from connectors.simulator import actions
 from connectors.simulator.account import Refusal
 from connectors.simulator.exchange import Exchange
+from connectors.simulator.prices import PathFault
 from connectors.simulator.scenario import AccountSpec, PathSpec, PositionSpec, Scenario, SegmentSpec
 from monitor.clock import ManualClock
 from tests.connectors.simulator.stage import stage
@@ -83,6 +85,23 @@ def test_a_path_ends() -> None:
     assert [exchange.step() for _ in range(5)] == [True, True, True, False, False]
     assert (exchange.step_number, exchange.path_ended) == (3, True)
     assert [entry["kind"] for entry in exchange.log][-1] == "path_ended"
+
+
+def test_a_file_says_where_its_symbols_stand(tmp_path: Path) -> None:
+    """Its first prices are the marks at which positions are opened, unless the scenario has marks of its own."""
+    path = tmp_path / "p.csv"
+    rows = "1,SOLUSDT,90,95,85,88\n1,BTCUSDT,50000,50000,50000,50000\n1,DOGEUSDT,1,1,1,1\n"
+    path.write_text(f"ts_ms,symbol,open,high,low,close\n{rows}", encoding="utf-8")
+    held = PositionSpec(symbol="SOLUSDT", size=Decimal(1))
+    scenario = stage(AccountSpec(name="main", positions=(held,))).model_copy(update={"path": PathSpec(file=path)})
+    exchange, _ = open_exchange(scenario)
+    assert exchange.account("main").open_holdings()[0].entry_price == 90
+    assert (exchange.market.marks["BTCUSDT"], exchange.market.marks["DOGEUSDT"]) == (60000, 1)
+    assert exchange.step()
+    assert exchange.market.marks["BTCUSDT"] == 50000
+    path.write_text("ts_ms,symbol,open,high,low,close\n", encoding="utf-8")
+    with pytest.raises(PathFault, match="no prices"):
+        open_exchange(scenario)
 
 
 def test_listen_keys_end_in_time() -> None:

@@ -161,7 +161,7 @@ def test_a_pair_in_hedge_mode_goes_together() -> None:
     hold(context(owner, place), "BTCUSDT", "-0.4", "61000", side="SHORT")
     outcome = look(owner, place, BTCUSDT="52000")
     long, short = outcome.liquidations[0].legs
-    assert long.price + short.price == pytest.approx(Decimal(2) * 52000, rel=Decimal("1e-25"))
+    assert long.price + short.price == pytest.approx(Decimal(2) * 52000, rel=Decimal("1e-12"))
     assert (long.position_side, short.position_side) == ("LONG", "SHORT")
     assert owner.cross_wallets["USDT"] == 0
     assert owner.holdings[("BTCUSDT", PositionSide.LONG)].amount == 0
