@@ -143,10 +143,10 @@ class AccountAnswer:
 def account(body: bytes) -> AccountAnswer:
     """``v3/account``; holdings of zero size are left out."""
     answer = mapping(document(body))
-    holdings = (_holding(mapping(row)) for row in rows(answer.get("positions")))
+    holdings = (mapping(row) for row in rows(answer.get("positions")))
     return AccountAnswer(
         tuple(_asset(mapping(row)) for row in rows(answer.get("assets"))),
-        tuple(holding for holding in holdings if holding.size != 0.0),
+        tuple(_holding(row) for row in holdings if number(row.get("positionAmt")) != 0.0),
         number(answer.get("totalMarginBalance")),
         number(answer.get("totalMaintMargin")),
     )
