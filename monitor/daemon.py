@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from alerts import sinks
-from alerts.alert import Alert
+from alerts.alert import Alert, Severity
 from alerts.config import AlertsConfig
 from alerts.dispatch import Dispatcher
 from alerts.engine import Engine
@@ -64,7 +64,8 @@ class AlertView:
     def rungs(self) -> Mapping[tuple[str, str], float]:
         """(rule, severity) to threshold."""
         ladders = {"margin_ratio": self.config.margin_ratio, "distance": self.config.distance}
-        return {(name, severity.label): rung for name, ladder in ladders.items() for severity, rung in ladder.rungs()}
+        rungs = {(name, severity.label): rung for name, ladder in ladders.items() for severity, rung in ladder.rungs()}
+        return rungs | {("model_error", Severity.WARNING.label): self.config.model_error.tolerance}
 
 
 class Daemon:

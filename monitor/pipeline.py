@@ -80,6 +80,8 @@ class Pipeline:
         self._blind: Sequence[Blindness] = ()
         self._queue: list[int] = []
         self._previous: set[int] = set()
+        self._shown: set[int] | None = None
+        """Rows whose assessments are kept for showing; None for all. An alert's is kept until the next cycle."""
         self._next_cycle = 0.0
         self._next_rebuild = clock.now() + self.settings.rebuild_s
         self._unconfirmed: set[tuple[str, str]] = set()
@@ -163,9 +165,9 @@ class Pipeline:
             self._submit(self._engine.on_pool_gone(pool, now))
         self._rethreshold(change.touched)
         self._decide([row for row in change.touched if self.book.ledger.is_crossed(row)], now)
-        # The rest is shown within a cycle; a pool that came new is shown now, unless there are very many.
-        fresh = [row for row in change.touched if self.book.name_of(row) not in self._assessments]
-        self._decide(fresh[: self.settings.shown_max], now)
+        if self._shown is None and self.book.ledger.legs.rows.used <= self.settings.shown_legs_max:
+            # What came new is shown at once, unless there are very many; the rest within a cycle.
+            self._decide([row for row in change.touched if self.book.name_of(row) not in self._assessments], now)
 
     def _decide(self, rows: Iterable[int], now: float) -> None:
         """Assess pools in full, let the engine judge them, submit what it says."""
@@ -175,7 +177,8 @@ class Pipeline:
             said = engine.on_pool(assessment, now)
             if said:
                 self._submit(said)
-            self._assessments[assessment.pool] = assessment
+            if said or self._shown is None or row in self._shown:
+                self._assessments[assessment.pool] = assessment
             book.ledger.set_thresholds(row, *engine.thresholds(assessment.pool))
 
     def _rethreshold(self, rows: Iterable[int]) -> None:
@@ -219,11 +222,11 @@ class Pipeline:
             return
         table = self.book.table()
         danger = np.where(np.isnan(table.margin_ratio), inf, table.margin_ratio)
-        if len(rows) <= self.settings.shown_max:
+        if len(rows) <= self.settings.shown_max and self.book.ledger.legs.rows.used <= self.settings.shown_legs_max:
+            self._shown = None
             self._queue = rows[np.argsort(danger)].tolist()
             return
-        shown = np.argpartition(-danger, self.settings.shown_max)[: self.settings.shown_max]
-        shown = shown[np.argsort(-danger[shown])]
+        shown = np.argsort(-danger)[: self.settings.shown_max]
         legs = np.cumsum(self.book.ledger.leg_counts()[rows[shown]])
         shown = shown[: max(1, int(np.searchsorted(legs, self.settings.shown_legs_max, side="right")))]
         near = np.flatnonzero(self.book.ledger.cushions(rows) < self.settings.near)
@@ -232,7 +235,8 @@ class Pipeline:
         leaving = [row for row in self._previous - now_near if self.book.has_pool(row)]
         self._previous = now_near
         self._queue = leaving + rows[chosen[np.argsort(danger[chosen])]].tolist()
-        kept = {table.pools[i] for i in chosen.tolist()}
+        self._shown = set(rows[shown].tolist())
+        kept = {table.pools[i] for i in shown.tolist()}
         self._assessments = {pool: a for pool, a in self._assessments.items() if pool in kept}
 
     def _look_for_blindness(self, now: float) -> None:
