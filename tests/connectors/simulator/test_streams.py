@@ -355,6 +355,20 @@ async def test_half_open_connections_neither_hear_nor_speak(venue: Venue) -> Non
             await pong
 
 
+async def test_new_connections_can_be_half_open(venue: Venue) -> None:
+    """With `future` the handshake succeeds and nothing follows."""
+    await venue.stream_fault("market", "half_open", future=True)
+    async with client(venue, "/market/ws/btcusdt@markPrice@1s") as feed:
+        await venue.until(lambda: venue.connections("market"))
+        await venue.marks(BTCUSDT="61000")
+        pong = await feed.ws.ping()
+        assert await venue.stream_fault("market", "drop") == 1
+        with pytest.raises(websockets.ConnectionClosed):
+            await feed.text()
+        with pytest.raises(websockets.ConnectionClosed):
+            await pong
+
+
 @pytest.mark.parametrize("kind", ["drop", "torn"])
 async def test_connections_can_end_without_a_word(venue: Venue, kind: str) -> None:
     """Cut, or in the middle of a frame: no close frame arrives."""
@@ -398,6 +412,20 @@ async def test_duplicates_and_wrong_order(venue: Venue) -> None:
         later, earlier = await feed.receive(), await feed.receive()
         assert (later["p"], earlier["p"]) == ("61004.00000000", "61003.00000000")
         assert later["E"] > earlier["E"]
+
+
+async def test_user_events_in_wrong_order_and_twice(venue: Venue) -> None:
+    """The later balance first; then one balance two times, the same to the letter."""
+    async with user_stream(venue) as user:
+        await venue.stream_fault("private", "swap", account="main")
+        for _ in range(2):
+            await venue.act("main", "transfer", asset="USDT", amount="1")
+        later, earlier = await user.receive(), await user.receive()
+        assert (later["a"]["B"][0]["wb"], earlier["a"]["B"][0]["wb"]) == ("10002.00000000", "10001.00000000")
+        assert later["E"] > earlier["E"]
+        await venue.stream_fault("private", "duplicate", account="main")
+        await venue.act("main", "transfer", asset="USDT", amount="1")
+        assert await user.receive() == await user.receive()
 
 
 async def test_spoiled_frames(venue: Venue) -> None:
