@@ -1,0 +1,105 @@
+"""`marginwatch check` as a user runs it, against a simulated venue and real servers."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from connectors.simulator.scenario import BUILT_IN
+from tests.support.cli import Finished, configuration, credentials, marginwatch
+from tests.support.mosquitto import Mosquitto
+from tests.support.redis_server import RedisServer
+from tests.support.server_process import free_port
+from tests.support.venue_server import Venue, venue_in_process
+
+pytestmark = pytest.mark.integration
+
+
+async def check(directory: Path, venue: Venue, more: str = "", lines: str = "", **env: str) -> Finished:
+    """Check a configuration for the venue's first account."""
+    account = venue.key.name
+    path = configuration(directory, venue, more, account=account, lines=lines)
+    return await marginwatch("check", "--config", path, "--timeout", "10", env=credentials(venue, account) | env)
+
+
+async def test_everything_is_tried(tmp_path: Path) -> None:
+    """File, state, address, clock, key, account, pools and both sinks: a line each, exit code 0."""
+    with RedisServer(tmp_path) as redis, Mosquitto(tmp_path) as mosquitto:
+        more = f'[sinks.redis]\nurl = "{redis.url}"\n[sinks.mqtt]\nurl = "{mosquitto.url}"\n'
+        async with venue_in_process(BUILT_IN["demo"]) as venue:
+            finished = await check(tmp_path, venue, more)
+        async with redis.client() as client:
+            assert await client.keys("*") == []
+    assert finished.code == 0, finished.out
+    assert finished.err == ""
+    for subject in (
+        "configuration: ",
+        "state: ",
+        "http: ",
+        "demo: clock: ",
+        "demo: permissions: the key can only read",
+        "binance/demo/SOLUSDT:long: margin ratio 0.19",
+        "binance/demo/USDT: margin ratio 0.39",
+        "sink redis: connected, and took a value",
+        "sink mqtt: connected, and took a value",
+    ):
+        assert f"ok      {subject}" in finished.out
+    assert "differs from what the venue reports by 0.00%" in finished.out
+    assert "failed" not in finished.out
+
+
+async def test_a_sink_that_is_not_there_failed(tmp_path: Path) -> None:
+    """Each dead sink is a line, the others are tried all the same, exit code 1."""
+    dead = free_port()
+    more = f'[sinks.redis]\nurl = "redis://127.0.0.1:{dead}"\n[sinks.mqtt]\nurl = "mqtt://127.0.0.1:{dead}"\n'
+    async with venue_in_process() as venue:
+        finished = await check(tmp_path, venue, more)
+    assert finished.code == 1
+    assert "failed  sink redis: " in finished.out
+    assert "failed  sink mqtt: " in finished.out
+    assert "ok      main: permissions: " in finished.out
+
+
+async def test_a_key_that_can_trade_failed(tmp_path: Path) -> None:
+    """The line says what the key can do and how to make one that cannot; allowed in so many words it is ok."""
+    async with venue_in_process() as venue:
+        await venue.permissions("main", enableFutures=True, enableWithdrawals=True)
+        refused = await check(tmp_path, venue)
+        allowed = await check(tmp_path, venue, lines="allow_dangerous_key = true")
+    assert refused.code == 1
+    assert "failed  main: permissions: the key can do more than read" in refused.out
+    assert "Enable Reading" in refused.out
+    assert allowed.code == 0
+
+
+async def test_a_wrong_key_shows_no_secret(tmp_path: Path) -> None:
+    """A key that the venue does not know is a failed line without the key or the secret."""
+    async with venue_in_process() as venue:
+        finished = await check(tmp_path, venue, TEST_KEY="wrong-key-7531", TEST_SECRET="wrong-secret-8642")
+    assert finished.code == 1
+    assert "failed  main: " in finished.out
+    assert "wrong-key-7531" not in finished.out + finished.err
+    assert "wrong-secret-8642" not in finished.out + finished.err
+
+
+async def test_a_venue_that_is_not_there_failed(tmp_path: Path) -> None:
+    """No answer is a failed line, not an error of the command."""
+    async with venue_in_process() as venue:
+        path = configuration(tmp_path, venue)
+        env = credentials(venue)
+    finished = await marginwatch("check", "--config", path, "--timeout", "10", env=env)
+    assert finished.code == 1
+    assert "failed  main" in finished.out
+
+
+async def test_this_machine_is_looked_at(tmp_path: Path) -> None:
+    """A state file in a directory that is not there failed; an address in use may be the daemon's own."""
+    async with venue_in_process() as venue:
+        path = configuration(tmp_path, venue)
+        port = venue.rest_url.rpartition(":")[2]
+        text = path.read_text().replace(f"{tmp_path}/state.sqlite", "/nowhere/state.sqlite")
+        path.write_text(text.replace("127.0.0.1:0", f"127.0.0.1:{port}"))
+        finished = await marginwatch("check", "--config", path, env=credentials(venue) | {"HOME": os.environ["HOME"]})
+    assert finished.code == 1
+    assert "failed  state: there is no directory /nowhere; make it, or change state.path" in finished.out
+    assert f"unknown http: 127.0.0.1:{port}: Address already in use" in finished.out

@@ -1,0 +1,101 @@
+"""`marginwatch demo`: it shows what it promises, it can fail, and it leaves nothing behind."""
+
+import asyncio
+import io
+import signal
+from pathlib import Path
+
+import psutil
+import pytest
+from rich.console import Console
+
+from alerts.alert import Severity
+from monitor.commands.demo_screen import Line, Scene, Verdict, bar
+from tests.support.cli import marginwatch, read_until, started
+from tests.support.server_process import until
+
+GOOD = {Severity.NOTICE: 1.0, Severity.WARNING: 2.0, Severity.CRITICAL: 3.0, Severity.EMERGENCY: 4.0}
+
+
+def left_over(name: str) -> list[str]:
+    """Processes of the demo that was started under this name."""
+    return [
+        " ".join(process.info["cmdline"])
+        for process in psutil.process_iter(["cmdline", "environ"])
+        if (process.info["environ"] or {}).get("DEMO_TEST") == name
+    ]
+
+
+@pytest.mark.integration
+async def test_every_rung_leaves_before_the_exchange_liquidates(tmp_path: Path) -> None:
+    """Exit code 0; addresses, warnings and the four lead times are printed, and a picture is drawn; nothing stays."""
+    picture = tmp_path / "demo.svg"
+    finished = await marginwatch("demo", "--seconds", "12", "--picture", picture, env={"DEMO_TEST": "whole"})
+    assert finished.code == 0, finished.out + finished.err
+    for text in ("/metrics", "notice     0.5", "emergency  0.95", "liquidated by the exchange at"):
+        assert text in finished.out
+    assert "Every rung left before the liquidation." in finished.out
+    assert "SOLUSDT:long" in picture.read_text()
+    assert left_over("whole") == []
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 130), (signal.SIGHUP, 130), (signal.SIGKILL, -9)]
+)
+async def test_nothing_stays_however_it_ends(number: signal.Signals, code: int) -> None:
+    """Interrupted or killed in the middle, both processes are gone within seconds."""
+    name = f"end-{number.name}"
+    async with started("demo", env={"DEMO_TEST": name}) as process:
+        await read_until(process.stdout, lambda line: "ratios" in line)
+        assert len(left_over(name)) == 3
+        process.send_signal(number)
+        async with asyncio.timeout(15):
+            _, err = await process.communicate()
+        assert process.returncode == code
+        assert b"Traceback" not in err
+        await until(lambda: left_over(name) == [], "all processes of the demo are gone", 15)
+
+
+def test_a_missed_rung_is_a_failure() -> None:
+    """Good is only a verdict in which every rung was said, and before."""
+    assert Verdict("pool", 5.0, GOOD).good
+    assert not Verdict("pool", 3.5, GOOD).good
+    assert not Verdict("pool", 5.0, {**GOOD, Severity.EMERGENCY: 5.0}).good
+    assert not Verdict("pool", 5.0, {Severity.NOTICE: 1.0}).good
+
+
+def line(at: float, severity: str, state: str = "firing", rule: str = "margin_ratio", pool: str = "v/a/p") -> Line:
+    """One alert of the daemon."""
+    return Line(at, {"pool": pool, "rule": rule, "severity": severity, "state": state, "text": "text"})
+
+
+def test_a_verdict_takes_the_first_of_each_severity() -> None:
+    """Repeats, other rules, other pools and what resolved do not count."""
+    scene = Scene(liquidations={"v/a/p": 9.0})
+    scene.lines = [
+        line(1.0, "notice"),
+        line(2.0, "notice"),
+        line(3.0, "warning", rule="distance"),
+        line(4.0, "warning", pool="v/a/q"),
+        line(5.0, "critical", state="resolved"),
+        line(6.0, "emergency"),
+    ]
+    (verdict,) = scene.verdicts()
+    assert verdict.left_at == {Severity.NOTICE: 1.0, Severity.EMERGENCY: 6.0}
+
+
+def test_a_bar_shows_rungs_and_never_overflows() -> None:
+    """From zero to beyond one, and unknown in words."""
+    assert bar(0.0).plain == "············┊···┊···┊·┊·"
+    assert bar(0.5).plain.startswith("█" * 12)
+    assert bar(7.0).plain == "█" * 24
+    assert bar(None).plain.strip() == "unknown"
+    assert {len(bar(ratio / 10, 10).plain) for ratio in range(12)} == {10}
+
+
+def test_nothing_liquidated_is_said() -> None:
+    """A demo in which nothing happened does not look like a success."""
+    console = Console(record=True, file=io.StringIO())
+    console.print(Scene().summary())
+    assert "liquidated nothing" in console.export_text()

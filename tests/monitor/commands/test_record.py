@@ -1,0 +1,44 @@
+"""`marginwatch record`, and its recording replayed."""
+
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.support.cli import configuration, credentials, marginwatch
+from tests.support.venue_server import venue_process
+
+pytestmark = pytest.mark.integration
+
+
+async def test_a_recorded_crash_is_warned_about_again(tmp_path: Path) -> None:
+    """What `record` wrote, `replay` runs through the live code: warnings, liquidation, lead times; and no secrets."""
+    out = tmp_path / "crash.jsonl.gz"
+    async with venue_process("demo", speed=8.0) as venue:
+        path = configuration(tmp_path, venue, account="demo")
+        env = credentials(venue, "demo")
+        recorded = await marginwatch("record", out, "--config", path, "--seconds", "7", env=env)
+    assert recorded.code == 0
+    assert recorded.out == ""
+    assert f"{out}: " in recorded.err
+    text = gzip.decompress(out.read_bytes()).decode()
+    assert all(secret not in text for secret in env.values())
+    assert out.stat().st_mode & 0o077 == 0
+    replayed = await marginwatch("replay", out, "--json")
+    outcome = json.loads(replayed.out)
+    assert [each["pool"] for each in outcome["liquidations"]] == ["binance/demo/SOLUSDT:long"]
+    severities = [lead["severity"] for lead in outcome["lead_times"] if lead["rule"] == "margin_ratio"]
+    assert severities[-1] == "emergency"
+
+
+async def test_an_existing_file_is_not_overwritten(tmp_path: Path) -> None:
+    """A recording is never lost to a second one."""
+    out = tmp_path / "precious.jsonl"
+    out.write_text("precious")
+    path = tmp_path / "marginwatch.toml"
+    path.write_text('[[account]]\nname = "main"\nvenue = "binance"\napi_key = "env:K"\napi_secret = "env:K"\n')
+    finished = await marginwatch("record", out, "--config", path, env={"K": "x"})
+    assert finished.code == 2
+    assert finished.err == f"{out}: cannot be written: File exists\n"
+    assert out.read_text() == "precious"

@@ -1,0 +1,111 @@
+"""`marginwatch replay` as a user runs it."""
+
+import gzip
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.support.cli import marginwatch
+from tests.support.replayed import LONG, account_file, price_path
+from tests.support.shared_data import ROOT as SHARED
+from tests.support.shared_data import needs_shared_data
+
+CRASH = [
+    (38_000, 38_000, 38_000, 38_000),
+    (38_000, 38_000, 30_640, 30_640),
+    (30_640, 30_640, 30_640, 30_640),
+    (30_640, 30_640, 30_000, 30_000),
+]
+
+
+async def test_prints_warnings_and_lead_times(tmp_path: Path) -> None:
+    """Warnings, the liquidation and a table with the time between, all on standard output."""
+    path, account = price_path(tmp_path, *CRASH), account_file(tmp_path)
+    finished = await marginwatch("replay", path, "--account", account)
+    assert finished.code == 0
+    assert finished.err == ""
+    lines = finished.out.splitlines()
+    assert any("  notice     0.5" in line and "margin ratio · binance/replay/BTCUSDT:long" in line for line in lines)
+    assert any("LIQUIDATED binance/replay/BTCUSDT:long (by the model)" in line for line in lines)
+    assert any("notice" in line and "margin ratio" in line and "1 min 0 s" in line for line in lines)
+
+
+async def test_json_is_one_document(tmp_path: Path) -> None:
+    """`--json` prints one JSON document with the same figures and nothing else."""
+    path, account = price_path(tmp_path, *CRASH), account_file(tmp_path)
+    finished = await marginwatch("replay", path, "--account", account, "--json")
+    outcome = json.loads(finished.out)
+    assert outcome["ticks"] == 14
+    assert [each["pool"] for each in outcome["liquidations"]] == ["binance/replay/BTCUSDT:long"]
+    leads = {lead["severity"]: lead["lead_s"] for lead in outcome["lead_times"] if lead["rule"] == "margin_ratio"}
+    assert leads["notice"] == 60.0
+    assert outcome["warnings"][0]["message"]["v"] == 1
+    assert outcome["peaks"][0]["margin_ratio"] == "Infinity"
+
+
+async def test_speed_keeps_the_pace(tmp_path: Path) -> None:
+    """The 200 seconds to the liquidation take two at `--speed 100`."""
+    path, account = price_path(tmp_path, *CRASH), account_file(tmp_path)
+    began = time.monotonic()
+    finished = await marginwatch("replay", path, "--account", account, "--speed", "100")
+    assert "LIQUIDATED" in finished.out
+    assert time.monotonic() - began >= 2.0
+
+
+async def test_rungs_come_from_a_configuration(tmp_path: Path) -> None:
+    """`--alerts` overrides what the account file says."""
+    rungs = tmp_path / "marginwatch.toml"
+    rungs.write_text("[alerts.margin_ratio]\nnotice = 0.01\n[alerts.distance]\nnotice = 0.0001\n")
+    path, account = price_path(tmp_path, CRASH[0], CRASH[0]), account_file(tmp_path)
+    finished = await marginwatch("replay", path, "--account", account, "--alerts", rungs, "--json")
+    assert {each["message"]["rule"] for each in json.loads(finished.out)["warnings"]} == {"margin_ratio"}
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "message"),
+    [
+        (b"ts_ms,symbol,open,high,low,close\n", (), "a price path needs an account: --account FILE (README, Replay)"),
+        (b"ts_ms,symbol,open,high,low,close\n", ("--account", "A"), "BTCUSDT: the account holds it but the file has"),
+        (b"ts_ms,symbol,open\n0,A,1\n", ("--account", "A"), "line 1: must be the header ts_ms,symbol,open,"),
+        (b"hello\n", (), "line 1: not a line of a recording"),
+        (b"", (), "an empty recording"),
+        (b'{"t": 1, "k": "plan", "v": 1, "venue": "nyse"}\n', (), "venue nyse is not known here"),
+        (b"hello\n", ("--account", "A"), "not a price path, and a recording brings its own account"),
+        (gzip.compress(b"x" * 1000)[:-12], (), "cannot be read: damaged, or not a text file"),
+    ],
+)
+async def test_an_unusable_file_is_a_sentence(
+    tmp_path: Path, content: bytes, options: tuple[str, ...], message: str
+) -> None:
+    """Exit code 2, the file's name and what is wrong with it."""
+    file = tmp_path / "input"
+    file.write_bytes(content)
+    account = account_file(tmp_path)
+    finished = await marginwatch("replay", file, *(account if option == "A" else option for option in options))
+    assert finished.code == 2
+    assert finished.err.startswith(f"{file}: ")
+    assert message in finished.err
+
+
+@needs_shared_data
+@pytest.mark.parametrize(
+    ("prices", "text", "pools"),
+    [
+        ("binance_um_last_1m_btcusdt_2021-05-19.csv.gz", LONG, ["binance/replay/BTCUSDT:long"]),
+        (
+            "binance_cm_last_1s_alts_2025-10-10_2045-2215.csv.gz",
+            LONG.replace("BTCUSDT", "AVAXUSD_PERP").replace("size = 1", "size = 1000").replace("7600", "8000"),
+            ["binance/replay/AVAXUSD_PERP:long"],
+        ),
+    ],
+    ids=["2021-05-19", "2025-10-10"],
+)
+async def test_real_crashes_are_warned_about(tmp_path: Path, prices: str, text: str, pools: list[str]) -> None:
+    """On days that liquidated many, warnings of the distance left a while before."""
+    account = account_file(tmp_path, text)
+    finished = await marginwatch("replay", SHARED / "prices" / prices, "--account", account, "--json")
+    outcome = json.loads(finished.out)
+    assert [each["pool"] for each in outcome["liquidations"]] == pools
+    assert max(lead["lead_s"] for lead in outcome["lead_times"]) >= 30
