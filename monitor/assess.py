@@ -17,8 +17,17 @@ def assess_account(account: Account, marks: Mapping[str, float], rules: VenueRul
     return [assess_pool(pool, rules) for pool in account_pools(account, marks, rules)]
 
 
-def assess_pool(pool: Pool, rules: VenueRules, *, remedy_ratio: float | None = None) -> PoolAssessment:
+def assess_pool(
+    pool: Pool,
+    rules: VenueRules,
+    *,
+    remedy_ratio: float | None = None,
+    marked_at: float | None = None,
+    model_error: float | None = None,
+) -> PoolAssessment:
     """Assess one pool. `remedy_ratio`: where the ratio is above it, say what would bring it back there.
+
+    `marked_at` and `model_error` are handed through.
 
     Every liquidation price moves one instrument and holds the others still, with all of the pool's legs on that
     instrument moving together (a hedge-mode pair has one liquidation price).
@@ -47,6 +56,8 @@ def assess_pool(pool: Pool, rules: VenueRules, *, remedy_ratio: float | None = N
         venue_margin_ratio=rules.venue_margin_ratio(ratio),
         legs=assessed,
         distance=min(distances) if distances else None,
+        marked_at=marked_at,
+        model_error=model_error,
         remedy=None if remedy_ratio is None else remedy(pool, remedy_ratio),
         unknown=tuple(_unknown(pool)),
     )

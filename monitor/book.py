@@ -5,7 +5,7 @@ thousand legs are rows.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from math import nan
 from types import MappingProxyType
 
@@ -411,8 +411,13 @@ class Book:
     def assess(self, row: int, remedy_ratio: float | None = None) -> PoolAssessment:
         """The full assessment of one pool at the present marks; `remedy_ratio` as in `assess_pool`."""
         account = self._owner(row)
-        assessment = assess_pool(self.pool(row), account.rules, remedy_ratio=remedy_ratio)
-        return replace(assessment, marked_at=self._marked_at(row), model_error=account.model_errors.get(row))
+        return assess_pool(
+            self.pool(row),
+            account.rules,
+            remedy_ratio=remedy_ratio,
+            marked_at=self._marked_at(row),
+            model_error=account.model_errors.get(row),
+        )
 
     def exposure(self, ages: Mapping[int, float | None]) -> Mapping[tuple[str, str], Exposure]:
         """What stands behind instruments of which the newest mark has these ages, by (venue, account)."""

@@ -5,7 +5,7 @@ that was restarted and forgot everything would go unnoticed, and what fires woul
 """
 
 import ssl
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -114,7 +114,7 @@ class RedisSink:
                 await connection.read_response()
         except (RedisError, OSError) as error:
             lasting = (AuthenticationError, NoPermissionError, ssl.SSLCertVerificationError)
-            refused = isinstance(error, lasting) or isinstance(error.__cause__, lasting)
+            refused = any(isinstance(cause, lasting) for cause in _causes(error))
             raise SinkError(f"redis: {error}", retry=not refused) from error
 
 
@@ -146,6 +146,13 @@ def build(config: RedisConfig, clock: Clock, host: str) -> RedisSink:
 def _tls(config: RedisConfig) -> Mapping[str, str]:
     names = {"ssl_ca_certs": config.ca_file, "ssl_certfile": config.cert_file, "ssl_keyfile": config.key_file}
     return {name: str(path) for name, path in names.items() if path is not None}
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """The error and what it was raised from, or while handling: redis-py wraps the TLS error that says why."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def _text(value: object) -> str | bytes:

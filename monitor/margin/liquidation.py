@@ -105,25 +105,29 @@ def crossings(curves: Sequence[Sequence[Piece]], rest: float, mark: float) -> Cr
 def _walk(curves: Sequence[Sequence[Piece]], rest: float, mark: float, here: float, step: int) -> float | None:
     """The first sign change on the way from `mark` down (`step` -1) or up (1), None if there is none."""
     places = [_place(curve, mark, step) for curve in curves]
-    near = mark
+    near, end = mark, 0.0 if step < 0 else inf
     while True:
-        pieces = [curve[place] for curve, place in zip(curves, places, strict=True)]
-        far = max(piece.low for piece in pieces) if step < 0 else min(piece.high for piece in pieces)
-        a = rest + sum(piece.a for piece in pieces)
-        b = sum(piece.b for piece in pieces)
-        c = sum(piece.c for piece in pieces)
+        # Plain loops: this runs between a tick and its alert, up to two dozen times.
+        a, b, c, far = rest, 0.0, 0.0, end
+        for curve, place in zip(curves, places, strict=True):
+            piece = curve[place]
+            a += piece.a
+            b += piece.b
+            c += piece.c
+            far = max(far, piece.low) if step < 0 else min(far, piece.high)
         if near != mark and (a + b * near + c / near) * here <= 0.0:
             return near
         low, high = (far, near) if step < 0 else (near, far)
-        roots = [p for p in _roots(a, b, c) if low < p < high]
-        if roots:
-            return max(roots) if step < 0 else min(roots)
-        if far == 0.0 or far == inf:
-            return None
-        places = [
-            place + step if (piece.low >= far if step < 0 else piece.high <= far) else place
-            for place, piece in zip(places, pieces, strict=True)
-        ]
+        found = None
+        for root in _roots(a, b, c):
+            if low < root < high and (found is None or (root - found) * step < 0.0):
+                found = root
+        if found is not None or far == end:
+            return found
+        for k, curve in enumerate(curves):
+            piece = curve[places[k]]
+            if (piece.low if step < 0 else piece.high) == far:
+                places[k] += step
         near = far
 
 
