@@ -2,7 +2,7 @@
 
 import asyncio
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future
 from datetime import datetime
 from enum import StrEnum
@@ -48,8 +48,9 @@ class ConsoleSink:
 
     def __init__(self, config: ConsoleConfig, stream: TextIO) -> None:
         self.config = config
+        self._stream = stream
         self._console = Console(file=stream, soft_wrap=True, highlight=False, markup=False, emoji=False)
-        self._work: SimpleQueue[tuple[Callable[[], None], Future[None]]] = SimpleQueue()
+        self._work: SimpleQueue[tuple[str, Future[None]]] = SimpleQueue()
         self._thread: Thread | None = None
         self._writing: Future[None] | None = None
 
@@ -65,22 +66,18 @@ class ConsoleSink:
         """Write one line an alert."""
         # At most one piece of work waits: the dispatcher hands over the next batch after this one.
         self._writing = Future()
-        self._work.put((self._printing(batch), self._writing))
+        self._work.put((self._rendered(batch), self._writing))
         try:
             await asyncio.shield(asyncio.wrap_future(self._writing))
         except (OSError, ValueError) as error:
             raise SinkError(f"console: {error}") from error
 
-    def _printing(self, batch: Sequence[Envelope]) -> Callable[[], None]:
+    def _rendered(self, batch: Sequence[Envelope]) -> str:
         if self.config.format is ConsoleFormat.JSON:
-            payloads = "".join(f"{envelope.payload.decode()}\n" for envelope in batch)
-            return lambda: self._write(payloads)
-        lines = Text("\n").join(line(envelope.alert) for envelope in batch)
-        return lambda: self._console.print(lines)
-
-    def _write(self, text: str) -> None:
-        self._console.file.write(text)
-        self._console.file.flush()
+            return "".join(f"{envelope.payload.decode()}\n" for envelope in batch)
+        with self._console.capture() as rendered:
+            self._console.print(Text("\n").join(line(envelope.alert) for envelope in batch))
+        return rendered.get()
 
     async def publish_state(self, present: Sequence[PoolAssessment], gone: Sequence[PoolAssessment]) -> None:
         """The console shows alerts only."""
@@ -90,9 +87,11 @@ class ConsoleSink:
 
     def _run(self) -> None:
         while True:
-            work, done = self._work.get()
+            text, done = self._work.get()
             try:
-                work()
+                # Not written by rich: it ends the program when the reader is gone.
+                self._stream.write(text)
+                self._stream.flush()
                 done.set_result(None)
             except (OSError, ValueError) as error:
                 done.set_exception(error)
