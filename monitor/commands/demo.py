@@ -78,7 +78,7 @@ async def _demo(seconds: float, seed: int, picture: Path | None, console: "Conso
         async with stage(Path(directory), arguments) as on_stage:
             _introduce(console, on_stage)
             worst = await _watch(on_stage, scene, console, seconds + SLACK_S)
-    console.print("\nAt its most dangerous:", worst, scene.summary(), sep="\n")
+    console.print("\nAt its most dangerous:", worst.table(), scene.summary(), sep="\n")
     good = bool(scene.verdicts()) and all(verdict.good for verdict in scene.verdicts())
     console.print("Every rung left before the liquidation." if good else "[bold red]A rung was missed.[/]")
     console.print("Nothing was left running. Next: marginwatch check --config marginwatch.toml")
@@ -95,10 +95,11 @@ def _introduce(console: "Console", on_stage: "Stage") -> None:
     console.print("  state      SQLite in a temporary directory; warnings go to this terminal\n")
 
 
-async def _watch(on_stage: "Stage", scene: "Scene", console: "Console", limit_s: float) -> Any:
-    """Follow both processes until the exchange has played its prices; returns the table at its most dangerous."""
+async def _watch(on_stage: "Stage", scene: "Scene", console: "Console", limit_s: float) -> "Scene":
+    """Follow both processes until the exchange has played its prices; returns the most dangerous moment."""
     import asyncio
     import time
+    from dataclasses import replace
 
     from aiohttp import ClientSession, ClientTimeout
 
@@ -106,7 +107,7 @@ async def _watch(on_stage: "Stage", scene: "Scene", console: "Console", limit_s:
 
     reading = asyncio.create_task(_read_lines(on_stage, scene), name="lines")
     closing = asyncio.create_task(on_stage.exchange.process.wait(), name="exchange")
-    worst, worst_ratio = scene.table(), -1.0
+    worst, worst_ratio = scene, -1.0
     try:
         async with asyncio.timeout(limit_s), ClientSession(timeout=ClientTimeout(total=ANSWER_S)) as http:
             with Screen(console, scene) as screen:
@@ -117,7 +118,7 @@ async def _watch(on_stage: "Stage", scene: "Scene", console: "Console", limit_s:
                     await _look(http, on_stage, scene)
                     ratio = _highest_ratio(scene)
                     if ratio >= worst_ratio:
-                        worst, worst_ratio = scene.table(), ratio
+                        worst, worst_ratio = replace(scene, pools=dict(scene.pools), gone=dict(scene.gone)), ratio
                     screen.refresh(time.time())
                     await asyncio.wait([closing, reading], timeout=REFRESH_S, return_when=asyncio.FIRST_COMPLETED)
                 screen.refresh(time.time())
@@ -174,16 +175,22 @@ def _highest_ratio(scene: "Scene") -> float:
     return max((float(ratio) for ratio in ratios if ratio is not None), default=0.0)
 
 
-def _draw(picture: Path, scene: "Scene", worst: Any) -> None:
+def _draw(picture: Path, scene: "Scene", worst: "Scene") -> None:
     """The demo as one picture: the table at its most dangerous, the warnings, the outcome."""
     import io
+    import re
+    from dataclasses import replace
 
     from rich.console import Console
 
+    from monitor.commands.demo_screen import BAR_CELLS
+
     console = Console(record=True, width=PICTURE_WIDTH, file=io.StringIO(), force_terminal=True, highlight=False)
-    console.print(worst)
+    console.print(replace(worst, bar_cells=BAR_CELLS).table())
     for line in scene.lines:
         console.print(line.text(), overflow="ellipsis", no_wrap=True)
     console.print()
     console.print(scene.summary())
-    console.save_svg(str(picture), title="marginwatch demo")
+    drawn = console.export_svg(title="marginwatch demo")
+    # Fonts from other hosts are neither needed nor loaded where pictures are shown safely.
+    picture.write_text(re.sub(r"@font-face \{.*?\}|<!--.*?-->", "", drawn, flags=re.DOTALL), encoding="utf-8")
