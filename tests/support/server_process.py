@@ -7,7 +7,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -40,6 +40,14 @@ async def until(holds: Callable[[], bool], what: str, deadline_s: float = DEADLI
     while not holds():
         assert time.monotonic() < ends, f"not within {deadline_s:g} s: {what}"
         await asyncio.sleep(0.005)
+
+
+async def until_answer(ask: Callable[[], Awaitable[bool]], what: str, deadline_s: float = DEADLINE_S) -> None:
+    """Like `until`, for a question that itself takes time."""
+    ends = time.monotonic() + deadline_s
+    while not await ask():
+        assert time.monotonic() < ends, f"not within {deadline_s:g} s: {what}"
+        await asyncio.sleep(0.002)
 
 
 class ServerProcess:

@@ -1,0 +1,311 @@
+"""Delivery to sinks that work, fail, hang, come back or are new."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from alerts import dispatch as module
+from alerts import outbox as outbox_module
+from alerts.alert import Alert
+from alerts.config import AlertsConfig
+from alerts.dispatch import Dispatcher
+from alerts.engine import Engine
+from alerts.outbox import Outbox
+from alerts.sink import Sink
+from monitor.clock import SystemClock
+from monitor.model.assessment import FeedHealth, PoolAssessment, PoolTable
+from monitor.telemetry import Telemetry
+from tests.support.pools import a_pool
+from tests.support.recording_sink import RecordingSink
+from tests.support.server_process import until
+
+
+@dataclass
+class Pools:
+    """A `PoolSource` that has only assessments."""
+
+    present: dict[str, PoolAssessment] = field(default_factory=dict)
+
+    def assessments(self) -> Mapping[str, PoolAssessment]:
+        """What is present."""
+        return self.present
+
+    def table(self) -> PoolTable:
+        """Not asked here."""
+        raise NotImplementedError
+
+    def health(self) -> Sequence[FeedHealth]:
+        """Not asked here."""
+        return ()
+
+    def ready(self) -> tuple[bool, tuple[str, ...]]:
+        """Not asked here."""
+        return True, ()
+
+
+@dataclass
+class Run:
+    """One run of engine, outbox and dispatcher over a state file."""
+
+    engine: Engine
+    outbox: Outbox
+    dispatcher: Dispatcher
+    telemetry: Telemetry
+
+    def fire(self, *scopes: str, ratio: float = 0.75) -> list[Alert]:
+        """Let these pools fire, and submit what is said."""
+        said = [alert for scope in scopes for alert in self.engine.on_pool(a_pool(ratio, scope=scope), 1_790_000_000.0)]
+        self.dispatcher.submit(said)
+        return said
+
+    async def delivered(self, *sinks: str) -> None:
+        """Wait until these sinks (all, if none is named) have everything."""
+        pending = self.dispatcher.pending
+        await until(
+            lambda: not any(left for name, left in pending().items() if not sinks or name in sinks), "delivered"
+        )
+
+
+@asynccontextmanager
+async def run(path: Path, *sinks: Sink, source: Pools | None = None) -> AsyncIterator[Run]:
+    """Run until the block ends, then stop as the daemon does."""
+    clock, telemetry = SystemClock(), Telemetry()
+    with Outbox.open(path, [sink.name for sink in sinks], clock, telemetry) as outbox:
+        engine = Engine(AlertsConfig(), "box")
+        engine.restore(outbox.restored, clock.now())
+        dispatcher = Dispatcher(outbox, sinks, clock, telemetry, source)
+        task = asyncio.create_task(dispatcher.run())
+        try:
+            yield Run(engine, outbox, dispatcher, telemetry)
+        finally:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A state file that does not exist yet."""
+    return tmp_path / "state.sqlite"
+
+
+@pytest.fixture(autouse=True)
+def _quick_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Failures are tried again in hundredths of a second, and the end is not waited for."""
+    monkeypatch.setattr(module, "DRAIN_S", 0.2)
+    monkeypatch.setattr(outbox_module, "RETRY_S", 0.05)
+    monkeypatch.setattr(module, "BACKOFF_FIRST_S", 0.01)
+    monkeypatch.setattr(module, "BACKOFF_MAX_S", 0.02)
+    monkeypatch.setattr(module, "BACKOFF_REFUSED_S", 0.02)
+
+
+def ids(alerts: Sequence[Alert]) -> list[str]:
+    """Their ids."""
+    return [alert.id for alert in alerts]
+
+
+async def test_every_sink_gets_every_alert_once_in_order(path: Path) -> None:
+    """Two sinks, two hundred alerts, in bursts."""
+    first, second = RecordingSink("first"), RecordingSink("second")
+    async with run(path, first, second) as now:
+        said = [alert for burst in range(20) for alert in now.fire(*(f"P{burst}-{n}" for n in range(10)))]
+        await now.delivered()
+        assert first.ids == second.ids == ids(said)
+        assert now.telemetry.deliveries.get("first", "delivered") == 200
+        assert now.telemetry.alerts.get("margin_ratio", "warning", "firing") == 200
+        assert len(now.dispatcher.firing()) == 200
+
+
+async def test_a_failing_sink_delays_nobody_and_gets_everything_when_it_is_back(path: Path) -> None:
+    """In order, without holes; the loss is logged once and the recovery once."""
+    good, bad = RecordingSink("good"), RecordingSink("bad")
+    bad.failing = "connection refused"
+    with capture_logs() as logs:
+        async with run(path, good, bad) as now:
+            said = now.fire("A", "B", "C")
+            await now.delivered("good")
+            await until(lambda: now.telemetry.deliveries.get("bad", "failed") >= 3, "some tries")
+            (health,) = [health for health in now.dispatcher.health() if health.sink == "bad"]
+            assert (health.pending, health.detail) == (3, "connection refused")
+            assert health.failing_since is not None
+            bad.failing = ""
+            await now.delivered()
+            assert bad.ids == ids(said)
+            await until(lambda: all(health.failing_since is None for health in now.dispatcher.health()), "recovery")
+    assert [entry["event"] for entry in logs if entry.get("sink") == "bad"] == ["sink lost", "sink works again"]
+
+
+async def test_a_hung_sink_is_noticed_by_our_deadline(path: Path) -> None:
+    """A server that accepts and never answers fails like one that refuses, and says for how long it was waited."""
+    sink = RecordingSink(timeout_s=0.05)
+    async with run(path, sink) as now:
+        await until(lambda: sink.connections == 1, "connected")
+        sink.hanging = True
+        said = now.fire("A")
+        await until(lambda: now.dispatcher.health()[0].failing_since is not None, "noticed")
+        assert now.dispatcher.health()[0].detail == "no answer within 0.05 s"
+        sink.hanging = False
+        await now.delivered()
+        assert set(sink.ids) == set(ids(said))
+
+
+async def test_after_a_failure_everything_that_fires_is_said_again(path: Path) -> None:
+    """A server that lost its memory learns what holds, under the same ids, and not what is over."""
+    sink = RecordingSink()
+    async with run(path, sink) as now:
+        said = now.fire("A", "B", "C")
+        over = now.engine.on_pool_gone("binance/main/B", 1_790_000_000.0)
+        now.dispatcher.submit(over)
+        await now.delivered()
+        sink.got.clear()
+        sink.failing = "connection reset"
+        await until(lambda: now.dispatcher.health()[0].failing_since is not None, "noticed without any alert")
+        sink.failing = ""
+        await until(lambda: len(sink.got) == 2, "said again")
+        assert sink.ids == [said[0].id, said[2].id]
+        assert now.telemetry.deliveries.get("recording", "reasserted") == 2
+
+
+async def test_a_restart_repeats_nothing_that_was_delivered(path: Path) -> None:
+    """And goes on numbering where it was."""
+    async with run(path, RecordingSink()) as now:
+        now.fire("A", "B")
+        await now.delivered()
+    sink = RecordingSink()
+    async with run(path, sink) as now:
+        said = now.fire("A", "B", "C")
+        await now.delivered()
+        await until(lambda: len(sink.got) > 0, "the new one")
+    assert sink.ids == ids(said)
+    assert [envelope.sequence for envelope in sink.got] == [3]
+
+
+async def test_a_restart_delivers_what_was_missed(path: Path) -> None:
+    """In order, to the sink that missed it only."""
+    lost = RecordingSink("lost")
+    lost.failing = "connection refused"
+    async with run(path, RecordingSink("good"), lost) as now:
+        said = now.fire("A", "B", "C")
+        await now.delivered("good")
+    good, back = RecordingSink("good"), RecordingSink("lost")
+    async with run(path, good, back) as now:
+        await now.delivered()
+    assert (good.ids, back.ids) == ([], ids(said))
+
+
+async def test_a_new_sink_is_told_what_fires_but_not_what_was(path: Path) -> None:
+    """History is not news."""
+    async with run(path, RecordingSink("old")) as now:
+        said = now.fire("A", "B")
+        now.dispatcher.submit(now.engine.on_pool_gone("binance/main/A", 1_790_000_000.0))
+        await now.delivered()
+    new = RecordingSink("new")
+    async with run(path, new):
+        await until(lambda: len(new.got) > 0, "told")
+    assert new.ids == [said[1].id]
+
+
+async def test_what_memory_does_not_hold_is_read_from_the_disk(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tail is bounded; a sink that lags far behind misses nothing."""
+    monkeypatch.setattr(module, "TAIL_MAX", 10)
+    good, slow = RecordingSink("good"), RecordingSink("slow")
+    slow.failing = "connection refused"
+    async with run(path, good, slow) as now:
+        said: list[Alert] = []
+        for burst in range(10):
+            said += now.fire(*(f"P{burst}-{n}" for n in range(30)))
+            await until(lambda: now.dispatcher.health()[-1].pending == 0, "saved")
+        assert len(now.dispatcher._tail) <= 40
+        slow.failing = ""
+        await now.delivered()
+    assert slow.ids == good.ids == ids(said)
+
+
+async def test_sending_goes_on_when_the_disk_does_not(path: Path) -> None:
+    """The state file reports itself as a sink that fails."""
+    sink = RecordingSink()
+    async with run(path, sink) as now:
+        now.outbox.append([])
+        now.outbox._db.execute("PRAGMA query_only = ON")
+        said = now.fire("A", "B")
+        await now.delivered()
+        await until(lambda: now.dispatcher.health()[-1].failing_since is not None, "the failure is told")
+        health = now.dispatcher.health()[-1]
+        assert (health.sink, health.pending) == ("state", 2)
+        assert sink.ids == ids(said)
+        assert now.telemetry.persist_failures >= 1
+        now.outbox._db.execute("PRAGMA query_only = OFF")
+        await until(lambda: now.dispatcher.health()[-1].failing_since is None, "it is written again")
+        assert now.outbox.saved == 2
+
+
+async def test_stopping_hands_over_what_waits_and_says_goodbye(path: Path) -> None:
+    """Alerts submitted just before the end still leave."""
+    sink = RecordingSink()
+    async with run(path, sink) as now:
+        await until(lambda: sink.connections == 1, "connected")
+        said = now.fire("A", "B", "C")
+    assert sink.ids == ids(said)
+    assert sink.closed == 1
+
+
+async def test_stopping_does_not_wait_for_a_hung_sink(path: Path) -> None:
+    """The stop is bounded, and the next run delivers."""
+    sink = RecordingSink(timeout_s=60.0)
+    started = asyncio.get_running_loop().time()
+    async with run(path, sink) as now:
+        await until(lambda: sink.connections == 1, "connected")
+        sink.hanging = True
+        said = now.fire("A")
+    assert asyncio.get_running_loop().time() - started < module.DRAIN_S + module.CLOSE_S + 1.0
+    again = RecordingSink()
+    async with run(path, again) as now:
+        await now.delivered()
+    assert again.ids == ids(said)
+
+
+async def test_state_is_published_and_cleared(path: Path) -> None:
+    """Pools that are gone are named once; pools that come back are shown again."""
+    sink, pools = RecordingSink(), Pools()
+    pools.present = {f"p{n}": a_pool(0.1, pool=f"p{n}") for n in range(40)}
+    async with run(path, sink, source=pools):
+        await until(lambda: len(sink.shown) == 40, "shown")
+        del pools.present["p7"]
+        await until(lambda: bool(sink.gone), "cleared")
+        await until(lambda: len(sink.shown) == 40, "still shown")
+    assert sink.gone == ["p7"]
+
+
+async def test_a_fault_in_one_sink_is_logged_and_does_not_stop_the_others(path: Path) -> None:
+    """Whatever it raises."""
+
+    class Broken(RecordingSink):
+        async def deliver(self, batch: Any) -> None:
+            raise RuntimeError("a fault of ours")
+
+    good, broken = RecordingSink("good"), Broken("broken")
+    with capture_logs() as logs:
+        async with run(path, good, broken) as now:
+            said = now.fire("A")
+            await now.delivered("good")
+            await until(lambda: now.telemetry.deliveries.get("broken", "failed") >= 2, "some tries")
+    assert good.ids == ids(said)
+    assert sum(entry["log_level"] == "error" for entry in logs) == 1
+
+
+async def test_history_is_newest_first(path: Path) -> None:
+    """As Message v1."""
+    async with run(path) as now:
+        said = now.fire("A", "B")
+        await until(lambda: now.outbox.saved == 2, "saved")
+        history = await now.dispatcher.history(10)
+    assert [alert.id.encode() in message for alert, message in zip(reversed(said), history, strict=True)] == [
+        True,
+        True,
+    ]

@@ -1,0 +1,223 @@
+"""The state file: what survives, in which order, and what happens when it cannot be used."""
+
+import asyncio
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from alerts import outbox as module
+from alerts.alert import Alert, State, Step
+from alerts.config import AlertsConfig
+from alerts.engine import Engine
+from alerts.message import encode
+from alerts.outbox import Outbox
+from alerts.sink import Envelope
+from monitor.clock import ManualClock
+from monitor.errors import UserError
+from monitor.telemetry import Telemetry
+from tests.support.pools import a_pool
+from tests.support.server_process import until
+
+
+def alerts(count: int) -> list[Alert]:
+    """That many alerts about as many pools."""
+    engine = Engine(AlertsConfig(), "box")
+    return [alert for n in range(count) for alert in engine.on_pool(a_pool(0.75, scope=f"P{n}"), 1_790_000_000.0 + n)]
+
+
+def envelopes(said: Iterable[Alert], after: int = 0) -> list[Envelope]:
+    """Numbered from `after` + 1."""
+    return [Envelope(number, alert, encode(alert)) for number, alert in enumerate(said, after + 1)]
+
+
+def opened(path: Path, *sinks: str, telemetry: Telemetry | None = None, max_pages: int | None = None) -> Outbox:
+    """The state file with a manual clock."""
+    return Outbox.open(path, sinks, ManualClock(), telemetry or Telemetry(), max_pages=max_pages)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A state file that does not exist yet."""
+    return tmp_path / "state.sqlite"
+
+
+def test_messages_come_back_in_order_and_past_the_cursor(path: Path) -> None:
+    """What was saved is read as it was, by the same run and by the next."""
+    sent = envelopes(alerts(5))
+    with opened(path, "redis") as outbox:
+        outbox.append(sent[:3])
+        outbox.append(sent[3:])
+        assert outbox.read(1, 3).result(5) == sent[1:4]
+    with opened(path, "redis") as outbox:
+        assert outbox.sequence == 5
+        assert outbox.read(0, 100).result(5) == sent
+        assert outbox.read(5, 100).result(5) == []
+
+
+def test_the_last_word_about_every_alert_is_restored(path: Path) -> None:
+    """One alert a key, with what the lifecycle needs to go on; the salt stays the same."""
+    engine = Engine(AlertsConfig(), "box")
+    said = engine.on_pool(a_pool(0.75), 0.0) + engine.on_pool(a_pool(0.96), 1.0)
+    with opened(path) as outbox:
+        outbox.append(envelopes(said))
+        salt = outbox.restored.salt
+    with opened(path) as outbox:
+        assert outbox.restored.alerts == (said[-1],)
+        assert outbox.restored.salt == salt
+
+
+def test_cursors_survive_and_only_for_sinks_that_are_configured(path: Path) -> None:
+    """A sink that is new begins at the end; one that was removed holds nothing back."""
+    with opened(path, "redis", "mqtt") as outbox:
+        assert outbox.new_sinks == {"redis", "mqtt"}
+        outbox.append(envelopes(alerts(3)))
+        outbox.advance("redis", 2)
+    with opened(path, "redis", "console") as outbox:
+        assert outbox.cursors == {"redis": 2, "console": 3}
+        assert outbox.new_sinks == {"console"}
+
+
+def test_a_newer_repeat_takes_the_place_of_an_older_one(path: Path) -> None:
+    """A sink that is away for days is not owed every repeat, but the alert itself it is."""
+    (raised,) = alerts(1)
+    repeat = replace(raised, step=Step.REPEATED)
+    with opened(path, "redis") as outbox:
+        outbox.append(envelopes([raised, repeat, repeat, repeat]))
+        kept = outbox.read(0, 10).result(5)
+        assert [(envelope.sequence, envelope.alert.step) for envelope in kept] == [(1, Step.RAISED), (4, Step.REPEATED)]
+        assert len(outbox.history(10).result(5)) == 1
+
+
+def test_what_all_sinks_have_is_pruned_but_for_the_history(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The slowest sink decides; the newest messages stay for people to look at."""
+    monkeypatch.setattr(module, "HISTORY_ROWS", 3)
+    monkeypatch.setattr(module, "PRUNE_EVERY", 1)
+    sent = envelopes(alerts(10))
+    with opened(path, "redis", "mqtt") as outbox:
+        outbox.append(sent)
+        outbox.advance("redis", 10)
+        outbox.advance("mqtt", 6)
+        outbox.append(envelopes(alerts(1), after=10))
+        assert [envelope.sequence for envelope in outbox.read(0, 100).result(5)] == [7, 8, 9, 10, 11]
+        outbox.advance("mqtt", 11)
+        outbox.append(envelopes(alerts(1), after=11))
+        assert [envelope.sequence for envelope in outbox.read(0, 100).result(5)] == [10, 11, 12]
+
+
+def test_numbers_are_not_used_again_when_their_rows_are_gone(path: Path) -> None:
+    """A cursor beyond the last row keeps its number for ever."""
+    with opened(path, "redis") as outbox:
+        outbox.append(envelopes(alerts(3)))
+        outbox.advance("redis", 3)
+    with sqlite3.connect(path) as database:
+        database.execute("DELETE FROM message")
+    with opened(path, "redis") as outbox:
+        assert outbox.sequence == 3
+
+
+def test_a_second_monitor_is_refused_and_told_who_holds_the_file(path: Path) -> None:
+    """Two monitors on one state file would take each other's numbers."""
+    with opened(path), pytest.raises(UserError, match=f"in use by another marginwatch .process {os.getpid()}"):
+        opened(path)
+    opened(path).close()
+
+
+@pytest.mark.parametrize("fault", ["no directory", "directory", "not a database", "newer", "lock is a directory"])
+def test_an_unusable_path_is_told_in_a_sentence(path: Path, fault: str) -> None:
+    """One sentence that names the file; afterwards nothing is left locked."""
+    sentence = {
+        "no directory": "does not exist",
+        "directory": "is a directory",
+        "not a database": "is not a usable state file",
+        "newer": "written by a newer marginwatch",
+        "lock is a directory": "cannot be used",
+    }[fault]
+    if fault == "no directory":
+        path = path.parent / "absent" / "state.sqlite"
+    elif fault == "directory":
+        path.mkdir()
+    elif fault == "not a database":
+        path.write_text("this is not a database, and long enough to be seen as such" * 20)
+    elif fault == "newer":
+        with sqlite3.connect(path) as database:
+            database.execute("PRAGMA user_version = 99")
+    else:
+        path.with_name("state.sqlite.lock").mkdir()
+    for _ in range(2):
+        with pytest.raises(UserError, match=sentence) as caught:
+            opened(path)
+        assert str(path) in str(caught.value)
+
+
+async def test_a_full_disk_is_counted_told_and_recovered_from(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What could not be saved is kept, and saved when there is room again."""
+    monkeypatch.setattr(module, "RETRY_S", 0.05)
+    telemetry = Telemetry()
+    sent = envelopes(alerts(300))
+    with opened(path, "redis", telemetry=telemetry, max_pages=40) as outbox:
+        outbox.append(sent)
+        await until(lambda: outbox.trouble(0.0) is not None, "the failure is noticed")
+        trouble = outbox.trouble(0.0)
+        assert trouble is not None
+        assert "full" in trouble[1]
+        assert telemetry.persist_failures >= 1
+        assert outbox.saved == 0
+        outbox._db.execute("PRAGMA max_page_count = 100000")
+        await until(lambda: outbox.trouble(0.0) is None, "the file is written again")
+        assert await asyncio.wrap_future(outbox.read(0, 1000)) == sent
+
+
+async def test_a_disk_that_stays_full_does_not_keep_the_monitor_from_stopping(path: Path) -> None:
+    """Closing is bounded, and the next run finds a sound file."""
+    outbox = opened(path, max_pages=40)
+    outbox.append(envelopes(alerts(300)))
+    await until(lambda: outbox.trouble(0.0) is not None, "the failure is noticed")
+    outbox.close()
+    with opened(path) as again:
+        assert again.sequence == 0
+
+
+def test_a_row_that_cannot_be_read_is_left_out(path: Path) -> None:
+    """One spoilt message does not keep the others from being delivered."""
+    sent = envelopes(alerts(3))
+    with opened(path) as outbox:
+        outbox.append(sent)
+    with sqlite3.connect(path) as database:
+        database.execute("UPDATE message SET payload = '{}' WHERE sequence = 2")
+        database.execute("UPDATE alert SET payload = 'x' WHERE key = ?", (sent[1].alert.key,))
+    with opened(path) as outbox:
+        assert outbox.read(0, 10).result(5) == [sent[0], sent[2]]
+        assert len(outbox.restored.alerts) == 2
+
+
+@pytest.mark.integration
+def test_what_was_saved_survives_a_kill(path: Path) -> None:
+    """A process that says it saved and is then killed has saved."""
+    script = (
+        "import sys; from pathlib import Path; from tests.alerts.test_outbox import *\n"
+        "outbox = opened(Path(sys.argv[1]), 'redis')\n"
+        "outbox.append(envelopes(alerts(50)))\n"
+        "outbox.advance('redis', 20)\n"
+        "outbox.read(0, 1).result(30)\n"
+        "print('saved', flush=True)\n"
+        "sys.stdin.read()\n"
+    )
+    root = Path(__file__).parents[2]
+    process = subprocess.Popen(
+        [sys.executable, "-c", script, str(path)], cwd=root, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    with process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"saved\n"
+        process.send_signal(signal.SIGKILL)
+    with opened(path, "redis") as outbox:
+        assert outbox.sequence == 50
+        assert outbox.cursors == {"redis": 20}
+        assert all(alert.state is State.FIRING for alert in outbox.restored.alerts)
