@@ -4,8 +4,8 @@ Method. Everything runs in this one process unless said otherwise, after a warm-
 daemon leaves it (start-up frozen). Short things are timed in batches with `time.perf_counter` and the median batch is
 shown, so that a busy neighbour costs a batch and not the figure; figures are for comparing within one run.
 
-* *One frame, 10 legs*: the text of one ``<symbol>@markPrice@1s`` frame given to the market session, and its event to the
-  pipeline: parsed, ordered, ten legs in ten pools re-valued and checked. Beside it, alternating with it, ccxt.pro's
+* *One frame, 10 legs*: the text of one ``<symbol>@markPrice@1s`` frame given to the market session, and its event to
+  the pipeline: parsed, ordered, ten legs in ten pools re-valued and checked. Beside it, alternating with it, ccxt.pro's
   handler for the same text: its JSON loading and `handle_message`, with no subscriber waiting.
 * *Alert*: frames that make a pool cross a rung, one at a time, through the real session, pipeline, engine, dispatcher
   and Redis sink with a real redis-server on loopback; from the frame in hand to the return of the write of the XADD on
@@ -337,7 +337,7 @@ async def alert_latency(kernel: Kernel, url: str, rounds: int = 400) -> list[flo
                 start = time.perf_counter()
                 desk.feed(frame)
                 async with asyncio.timeout(5):
-                    while len(sent) == before:
+                    while len(sent) == before:  # noqa: ASYNC110 - the loop's own turns are what is measured
                         await asyncio.sleep(0)
                 took.append(sent[before] - start)
         finally:
