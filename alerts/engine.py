@@ -72,6 +72,7 @@ class Engine:
         self._tracks: dict[str, _Track] = {}
         self._timers: list[tuple[float, str]] = []
         self._unseen_pools: set[str] = set()
+        self._blind: set[str] = set()
         self._use(config)
 
     def _use(self, config: AlertsConfig) -> None:
@@ -133,10 +134,13 @@ class Engine:
             seen.add(key)
             track = self._track(key, STALE_FEED)
             track.policy = replace(track.policy, hold_s=stale_feed.hold_s(blind, self._config.stale_feed))
+            self._blind.add(key)
             said += self._see(track, blind, STALE_FEED.judge(blind, self._config.stale_feed), now)
-        for track in list(self._tracks.values()):
-            if track.rule is STALE_FEED and not track.status.idle and track.key not in seen:
-                said += self._see(track, track.subject, _RECOVERED, now)
+        for key in self._blind - seen:
+            track = self._tracks[key]
+            said += self._see(track, track.subject, _RECOVERED, now)
+            if track.status.idle:
+                self._blind.discard(key)
         return said
 
     def on_sink(self, sink: str, failing_since: float | None, pending: int, detail: str, now: float) -> list[Alert]:
@@ -221,6 +225,8 @@ class Engine:
             severity = alert.severity if alert.state is State.FIRING else None
             track.status = Status(alert.serial, severity, raised_at=alert.raised_at, said_at=said_at)
             track.last = alert
+            if rule is STALE_FEED:
+                self._blind.add(track.key)
             self._schedule(track)
 
     def retain(self, accounts: Collection[tuple[str, str]], sinks: Collection[str], now: float) -> list[Alert]:

@@ -133,6 +133,8 @@ class Outbox:
             try:
                 connection = undo.enter_context(closing(_connect(path, max_pages)))
                 outbox = cls(path, connection, lock, sinks, clock, telemetry)
+            except OSError as error:
+                raise _unusable(path, f"cannot be opened: {error.strerror}") from None
             except sqlite3.Error as error:
                 problem = f"is not a usable state file ({error}); move it away or name another path"
                 raise _unusable(path, problem) from None
@@ -330,6 +332,8 @@ def _alert(step: str, serial: int, at: float, payload: bytes) -> Alert | None:
 
 
 def _connect(path: Path, max_pages: int | None) -> sqlite3.Connection:
+    # It holds balances and positions: for the user that runs the monitor, nobody else.
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
     # Opened here, so that a bad path is told before anything starts, and then used by the writing thread alone.
     connection = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
     try:

@@ -7,6 +7,7 @@ publications that wait when the connection is lost, and it swallows a broker's r
 import asyncio
 import re
 import ssl
+import threading
 from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -196,13 +197,23 @@ def _make_client(config: MqttConfig, identifier: str, status_topic: str, refusal
     import aiomqtt
 
     class Client(aiomqtt.Client):
-        """aiomqtt takes any acknowledgement for success; MQTT 5 brokers refuse with one (no permission, quota)."""
+        """Two of aiomqtt's callbacks improved. Should it rename them, only the improvements are gone."""
 
+        def _on_socket_register_write(self, client: Any, userdata: Any, sock: Any) -> None:
+            # aiomqtt lets the event loop watch for the socket to be writable, which it nearly always is already.
+            if threading.get_ident() == loop_thread and client.is_connected():
+                client.loop_write()
+                if not client.want_write():
+                    return
+            super()._on_socket_register_write(client, userdata, sock)
+
+        # aiomqtt takes any acknowledgement for success; MQTT 5 brokers refuse with one (no permission, quota).
         def _on_publish(self, client: Any, userdata: Any, mid: int, reason_code: Any, properties: Any) -> None:
             if reason_code.is_failure:
                 refusals.append(str(reason_code))
             super()._on_publish(client, userdata, mid, reason_code, properties)
 
+    loop_thread = threading.get_ident()
     url = urlsplit(config.url)
     secure = url.scheme == "mqtts"
     client = Client(

@@ -102,6 +102,7 @@ class RedisSink:
 
     async def _ask(self, connection: "Connection | None", commands: Sequence[Command]) -> None:
         """Send all commands in one write and read every answer; the first refusal is raised."""
+        from hiredis import pack_command
         from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
 
         if connection is None:
@@ -109,7 +110,8 @@ class RedisSink:
         try:
             if not connection.is_connected:
                 await connection.connect()  # type: ignore[no-untyped-call]
-            await connection.send_packed_command(connection.pack_commands(commands), check_health=False)
+            packed = b"".join([pack_command(command) for command in commands])  # type: ignore[arg-type]
+            await connection.send_packed_command(packed, check_health=False)
             for _ in commands:
                 await connection.read_response()
         except (RedisError, OSError) as error:
@@ -121,11 +123,14 @@ class RedisSink:
 def build(config: RedisConfig, clock: Clock, host: str) -> RedisSink:
     """Make the sink; nothing is connected yet. Raises SinkError when the client is not installed."""
     try:
+        import hiredis  # noqa: F401 - packs the commands
         from redis.asyncio import ConnectionPool
         from redis.asyncio.retry import Retry
         from redis.backoff import NoBackoff
     except ImportError as error:
-        raise SinkError("the sink redis needs the package redis; install it with: pip install redis") from error
+        raise SinkError(
+            "the sink redis needs the package redis; install it with: pip install 'redis[hiredis]'"
+        ) from error
     options: dict[str, Any] = {
         # The dispatcher bounds every call as a whole; a bound of the client's own costs a task for each write.
         "socket_timeout": None,
