@@ -24,11 +24,16 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Fail a run in CI that skipped an integration test."""
+    """Fail a run in CI that skipped an integration test, or a whole run that had none."""
     if "CI" not in os.environ or session.exitstatus != pytest.ExitCode.OK:
         return
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
-    if reporter is not None and any(map(_is_integration, reporter.stats.get("skipped", []))):
+    if reporter is None:
+        return
+    whole = session.config.args_source is pytest.Config.ArgsSource.TESTPATHS
+    ran = any(map(_is_integration, reporter.stats.get("passed", [])))
+    skipped = any(map(_is_integration, reporter.stats.get("skipped", [])))
+    if skipped or (whole and not ran):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
