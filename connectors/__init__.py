@@ -30,6 +30,8 @@ class FeedSettings:
     """A mark older than this is stale; its connection is replaced."""
     late_s: float = 3.0
     """A mark older than this is late. Never more than `mark_s`."""
+    life_s: float = 23 * 3600.0
+    """A connection older than about this is replaced; venues end them after a day."""
     connect_s: float = 10.0
     """For the TCP, TLS and WebSocket handshakes together."""
     request_s: float = 10.0

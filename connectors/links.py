@@ -13,8 +13,8 @@ REPLACE_CAP_S = 300.0
 """A connection that works but lacks something is replaced at once, then ever more seldom: the venue may simply have
 nothing to say (a settled contract), and the other streams on the connection are not to suffer for it."""
 
-LIFE_S = 23 * 3600.0
-LIFE_JITTER_S = 1800.0
+LIFE_JITTER = 0.02
+"""Share of a connection's life by which it may end sooner, so that many do not end together."""
 
 
 class Links:
@@ -26,8 +26,8 @@ class Links:
     """
 
     __slots__ = (
-        "_count", "_dial", "_dialling", "_prefix", "_prove_s", "_random", "_replacing", "_retrying", "_timers",
-        "actions", "heir", "live", "lost_reason",
+        "_count", "_dial", "_dialling", "_life_s", "_prefix", "_prove_s", "_random", "_replacing", "_retrying",
+        "_timers", "actions", "heir", "live", "lost_reason",
     )  # fmt: skip
 
     def __init__(
@@ -39,6 +39,7 @@ class Links:
         random: Random,
         *,
         prove_s: float,
+        life_s: float,
     ) -> None:
         self._prefix = prefix
         self.actions = actions
@@ -46,6 +47,7 @@ class Links:
         self._dial = dial
         self._random = random
         self._prove_s = prove_s
+        self._life_s = life_s
         self._retrying = Backoff(RETRY_BASE_S, RETRY_CAP_S, random)
         self._replacing = Backoff(REPLACE_BASE_S, REPLACE_CAP_S, random)
         self._count = 0
@@ -90,8 +92,7 @@ class Links:
             self.actions.append(Disconnect(self.live))
         self.live, self.heir = connection, None
         self._timers.clear("prove")
-        life_s = LIFE_S - self._random.uniform(0.0, LIFE_JITTER_S)
-        self._timers.set("rollover", now + life_s)
+        self._timers.set("rollover", now + self._life_s * (1.0 - self._random.uniform(0.0, LIFE_JITTER)))
         return True
 
     def fail(self, reason: str, now: float, at_least_s: float | None = None) -> None:

@@ -128,7 +128,9 @@ class SessionRunner:
         while self._halted is None:
             self._act()
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), self._pause())
+                # Not `wait_for`: before Python 3.12 it loses a cancellation that comes together with the result.
+                async with asyncio.timeout(self._pause()):
+                    await self._wake.wait()
             self._wake.clear()
             due = self._session.deadline()
             if due is not None and due <= self._clock.now():

@@ -72,7 +72,7 @@ def arrange(accounts: Sequence[AccountSettings], settings: FeedSettings, telemet
             for feed, url in feeds.items()
         },
         [
-            AccountFeed(account, telemetry, Random(f"{seed}/{account.name}"), VENUE)  # noqa: S311 - jitter
+            AccountFeed(account, settings.life_s, telemetry, Random(f"{seed}/{account.name}"), VENUE)  # noqa: S311 - jitter
             for account in accounts
         ],
         {

@@ -72,7 +72,9 @@ PERMISSIONS = "permissions"
 class AccountFeed:
     """One account. See `connectors.session.AccountSession` for the protocol."""
 
-    def __init__(self, settings: AccountSettings, telemetry: Telemetry, random: Random, venue: str) -> None:
+    def __init__(
+        self, settings: AccountSettings, life_s: float, telemetry: Telemetry, random: Random, venue: str
+    ) -> None:
         self.name = f"{venue}/{settings.name}"
         self.venue = venue
         self.stream = "user"
@@ -91,6 +93,7 @@ class AccountFeed:
             random,
             self._ask,
             self._took_over,
+            life_s,
         )
         self._state = AccountState()
         self._health = AccountHealth(venue, settings.name, settings.feed, settings.reconcile_s)

@@ -78,7 +78,13 @@ class MarketFeed:
         self._telemetry = telemetry
         self._timers = Timers()
         self._links = Links(
-            self.name, self.actions, self._timers, self._dial, random, prove_s=settings.mark_s + SEND_INTERVAL_S
+            self.name,
+            self.actions,
+            self._timers,
+            self._dial,
+            random,
+            prove_s=settings.mark_s + SEND_INTERVAL_S,
+            life_s=settings.life_s,
         )
         self._open: dict[str, _Subscriptions] = {}
         self._all = False

@@ -46,6 +46,7 @@ class PrivateStream:
         random: Random,
         ask: Callable[[Request], None],
         took_over: TookOver,
+        life_s: float,
     ) -> None:
         self._rest_url = rest_url
         self._private_url = private_url
@@ -54,7 +55,7 @@ class PrivateStream:
         self._ask = ask
         self._took_over = took_over
         self._backoff = Backoff(1.0, 60.0, random)
-        self._links = Links(name, actions, timers, self._dial, random, prove_s=OPEN_S)
+        self._links = Links(name, actions, timers, self._dial, random, prove_s=OPEN_S, life_s=life_s)
         self._dead = False
         self.key: str | None = None
         self.keys: set[str] = set()

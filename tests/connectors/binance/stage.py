@@ -20,6 +20,7 @@ from monitor.telemetry import Telemetry
 FRAMES = Path(__file__).parent / "frames"
 START_S = 1_790_000_000.0
 START_MS = 1_790_000_000_000
+LIFE_S = FeedSettings().life_s
 
 ANSWERS = {
     "permissions": "rest_api_restrictions_read_only",
@@ -168,7 +169,7 @@ class Stage:
 def account_stage(**changes: Any) -> Stage:
     """An account that has not started."""
     telemetry = Telemetry()
-    return Stage(AccountFeed(settings(**changes), telemetry, Random(7), "binance"), telemetry)
+    return Stage(AccountFeed(settings(**changes), LIFE_S, telemetry, Random(7), "binance"), telemetry)
 
 
 def synced(**changes: Any) -> Stage:

@@ -7,7 +7,6 @@ import pytest
 
 from connectors.binance.account import EVENT_GRACE_S, EVENTS_WAITING_MAX, AccountFeed
 from connectors.binance.private import KEEPALIVE_S, OVERLAP_S
-from connectors.links import LIFE_S
 from connectors.session import Connect, Disconnect, Halt, Request, Security, Warn
 from monitor.errors import DangerousKeyError, VenueError
 from monitor.model.account import AccountMode, PositionMode
@@ -21,7 +20,7 @@ from monitor.model.events import (
     VenueNotice,
 )
 from monitor.model.ids import Slot
-from tests.connectors.binance.stage import START_MS, Stage, account_stage, load, raw, synced
+from tests.connectors.binance.stage import LIFE_S, START_MS, Stage, account_stage, load, raw, synced
 
 REFUSED = VenueError("binance: HTTP 503", retry=True, code=503)
 

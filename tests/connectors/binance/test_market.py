@@ -6,11 +6,10 @@ import orjson
 import pytest
 
 from connectors.binance.market import INDIVIDUAL_STREAMS_MAX
-from connectors.links import LIFE_S
 from connectors.session import Connect, Disconnect
 from monitor.model.assessment import FeedState
 from monitor.model.events import FeedChanged, Marks
-from tests.connectors.binance.stage import START_MS, START_S, Stage, load, market_stage, raw
+from tests.connectors.binance.stage import LIFE_S, START_MS, START_S, Stage, load, market_stage, raw
 
 LATE_S = 3.0
 MARK_S = 5.0

@@ -1,0 +1,341 @@
+"""Every venue's connector against the faults of the real world; see `tests.connectors.compliance`."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from connectors.recorder import Recorder, Replay
+from monitor.errors import DangerousKeyError, VenueError
+from monitor.model.assessment import FeedState
+from monitor.model.events import AccountDelta, AccountSnapshot, FeedChanged, Marks, SnapshotReason
+from tests.connectors.compliance import (
+    SETTINGS,
+    VENUES,
+    QuickClock,
+    Refusal,
+    Spoil,
+    Stream,
+    VenueUnderTest,
+    Watch,
+    watching,
+)
+
+
+@pytest.fixture
+def clock() -> QuickClock:
+    """One clock for both sides."""
+    return QuickClock()
+
+
+@pytest.fixture(params=sorted(VENUES))
+async def venue(request: pytest.FixtureRequest, clock: QuickClock) -> AsyncIterator[VenueUnderTest]:
+    """Each venue in turn."""
+    async with VENUES[request.param](clock) as server:
+        yield server
+
+
+@pytest.fixture
+async def watch(venue: VenueUnderTest, clock: QuickClock) -> AsyncIterator[Watch]:
+    """A connector that is in sync."""
+    async with watching(venue, clock) as running:
+        await running.in_sync()
+        yield running
+
+
+def sizes(watch: Watch) -> list[float]:
+    """Sizes of the position as told, by snapshots and deltas."""
+    found = []
+    for event in watch.events:
+        if isinstance(event, AccountSnapshot | AccountDelta):
+            found += [p.size for p in event.positions if p.instrument == watch.venue.instrument]
+    return found
+
+
+async def marks_go_on(watch: Watch) -> None:
+    """New marks keep coming."""
+    seen = len(watch.of(Marks))
+    await watch.until(lambda: len(watch.of(Marks)) > seen + 2, "marks that go on")
+
+
+async def events_go_on(watch: Watch) -> None:
+    """A trade is told by an event."""
+    seen = len(watch.of(AccountDelta))
+    await watch.venue.trade("3")
+    await watch.until(lambda: len(watch.of(AccountDelta)) > seen, "an event of a trade")
+    await watch.venue.trade("1")
+
+
+# --- streams
+
+
+async def test_marks_and_events_arrive(watch: Watch) -> None:
+    """The account is read, its instrument's marks come, and a trade is told."""
+    (snapshot, *_) = watch.of(AccountSnapshot)
+    assert [position.instrument for position in snapshot.positions] == [watch.venue.instrument]
+    assert snapshot.reports
+    assert {name for event in watch.of(Marks) for name in event.instruments} == {watch.venue.instrument}
+    await watch.venue.trade("2")
+    await watch.until(lambda: sizes(watch)[-1] == 2.0, "the new size")
+    await marks_go_on(watch)
+
+
+async def test_a_market_stream_that_connects_and_says_nothing_is_reported_and_replaced(watch: Watch) -> None:
+    """Stale once, however often a silent connection follows a silent one; live again when data comes."""
+    await watch.venue.silence(Stream.MARK)
+    await watch.until(lambda: watch.state("mark") is FeedState.STALE, "a stale market stream")
+    connects = watch.telemetry.connects.get(watch.venue.name, "mark", "opened")
+    await watch.until(
+        lambda: watch.telemetry.connects.get(watch.venue.name, "mark", "opened") > connects, "a new connection"
+    )
+    await watch.venue.heal()
+    await watch.until(lambda: watch.state("mark") is FeedState.LIVE, "a live market stream")
+    assert watch.states("mark").count(FeedState.STALE) == 1
+    await marks_go_on(watch)
+
+
+async def test_a_key_that_expires_with_an_event_is_replaced(watch: Watch) -> None:
+    """And the events of the new stream arrive."""
+    await watch.venue.end_stream_key(silent=False)
+    await watch.until(lambda: FeedState.STALE in watch.states("user"), "a stale user stream")
+    await watch.until(lambda: watch.state("user") is FeedState.LIVE, "a live user stream")
+    await events_go_on(watch)
+
+
+async def test_a_key_that_expires_silently_is_found_by_what_events_did_not_tell(watch: Watch) -> None:
+    """The snapshot heals the position; the stream is stale, replaced, and tells again."""
+    await watch.venue.end_stream_key(silent=True)
+    await watch.venue.trade("5")
+    await watch.until(lambda: sizes(watch)[-1] == 5.0, "the position healed by a snapshot")
+    assert watch.of(AccountDelta) == []
+    await watch.until(lambda: FeedState.STALE in watch.states("user"), "a stale user stream")
+    await watch.until(lambda: watch.state("user") is FeedState.LIVE, "a live user stream")
+    await events_go_on(watch)
+
+
+@pytest.mark.parametrize("stream", Stream)
+async def test_a_connection_that_is_cut_is_made_again(watch: Watch, stream: Stream) -> None:
+    """Without a word from the venue."""
+    await watch.venue.cut(stream)
+    name = watch.venue.name
+    await watch.until(lambda: watch.telemetry.connects.get(name, stream, "opened") > 1, "a new connection")
+    await watch.in_sync()
+    await (marks_go_on if stream is Stream.MARK else events_go_on)(watch)
+    if stream is Stream.USER:
+        assert SnapshotReason.RECONNECT in {event.reason for event in watch.of(AccountSnapshot)}
+
+
+@pytest.mark.parametrize("stream", Stream)
+async def test_a_half_open_connection_is_found_and_made_again(watch: Watch, stream: Stream) -> None:
+    """The peer neither reads nor writes nor closes."""
+    await watch.venue.half_open(stream)
+    name = watch.venue.name
+    await watch.until(lambda: watch.telemetry.connects.get(name, stream, "opened") > 1, "a new connection")
+    await watch.in_sync()
+    await (marks_go_on if stream is Stream.MARK else events_go_on)(watch)
+
+
+async def test_connections_are_replaced_before_their_day_is_over(venue: VenueUnderTest, clock: QuickClock) -> None:
+    """The new one is made before the old one is dropped; nothing is missed and nothing alarmed."""
+    async with watching(venue, clock, settings=replace(SETTINGS, life_s=40.0)) as watch:
+        await watch.in_sync()
+        seen = 0
+        for stream in Stream:
+            opened = watch.telemetry.connects.get(venue.name, stream, "opened")
+            while watch.telemetry.connects.get(venue.name, stream, "opened") == opened:
+                await watch.until(lambda: True, "time")
+                await asyncio.sleep(0.01)
+            seen = max(seen, await venue.open_connections(stream))
+        assert seen == 2
+        await events_go_on(watch)
+        await marks_go_on(watch)
+        assert watch.telemetry.connects.get(venue.name, "mark", "lost") == 0
+        assert watch.telemetry.connects.get(venue.name, "user", "lost") == 0
+        assert not {FeedState.STALE, FeedState.DOWN} & {event.state for event in watch.of(FeedChanged)}
+
+
+# --- frames
+
+
+@pytest.mark.parametrize("how", Spoil)
+@pytest.mark.parametrize("stream", Stream)
+async def test_a_bad_frame_is_counted_and_survived(watch: Watch, stream: Stream, how: Spoil) -> None:
+    """On the private stream a snapshot follows, because the frame may have been the one that mattered."""
+    snapshots = len(watch.of(AccountSnapshot))
+    await watch.venue.spoil(stream, how)
+    await watch.until(lambda: watch.bad(stream), "a count")
+    assert watch.telemetry.connects.get(watch.venue.name, stream, "opened") == 1
+    if stream is Stream.USER and how is not Spoil.UNKNOWN_EVENT:
+        await watch.until(lambda: len(watch.of(AccountSnapshot)) > snapshots, "a snapshot")
+    await events_go_on(watch)
+    await marks_go_on(watch)
+
+
+@pytest.mark.parametrize("stream", Stream)
+async def test_a_frame_that_comes_twice_is_told_once(watch: Watch, stream: Stream) -> None:
+    """And counted."""
+    await watch.venue.repeat_next(stream)
+    await watch.venue.trade("2")
+    await watch.until(lambda: "duplicate" in watch.bad(stream), "a duplicate")
+    assert len(watch.of(AccountDelta)) == 1
+
+
+async def test_events_out_of_order_leave_the_newest(watch: Watch) -> None:
+    """The older one is dropped and counted."""
+    await watch.venue.swap_next(Stream.USER)
+    await watch.venue.trade("2")
+    await asyncio.sleep(0.01)
+    await watch.venue.trade("4")
+    await watch.until(lambda: "out_of_order" in watch.bad("user"), "an event out of order")
+    assert sizes(watch)[-1] == 4.0
+
+
+async def test_marks_out_of_order_leave_the_newest(watch: Watch) -> None:
+    """Times never go back."""
+    await watch.venue.swap_next(Stream.MARK)
+    await watch.until(lambda: "out_of_order" in watch.bad("mark"), "a mark out of order")
+    times = [at_ms for event in watch.of(Marks) for at_ms in event.times_ms]
+    assert times == sorted(set(times))
+
+
+# --- requests
+
+
+@pytest.mark.parametrize("refusal", [Refusal.TOO_MANY, Refusal.BANNED, Refusal.BROKEN, Refusal.HANGS, Refusal.GARBAGE])
+async def test_a_request_that_is_refused_is_made_again(
+    venue: VenueUnderTest, clock: QuickClock, refusal: Refusal
+) -> None:
+    """At the start, when there is nothing yet to fall back on; and the reason is told."""
+    await venue.refuse(refusal)
+    async with watching(venue, clock) as watch:
+        await watch.in_sync()
+        assert watch.telemetry.reconciliations.get(venue.name, "main", "failed") == 1
+
+
+@pytest.mark.parametrize("refusal", [Refusal.TOO_MANY, Refusal.BANNED])
+async def test_the_venues_wish_for_silence_is_respected(watch: Watch, refusal: Refusal) -> None:
+    """No request leaves before Retry-After is over."""
+    await watch.venue.refuse(refusal)
+    failed_at: list[float] = []
+
+    def failed() -> bool:
+        if watch.telemetry.reconciliations.get(watch.venue.name, "main", "failed"):
+            failed_at.append(watch.clock.now())
+        return bool(failed_at)
+
+    await watch.until(failed, "a refusal")
+    seen = len(watch.of(AccountSnapshot))
+    await watch.until(lambda: len(watch.of(AccountSnapshot)) > seen, "another snapshot")
+    assert watch.of(AccountSnapshot)[-1].at_ms / 1000.0 >= failed_at[0] + 2.5
+
+
+async def test_a_clock_that_is_off_is_measured_again(watch: Watch) -> None:
+    """Once it is noticed, the same request succeeds."""
+    await watch.venue.step_clock(30.0)
+    seen = len(watch.of(AccountSnapshot))
+    await watch.until(lambda: len(watch.of(AccountSnapshot)) > seen + 1, "snapshots after the step")
+    assert watch.telemetry.reconciliations.get(watch.venue.name, "main", "failed") == 0
+    errors = watch.telemetry.venue_errors.items()
+    assert sum(errors.values()) >= 1
+
+
+async def test_a_key_that_is_refused_ends_the_start_with_what_to_do(venue: VenueUnderTest, clock: QuickClock) -> None:
+    """Waiting does not heal it."""
+    await venue.refuse(Refusal.KEY)
+    async with watching(venue, clock) as watch:
+        await watch.until(watch.error, "the end of the runner")
+        error = watch.error()
+        assert isinstance(error, VenueError)
+        assert not error.retry
+        assert "check that" in str(error)
+
+
+async def test_a_key_that_is_refused_later_is_reported_and_tried_again(watch: Watch) -> None:
+    """Ending would be blindness."""
+    await watch.venue.refuse(Refusal.KEY, times=10_000)
+    await watch.until(lambda: watch.state("account") is FeedState.STALE, "a stale account")
+    assert watch.error() is None
+    await watch.venue.heal()
+    await watch.until(lambda: watch.state("account") is FeedState.LIVE, "a live account")
+
+
+async def test_a_key_that_may_do_more_than_read_is_refused(venue: VenueUnderTest, clock: QuickClock) -> None:
+    """Unless it is allowed in so many words."""
+    await venue.grant()
+    async with watching(venue, clock) as watch:
+        await watch.until(watch.error, "the end of the runner")
+        assert isinstance(watch.error(), DangerousKeyError)
+        assert "Enable Reading" in str(watch.error())
+    async with watching(venue, clock, allow_dangerous_key=True) as watch:
+        await watch.in_sync()
+
+
+# --- secrets, recording
+
+
+async def test_secrets_are_never_printed(
+    venue: VenueUnderTest,
+    clock: QuickClock,
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    """With every logger at its most talkative and everything going wrong: no key, no signature, no listen key."""
+    caplog.set_level(logging.DEBUG)
+    path = tmp_path / "recording.jsonl"
+    recorder = Recorder(path)
+    secrets = set(venue.secrets())
+    name = venue.name
+    printed = ""
+    await venue.refuse(Refusal.HANGS)
+    async with watching(venue, clock, recorder=recorder, allow_dangerous_key=True) as watch:
+        await venue.grant()
+        await watch.in_sync()
+        for stream in Stream:
+            secrets |= set(venue.secrets())
+            await venue.spoil(stream, Spoil.GARBAGE)
+            await venue.cut(stream)
+            await watch.until(lambda s=stream: watch.telemetry.connects.get(name, s, "opened") > 1, "a reconnect")
+        for refusal in (Refusal.BROKEN, Refusal.GARBAGE, Refusal.KEY):
+            failed = watch.telemetry.reconciliations.get(name, "main", "failed")
+            await venue.refuse(refusal)
+            await watch.until(
+                lambda n=failed: watch.telemetry.reconciliations.get(name, "main", "failed") > n, "a failure"
+            )
+        await venue.end_stream_key(silent=False)
+        await watch.until(lambda: FeedState.STALE in watch.states("user"), "a stale user stream")
+        await watch.in_sync()
+        secrets |= set(venue.secrets())
+        printed += repr(watch.events) + repr(watch.telemetry.venue_errors.items())
+    recorder.close()
+    out, err = capfd.readouterr()
+    ours = "\n".join(record.getMessage() for record in caplog.records if not record.name.startswith("aiohttp.access"))
+    printed += out + err + ours + path.read_text()
+    assert len(secrets) > 4
+    for secret in secrets:
+        assert secret not in printed
+
+
+async def test_a_recording_tells_the_same_again(venue: VenueUnderTest, clock: QuickClock, tmp_path: Path) -> None:
+    """Same events in the same order, at the recorded times, without a socket."""
+    path = tmp_path / "recording.jsonl.gz"
+    recorder = Recorder(path)
+    async with watching(venue, clock, recorder=recorder) as watch:
+        await watch.in_sync()
+        await venue.trade("2")
+        await venue.spoil(Stream.USER, Spoil.GARBAGE)
+        await venue.cut(Stream.USER)
+        await watch.until(lambda: watch.telemetry.connects.get(venue.name, "user", "opened") > 1, "a new connection")
+        await venue.end_stream_key(silent=False)
+        await watch.until(lambda: FeedState.STALE in watch.states("user"), "a stale user stream")
+        await watch.in_sync()
+        await venue.silence(Stream.MARK)
+        await watch.until(lambda: watch.state("mark") is FeedState.STALE, "a stale market stream")
+    recorder.close()
+    with Replay(path) as recording:
+        told = [event for _, events in recording for event in events]
+        assert recording.progress > 0.9
+    assert told == watch.events
