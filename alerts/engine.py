@@ -25,7 +25,7 @@ from alerts.alert import (
 from alerts.config import AlertsConfig
 from alerts.lifecycle import Policy, Status
 from alerts.rules import POOL_RULES, SINK_FAILURE, STALE_FEED, VENUE_NOTICE, Rule, stale_feed
-from alerts.rules.sink_failure import SinkFailure
+from alerts.rules.sink_failure import STATE_FILE, SinkFailure
 from monitor.model.assessment import Blindness, PoolAssessment
 from monitor.model.events import VenueNotice
 
@@ -200,11 +200,6 @@ class Engine:
         up = self._levels[place] if place < len(self._levels) else nan
         return down, up
 
-    def rungs(self) -> dict[tuple[str, str], float]:
-        """The configured ladders: (rule, severity label) to the threshold; a rung that is off is absent."""
-        ladders = (("margin_ratio", self._config.margin_ratio), ("distance", self._config.distance))
-        return {(rule, severity.label): rung for rule, ladder in ladders for severity, rung in ladder.rungs()}
-
     # What is kept
 
     def firing(self) -> list[Alert]:
@@ -237,7 +232,7 @@ class Engine:
             if alert is None:
                 continue
             if track.rule is SINK_FAILURE:
-                kept = track.key.partition(":")[2] in sinks
+                kept = track.key.partition(":")[2] in (*sinks, STATE_FILE)
             else:
                 kept = alert.account is None or (alert.venue, alert.account) in accounts
             if not kept:
