@@ -23,6 +23,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 CONSTRAINTS = ROOT / "constraints.txt"
+PYTHON_MIN = (3, 11)
 BUILD_REQUIREMENTS = ("hatchling", "editables")
 LOCK_HEADER = """\
 # Every package of the environment at the version it was tested with; `make lock` writes this file.
@@ -38,6 +39,9 @@ def main() -> int:
     install_parser.add_argument("venv", type=Path)
     commands.add_parser("lock")
     arguments = parser.parse_args()
+    if sys.version_info < PYTHON_MIN:  # noqa: UP036 - this file is what an older Python is told by
+        say(f"marginwatch needs Python {'.'.join(map(str, PYTHON_MIN))} or newer; this is {sys.version.split()[0]}")
+        return 1
     try:
         if arguments.command == "install":
             install(arguments.venv, dev=arguments.dev)
