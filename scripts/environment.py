@@ -39,7 +39,7 @@ def main() -> int:
     install_parser.add_argument("venv", type=Path)
     commands.add_parser("lock")
     arguments = parser.parse_args()
-    if sys.version_info < PYTHON_MIN:  # noqa: UP036 - this file is what an older Python is told by
+    if sys.version_info < PYTHON_MIN:  # an older Python is told by this file
         say(f"marginwatch needs Python {'.'.join(map(str, PYTHON_MIN))} or newer; this is {sys.version.split()[0]}")
         return 1
     try:

@@ -32,7 +32,8 @@ def check(
     """Try the file, each key's permissions, the clock, a snapshot of each account, and every sink.
 
     Prints a line for each: ok, failed, or unknown, with what to do about it. Changes nothing at the venue. Each sink is
-    given one value under a name of its own (marginwatch:check, marginwatch/check), which is then taken away again.
+    given one value under a name of its own (marginwatch:check, marginwatch/check), which is then taken away again; an
+    MQTT broker keeps the status of that name, offline.
 
     Exit code 1 if something failed, 2 if the file cannot be used.
 
