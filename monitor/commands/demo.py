@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
     from aiohttp import ClientSession
     from rich.console import Console
 
@@ -40,25 +42,28 @@ def demo(
     """
     import asyncio
 
-    from rich.console import Console
+    from monitor.commands.show import PipedConsole
 
-    if not asyncio.run(_interruptible(_demo(seconds, seed, picture, Console(highlight=False)))):
+    good = asyncio.run(_interruptible(_demo(seconds, seed, picture, PipedConsole(highlight=False))))
+    if good is None:
+        raise KeyboardInterrupt
+    if not good:
         raise typer.Exit(1)
 
 
-async def _interruptible(work: Any) -> bool:
-    """Run `work`; a signal that asks to end cancels it, so that what it started is ended too."""
+async def _interruptible(work: "Coroutine[Any, Any, bool]") -> bool | None:
+    """Run `work`; a signal that asks to end cancels it, so that what it started is ended too. None: interrupted."""
     import asyncio
     import signal
 
-    task: asyncio.Task[bool] = asyncio.ensure_future(work)
+    task = asyncio.ensure_future(work)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, task.cancel)
     try:
         return await task
     except asyncio.CancelledError:
-        raise KeyboardInterrupt from None
+        return None
 
 
 async def _demo(seconds: float, seed: int, picture: Path | None, console: "Console") -> bool:

@@ -12,7 +12,7 @@ from alerts.alert import Severity, State
 from monitor.commands.show import SEVERITY_STYLES, clock_time, duration, warning_line
 
 BAR_CELLS, BAR_CELLS_MIN = 24, 10
-TABLE_WIDTH = 72
+TABLE_WIDTH = 70
 """Of the table without its bars."""
 RUNGS = {Severity.NOTICE: 0.50, Severity.WARNING: 0.70, Severity.CRITICAL: 0.85, Severity.EMERGENCY: 0.95}
 """The default rungs, on which the demo runs."""
@@ -89,7 +89,7 @@ class Scene:
 
     def table(self) -> Table:
         """The pools, in the order they were first seen."""
-        table = Table("pool", "margin ratio", "", "mark", "liquidation", "distance", box=SIMPLE_HEAD)
+        table = Table("pool", "margin ratio", "", "mark", "liquidation", "distance", box=SIMPLE_HEAD, pad_edge=False)
         for column in table.columns:
             column.no_wrap = True
         for column in table.columns[2:]:

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 
+from rich.console import Console
 from rich.text import Text
 
 from alerts.alert import Severity, State
@@ -13,6 +14,14 @@ SEVERITY_STYLES = {
     Severity.EMERGENCY: "bold white on red",
 }
 RULE_WORDS = {"margin_ratio": "margin ratio", "distance": "distance"}
+
+
+class PipedConsole(Console):
+    """A console that says so when nobody reads it any more; rich's own would end the process on the spot."""
+
+    def on_broken_pipe(self) -> None:
+        """Let the caller end what it has started first."""
+        raise BrokenPipeError
 
 
 def warning_line(when: str, severity: Severity, state: State, text: str) -> Text:

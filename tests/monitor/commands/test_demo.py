@@ -57,6 +57,19 @@ async def test_nothing_stays_however_it_ends(number: signal.Signals, code: int) 
         await until(lambda: left_over(name) == [], "all processes of the demo are gone", 15)
 
 
+@pytest.mark.integration
+async def test_a_reader_that_leaves_ends_it_quietly() -> None:
+    """`marginwatch demo | head`: no complaint, and nothing stays."""
+    async with started("demo", "--seconds", "10", env={"DEMO_TEST": "head"}) as process:
+        await read_until(process.stdout, lambda line: "metrics" in line)
+        process._transport.get_pipe_transport(1).close()  # asyncio has no other way to stop reading
+        async with asyncio.timeout(40):
+            err = await process.stderr.read()
+            assert await process.wait() == 1
+    assert err == b""
+    assert left_over("head") == []
+
+
 def test_a_missed_rung_is_a_failure() -> None:
     """Good is only a verdict in which every rung was said, and before."""
     assert Verdict("pool", 5.0, GOOD).good
