@@ -51,6 +51,14 @@ class Stream(StrEnum):
     USER = "user"
 
 
+class Ending(StrEnum):
+    """How a connection may end."""
+
+    CUT = "without a word"
+    TORN = "in the middle of a frame"
+    CLOSED = "with a close frame"
+
+
 class Spoil(StrEnum):
     """Frames that no client should have to read."""
 
@@ -113,8 +121,12 @@ class VenueUnderTest(Protocol):
         """Stop reading and writing on the present connections, and leave them open."""
         ...
 
-    async def cut(self, stream: Stream) -> None:
-        """End the present connections without a word."""
+    async def end(self, stream: Stream, how: Ending) -> None:
+        """End the present connections."""
+        ...
+
+    async def refuse_handshakes(self, stream: Stream, status: int, times: int) -> None:
+        """Answer the next handshakes with an HTTP status."""
         ...
 
     async def end_stream_key(self, *, silent: bool) -> None:
@@ -203,9 +215,14 @@ class BinanceUnderTest:
         """A stream fault."""
         await self._venue.stream_fault(self._ROUTES[stream], "half_open")
 
-    async def cut(self, stream: Stream) -> None:
+    async def end(self, stream: Stream, how: Ending) -> None:
         """A stream fault."""
-        await self._venue.stream_fault(self._ROUTES[stream], "drop")
+        kinds = {Ending.CUT: "drop", Ending.TORN: "torn", Ending.CLOSED: "close"}
+        await self._venue.stream_fault(self._ROUTES[stream], kinds[how])
+
+    async def refuse_handshakes(self, stream: Stream, status: int, times: int) -> None:
+        """A stream fault."""
+        await self._venue.stream_fault(self._ROUTES[stream], "refuse", status=status, times=times)
 
     async def end_stream_key(self, *, silent: bool) -> None:
         """The listen key."""

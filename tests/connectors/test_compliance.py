@@ -15,6 +15,7 @@ from monitor.model.events import AccountDelta, AccountSnapshot, FeedChanged, Mar
 from tests.connectors.compliance import (
     SETTINGS,
     VENUES,
+    Ending,
     QuickClock,
     Refusal,
     Spoil,
@@ -116,16 +117,29 @@ async def test_a_key_that_expires_silently_is_found_by_what_events_did_not_tell(
     await events_go_on(watch)
 
 
+@pytest.mark.parametrize("how", Ending)
 @pytest.mark.parametrize("stream", Stream)
-async def test_a_connection_that_is_cut_is_made_again(watch: Watch, stream: Stream) -> None:
-    """Without a word from the venue."""
-    await watch.venue.cut(stream)
+async def test_a_connection_that_ends_is_made_again(watch: Watch, stream: Stream, how: Ending) -> None:
+    """However it ends; after a gap in the private stream a snapshot follows."""
+    await watch.venue.end(stream, how)
     name = watch.venue.name
     await watch.until(lambda: watch.telemetry.connects.get(name, stream, "opened") > 1, "a new connection")
     await watch.in_sync()
     await (marks_go_on if stream is Stream.MARK else events_go_on)(watch)
     if stream is Stream.USER:
         assert SnapshotReason.RECONNECT in {event.reason for event in watch.of(AccountSnapshot)}
+
+
+@pytest.mark.parametrize("status", [401, 403, 429, 503])
+@pytest.mark.parametrize("stream", Stream)
+async def test_handshakes_that_are_refused_are_tried_again(watch: Watch, stream: Stream, status: int) -> None:
+    """No status is the end of it, though some are for the library's own reconnecting."""
+    await watch.venue.refuse_handshakes(stream, status, times=2)
+    await watch.venue.end(stream, Ending.CUT)
+    name = watch.venue.name
+    await watch.until(lambda: watch.telemetry.connects.get(name, stream, "opened") > 1, "a new connection")
+    assert watch.telemetry.connects.get(name, stream, "refused") == 2
+    await (marks_go_on if stream is Stream.MARK else events_go_on)(watch)
 
 
 @pytest.mark.parametrize("stream", Stream)
@@ -297,7 +311,7 @@ async def test_secrets_are_never_printed(
         for stream in Stream:
             secrets |= set(venue.secrets())
             await venue.spoil(stream, Spoil.GARBAGE)
-            await venue.cut(stream)
+            await venue.end(stream, Ending.CUT)
             await watch.until(lambda s=stream: watch.telemetry.connects.get(name, s, "opened") > 1, "a reconnect")
         for refusal in (Refusal.BROKEN, Refusal.GARBAGE, Refusal.KEY):
             failed = watch.telemetry.reconciliations.get(name, "main", "failed")
@@ -327,7 +341,7 @@ async def test_a_recording_tells_the_same_again(venue: VenueUnderTest, clock: Qu
         await watch.in_sync()
         await venue.trade("2")
         await venue.spoil(Stream.USER, Spoil.GARBAGE)
-        await venue.cut(Stream.USER)
+        await venue.end(Stream.USER, Ending.CUT)
         await watch.until(lambda: watch.telemetry.connects.get(venue.name, "user", "opened") > 1, "a new connection")
         await venue.end_stream_key(silent=False)
         await watch.until(lambda: FeedState.STALE in watch.states("user"), "a stale user stream")

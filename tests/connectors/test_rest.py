@@ -1,0 +1,203 @@
+"""Requests with deadlines, budget and clock, against a real server."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from aiohttp import web
+
+from connectors.binance.rest import BinanceDialect
+from connectors.rest import CLOCK_AGE_S, Budget, Rest
+from connectors.session import Request, Security
+from monitor.clock import ManualClock
+from monitor.credential import Secret
+from monitor.errors import VenueError
+from monitor.telemetry import Telemetry
+
+
+class Server:
+    """Answers from a list; remembers what was asked."""
+
+    def __init__(self, clock: ManualClock) -> None:
+        self.clock = clock
+        self.asked: list[str] = []
+        self.replies: list[web.Response | float] = []
+        self.ahead_ms = 0
+        self.url = ""
+
+    async def answer(self, request: web.Request) -> web.Response:
+        """The next reply; a number is a delay before a good one."""
+        self.asked.append(request.path)
+        if request.path == "/fapi/v1/time":
+            return web.json_response({"serverTime": int(self.clock.now() * 1000) + self.ahead_ms})
+        reply = self.replies.pop(0) if self.replies else web.json_response({})
+        if isinstance(reply, float):
+            await asyncio.sleep(reply)
+            return web.json_response({})
+        return reply
+
+
+@asynccontextmanager
+async def stage(request_s: float = 2.0, limit: int = 2400) -> AsyncIterator[tuple[Server, Rest, Telemetry]]:
+    """A server and a client for it, both on a manual clock."""
+    server = Server(ManualClock())
+    app = web.Application()
+    app.router.add_route("*", "/{tail:.*}", server.answer)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    host, port = runner.addresses[0][:2]
+    server.url = f"http://{host}:{port}"
+    telemetry = Telemetry()
+    dialect = BinanceDialect("binance", server.url, Secret("k" * 64), Secret("s" * 64))
+    client = Rest(dialect, Budget(limit), server.clock, telemetry, request_s=request_s, connect_s=1.0)
+    try:
+        async with client:
+            yield server, client, telemetry
+    finally:
+        await runner.cleanup()
+
+
+def question(server: Server, security: Security = Security.SIGNED, weight: int = 5) -> Request:
+    """Some request."""
+    return Request("x-1", "GET", server.url, "/fapi/v3/account", security, weight=weight)
+
+
+def refusal(status: int, code: int, **headers: str) -> web.Response:
+    """As Binance refuses."""
+    return web.json_response({"code": code, "msg": "words"}, status=status, headers=headers)
+
+
+async def test_the_clock_is_measured_before_the_first_signed_request_and_again_after_an_hour() -> None:
+    """And not for requests that carry no time."""
+    async with stage() as (server, rest, _):
+        await rest.perform(question(server, Security.NONE))
+        assert server.asked == ["/fapi/v3/account"]
+        server.ahead_ms = 1500
+        response = await rest.perform(question(server))
+        assert rest.clock_offset_ms == pytest.approx(1500, abs=1)
+        assert response.sent_ms == pytest.approx(server.clock.now() * 1000 + 1500, abs=1)
+        await rest.perform(question(server))
+        assert server.asked.count("/fapi/v1/time") == 1
+        server.clock.advance(CLOCK_AGE_S + 1.0)
+        await rest.perform(question(server))
+        assert server.asked.count("/fapi/v1/time") == 2
+
+
+async def test_a_request_refused_for_its_time_is_sent_once_more_with_a_new_measurement() -> None:
+    """-1021; a second refusal is an error like any other."""
+    async with stage() as (server, rest, _):
+        server.replies = [refusal(400, -1021)]
+        await rest.perform(question(server))
+        assert server.asked.count("/fapi/v1/time") == 2
+        server.replies = [refusal(400, -1021), refusal(400, -1021)]
+        with pytest.raises(VenueError) as refused:
+            await rest.perform(question(server))
+        assert (refused.value.code, refused.value.retry) == (-1021, True)
+
+
+async def test_requests_refused_together_for_their_time_measure_it_once() -> None:
+    """A snapshot sends several at the same moment."""
+    async with stage() as (server, rest, _):
+        await rest.measure_clock()
+        server.clock.advance(1.0)
+        server.replies = [refusal(400, -1021) for _ in range(4)]
+        await asyncio.gather(*(rest.perform(question(server)) for _ in range(4)))
+        assert server.asked.count("/fapi/v1/time") == 2
+
+
+@pytest.mark.parametrize(("status", "wait_s"), [(429, 7.0), (418, 120.0)])
+async def test_after_a_limit_nothing_is_sent_until_the_venue_allows_it(status: int, wait_s: float) -> None:
+    """Not even by others behind the same address."""
+    async with stage() as (server, rest, telemetry):
+        headers = {"Retry-After": "7"} if status == 429 else {}
+        server.replies = [refusal(status, -1003, **headers)]
+        with pytest.raises(VenueError) as refused:
+            await rest.perform(question(server, Security.NONE))
+        assert refused.value.retry_after_s == wait_s
+        asked = len(server.asked)
+        server.clock.advance(wait_s - 1.0)
+        with pytest.raises(VenueError) as held:
+            await rest.perform(question(server, Security.NONE))
+        assert held.value.retry_after_s == pytest.approx(1.0)
+        assert len(server.asked) == asked
+        server.clock.advance(1.0)
+        await rest.perform(question(server, Security.NONE))
+        assert telemetry.venue_errors.get("binance", "-1003") == 1
+
+
+async def test_a_request_without_an_answer_ends_in_time() -> None:
+    """Our deadline, not the server's."""
+    async with stage(request_s=0.1) as (server, rest, telemetry):
+        server.replies = [5.0]
+        with pytest.raises(VenueError, match="no answer in time") as refused:
+            await rest.perform(question(server, Security.NONE))
+        assert refused.value.retry
+        assert telemetry.venue_errors.get("binance", "timeout") == 1
+
+
+async def test_a_venue_that_cannot_be_reached_is_an_error_without_its_address() -> None:
+    """The address holds the signature."""
+    async with stage() as (_, rest, _telemetry):
+        await rest.measure_clock()
+        gone = Request("x-1", "GET", "http://127.0.0.1:1", "/fapi/v3/account", Security.SIGNED)
+        with pytest.raises(VenueError) as refused:
+            await rest.perform(gone)
+        assert refused.value.retry
+        assert "signature" not in str(refused.value)
+        assert refused.value.__cause__ is None
+        assert refused.value.__suppress_context__
+
+
+async def test_a_redirect_is_not_followed() -> None:
+    """It would carry the key elsewhere."""
+    async with stage() as (server, rest, _):
+        server.replies = [web.Response(status=302, headers={"Location": f"{server.url}/elsewhere"})]
+        with pytest.raises(VenueError):
+            await rest.perform(question(server, Security.KEY))
+        assert "/elsewhere" not in server.asked
+
+
+async def test_a_request_before_the_start_is_an_error() -> None:
+    """Not a crash."""
+    dialect = BinanceDialect("binance", "http://127.0.0.1:1", Secret("k"), Secret("s"))
+    rest = Rest(dialect, Budget(10), ManualClock(), Telemetry(), request_s=1.0, connect_s=1.0)
+    with pytest.raises(VenueError):
+        await rest.perform(Request("x-1", "GET", "http://127.0.0.1:1", "/", Security.NONE))
+
+
+async def test_the_venues_own_count_of_the_budget_is_believed() -> None:
+    """The owner's other programs spend from it, too."""
+    async with stage(limit=100) as (server, rest, _):
+        server.replies = [web.json_response({}, headers={"X-MBX-USED-WEIGHT-1M": "88"})]
+        await rest.perform(question(server, Security.NONE))
+        with pytest.raises(VenueError, match="budget") as refused:
+            await rest.perform(question(server, Security.NONE))
+        assert refused.value.retry_after_s is not None
+        assert 0.0 < refused.value.retry_after_s <= 60.0
+        server.clock.advance(refused.value.retry_after_s)
+        await rest.perform(question(server, Security.NONE))
+
+
+def test_a_budget_keeps_a_tenth_for_others() -> None:
+    """And begins anew with each minute of the clock."""
+    budget = Budget(100)
+    assert [budget.wait(30, 0.0) for _ in range(3)] == [0.0, 0.0, 0.0]
+    assert budget.wait(1, 15.0) == 45.0
+    assert budget.wait(30, 60.0) == 0.0
+
+
+def test_a_request_that_weighs_more_than_the_budget_goes_when_nothing_else_did() -> None:
+    """Otherwise it could never go."""
+    assert Budget(10).wait(50, 0.0) == 0.0
+
+
+def test_a_hold_is_never_shortened() -> None:
+    """Two refusals: the longer one counts."""
+    budget = Budget(100)
+    budget.hold(100.0, 0.0)
+    budget.hold(10.0, 1.0)
+    assert budget.wait(1, 50.0) == 50.0
+    assert budget.wait(1, 100.0) == 0.0
