@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Protocol
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import PydanticCustomError
@@ -86,10 +87,22 @@ def refuse_password_in_url(url: str, option: str) -> str:
     return url
 
 
-def check_scheme(url: str, *schemes: str) -> str:
-    """Check that `url` begins with one of `schemes` and names something behind it."""
+def check_url(url: str, *schemes: str) -> str:
+    """Check that `url` begins with one of `schemes`, names something behind it, and has a port that can be one."""
     scheme, separator, rest = url.partition("://")
     if not separator or scheme not in schemes or not rest:
         allowed = " or ".join(f"{scheme}://" for scheme in schemes)
         raise PydanticCustomError("url_scheme", "must be a URL that begins with {allowed}", {"allowed": allowed})
+    if not _has_usable_port(url):
+        raise PydanticCustomError("url_port", "must have a port between 1 and 65535, or none")
+    if "?" in rest or "#" in rest:
+        raise PydanticCustomError("url_options", "must have no options behind ? or #; the other keys are the options")
     return url
+
+
+def _has_usable_port(url: str) -> bool:
+    try:
+        port = urlsplit(url).port
+    except ValueError:
+        return False
+    return port is None or port > 0

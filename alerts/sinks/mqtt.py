@@ -13,16 +13,16 @@ from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Self
 from urllib.parse import unquote, urlsplit
 from uuid import uuid4
 
 import orjson
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from alerts.alert import Alert
 from alerts.message import state_fields
-from alerts.sink import Envelope, SinkConfig, check_scheme, refuse_password_in_url
+from alerts.sink import Envelope, SinkConfig, check_url, refuse_password_in_url
 from monitor.clock import Clock
 from monitor.credential import Secret
 from monitor.errors import SinkError
@@ -62,9 +62,8 @@ class MqttConfig(SinkConfig):
     @field_validator("url")
     @classmethod
     def _check_url(cls, url: str) -> str:
-        check_scheme(url, "mqtt", "mqtts")
-        parts = urlsplit(refuse_password_in_url(url, "password"))
-        if not parts.hostname or parts.path.strip("/") or parts.query or parts.fragment:
+        parts = urlsplit(check_url(refuse_password_in_url(url, "password"), "mqtt", "mqtts"))
+        if not parts.hostname or parts.path.strip("/"):
             raise ValueError("must name a host and perhaps a port, and nothing behind them")
         return url
 
@@ -74,6 +73,13 @@ class MqttConfig(SinkConfig):
         if any(character in prefix for character in "+#\0") or prefix.startswith(("/", "$")) or prefix.endswith("/"):
             raise ValueError("must be a topic without + and #, not beginning with / or $ and not ending with /")
         return prefix
+
+    @model_validator(mode="after")
+    def _check_user(self) -> Self:
+        # The client would leave the password away, and the broker's answer would not say why.
+        if self.password is not None and not urlsplit(self.url).username:
+            raise ValueError("a password needs a user: write it into the url, mqtt://user@host")
+        return self
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +113,12 @@ class MqttSink:
         self._refusals.clear()
         client = _make_client(self.config, self._identifier, self._status_topic, self._refusals)
         self._opening = asyncio.create_task(_enter(client))
-        # Shielded: when our deadline comes first, the attempt ends by itself and then cleans up.
-        error = await asyncio.shield(self._opening)
+        try:
+            error = await asyncio.shield(self._opening)
+        except asyncio.CancelledError:
+            # Our deadline came first. The attempt ends by itself, and nobody will use its connection.
+            self._opening = asyncio.create_task(_abandon(self._opening, client))
+            raise
         if error is not None:
             raise SinkError(f"mqtt: {error}", retry=not _is_refusal(error)) from error
         waits: set[asyncio.Timeout] = set()
@@ -240,6 +250,12 @@ async def _enter(client: "aiomqtt.Client") -> Exception | None:
         await _leave(client)
         return error
     return None
+
+
+async def _abandon(opening: asyncio.Task[Any], client: "aiomqtt.Client") -> None:
+    """Wait for a connection that came too late, and leave it."""
+    await opening
+    await _leave(client)
 
 
 async def _leave(client: "aiomqtt.Client") -> None:

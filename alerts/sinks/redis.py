@@ -13,7 +13,7 @@ import orjson
 from pydantic import Field, field_validator
 
 from alerts.message import state_fields
-from alerts.sink import Envelope, SinkConfig, check_scheme, refuse_password_in_url
+from alerts.sink import Envelope, SinkConfig, check_url, refuse_password_in_url
 from monitor.clock import Clock
 from monitor.credential import Secret
 from monitor.errors import SinkError
@@ -45,7 +45,7 @@ class RedisConfig(SinkConfig):
     @field_validator("url")
     @classmethod
     def _check_url(cls, url: str) -> str:
-        return refuse_password_in_url(check_scheme(url, "redis", "rediss", "unix"), "password")
+        return check_url(refuse_password_in_url(url, "password"), "redis", "rediss", "unix")
 
 
 class RedisSink:

@@ -4,13 +4,13 @@ import pytest
 from pydantic import ValidationError
 from pydantic_core import PydanticCustomError
 
-from alerts.sink import SinkConfig, check_scheme, refuse_password_in_url
+from alerts.sink import SinkConfig, check_url, refuse_password_in_url
 
 
 @pytest.mark.parametrize("url", ["redis://host", "redis://user@host:1/0", "redis://[::1]:6379", "redis://host/a:b@c"])
 def test_urls_without_a_password_pass(url: str) -> None:
     """A user, a port, an address in brackets are fine."""
-    assert refuse_password_in_url(check_scheme(url, "redis"), "password") == url
+    assert check_url(refuse_password_in_url(url, "password"), "redis") == url
 
 
 @pytest.mark.parametrize("url", ["redis://user:secret@host", "redis://:secret@host:6379/0", "redis://a:b:c@host"])
@@ -24,7 +24,20 @@ def test_urls_with_a_password_are_refused(url: str) -> None:
 def test_other_schemes_are_refused(url: str) -> None:
     """The sentence says which are allowed."""
     with pytest.raises(PydanticCustomError, match="redis:// or rediss://"):
-        check_scheme(url, "redis", "rediss")
+        check_url(url, "redis", "rediss")
+
+
+@pytest.mark.parametrize("port", ["0", "65536", "x", "-1"])
+def test_ports_that_are_none_are_refused(port: str) -> None:
+    """Before anything is connected."""
+    with pytest.raises(PydanticCustomError, match="between 1 and 65535"):
+        check_url(f"redis://host:{port}/0", "redis")
+
+
+def test_options_in_the_url_are_refused() -> None:
+    """They could undo our deadlines."""
+    with pytest.raises(PydanticCustomError, match="no options"):
+        check_url("redis://host/0?socket_timeout=3600", "redis")
 
 
 @pytest.mark.parametrize("field", ["timeout_s", "state_s", "state_ttl_s"])

@@ -197,6 +197,27 @@ async def test_a_hung_broker_never_answers_and_can_be_left(server: Mosquitto) ->
             await sink.deliver(envelopes(alerts(1)))
 
 
+async def test_a_connection_that_comes_too_late_is_left(server: Mosquitto) -> None:
+    """While it is still on its way no other is made; afterwards the next one works and stays online."""
+    server.suspend()
+    sink = sink_for(server)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.1):
+            await sink.connect()
+    await sink.close()
+    with pytest.raises(SinkError, match="not ended yet"):
+        await sink.connect()
+    server.resume()
+    assert sink._opening is not None
+    async with asyncio.timeout(5):
+        await sink._opening
+    async with Listener(server, STATUS) as listener:
+        await sink.connect()
+        await heard_all_retained(sink, listener)
+        assert listener.last(STATUS) == b"online"
+        await sink.close()
+
+
 async def test_a_broker_that_is_not_there_is_worth_another_try(server: Mosquitto) -> None:
     """Refused now, perhaps not later."""
     server.kill()
