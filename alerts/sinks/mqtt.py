@@ -13,12 +13,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import unquote, urlsplit
 from uuid import uuid4
 
 import orjson
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, field_validator
 
 from alerts.alert import Alert
 from alerts.message import state_fields
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from paho.mqtt.properties import Properties
 
 DEFAULT_PREFIX = "marginwatch"
+DEFAULT_USER = "marginwatch"
 KEEPALIVE_S = 10
 ONLINE = b"online"
 OFFLINE = b"offline"
@@ -48,7 +49,8 @@ _BREAKS_TOPIC = re.compile(r"[/+#%\x00-\x1f\x7f-\x9f]")
 class MqttConfig(SinkConfig):
     """``[sinks.mqtt]``. The URL may name a user (``mqtt://user@host:1883``, ``mqtts://`` for TLS).
 
-    `client_id` is made up anew at every start when left out.
+    A password without a user in the URL is that of the user ``marginwatch``. `client_id` is made up anew at every start
+    when left out.
     """
 
     url: str = "mqtt://127.0.0.1:1883"
@@ -73,13 +75,6 @@ class MqttConfig(SinkConfig):
         if any(character in prefix for character in "+#\0") or prefix.startswith(("/", "$")) or prefix.endswith("/"):
             raise ValueError("must be a topic without + and #, not beginning with / or $ and not ending with /")
         return prefix
-
-    @model_validator(mode="after")
-    def _check_user(self) -> Self:
-        # The client would leave the password away, and the broker's answer would not say why.
-        if self.password is not None and not urlsplit(self.url).username:
-            raise ValueError("a password needs a user: write it into the url, mqtt://user@host")
-        return self
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,7 +225,7 @@ def _make_client(config: MqttConfig, identifier: str, status_topic: str, refusal
         url.hostname or "",
         url.port or (8883 if secure else 1883),
         protocol=aiomqtt.ProtocolVersion.V5,
-        username=unquote(url.username) if url.username else None,
+        username=unquote(url.username) if url.username else DEFAULT_USER if config.password else None,
         password=None if config.password is None else config.password.reveal(),
         identifier=identifier,
         will=aiomqtt.Will(status_topic, OFFLINE, qos=1, retain=True),

@@ -243,6 +243,13 @@ async def test_passwords(tmp_path: Path) -> None:
             await sink.close()
 
 
+async def test_a_password_without_a_user_is_that_of_marginwatch(tmp_path: Path) -> None:
+    """A password is never left away in silence."""
+    with Mosquitto(tmp_path, users={"marginwatch": "open sesame"}) as server:
+        async with connected(server, password=Secret("open sesame")) as sink:
+            await sink.deliver(envelopes(alerts(1)))
+
+
 async def test_a_message_that_the_broker_refuses_is_not_taken_for_delivered(tmp_path: Path) -> None:
     """MQTT 5 acknowledges a refusal, too; aiomqtt takes any acknowledgement for success."""
     rights = "topic readwrite marginwatch/status\n"
