@@ -6,7 +6,7 @@ Keys are ``rule:subject``: the pool id, ``venue/account/stream``, the sink's nam
 from bisect import bisect_right
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from math import isnan, nan
 from typing import Any
 
@@ -31,6 +31,8 @@ from monitor.model.events import VenueNotice
 
 LEGS_MAX = 100
 """A message shows at most so many legs, the nearest to liquidation: brokers refuse messages of any size."""
+
+TIMERS_SLACK = 64
 
 _ALL_RULES: tuple[Rule[Any], ...] = (*POOL_RULES, STALE_FEED, SINK_FAILURE, VENUE_NOTICE)
 _RULES = {rule.name: rule for rule in _ALL_RULES}
@@ -272,6 +274,7 @@ class Engine:
 
     def _end(self, track: _Track, reason: Reason, now: float) -> list[Alert]:
         before = track.status
+        track.subject = None
         track.verdict = Verdict(None, None, reason)
         track.status, step = lifecycle.end(before, now)
         self._schedule(track)
@@ -282,6 +285,10 @@ class Engine:
         if at is not None and at != track.deadline:
             heappush(self._timers, (at, track.key))
         track.deadline = at
+        if len(self._timers) > TIMERS_SLACK + 2 * len(self._tracks):
+            # Deadlines that moved leave their old entries behind; a value that trembles would pile them up.
+            self._timers = [(each.deadline, each.key) for each in self._tracks.values() if each.deadline is not None]
+            heapify(self._timers)
 
     def _say(self, track: _Track, before: Status, step: Step, reason: Reason, now: float) -> Alert:
         severity = track.status.severity or before.severity or Severity.NOTICE
@@ -320,7 +327,7 @@ def _policy(config: AlertsConfig, name: str) -> Policy:
 
 def _substance(track: _Track, state: State, reason: Reason) -> dict[str, Any]:
     """The fields that say what the alert is about. Without a subject (restored, not judged yet) the last word's."""
-    if track.subject is None or reason in (Reason.POOL_CLOSED, Reason.NOT_CONFIGURED):
+    if track.subject is None:
         return _from_last(track, state, reason)
     wording = track.rule.describe(track.subject, track.verdict)
     text = f"{wording.text} · resolved" if state is State.RESOLVED else wording.text

@@ -7,6 +7,8 @@ from alerts.rules import _words
 from alerts.rules._ladder import RuleConfig, Seconds
 from monitor.model.assessment import PoolAssessment
 
+_KNOWN = Verdict(None, None, Reason.KNOWN)
+
 
 class UnknownConfig(RuleConfig):
     """``[alerts.unknown]``: how long a pool may stay unknown before it is an alert."""
@@ -18,7 +20,7 @@ class UnknownConfig(RuleConfig):
 def judge(pool: PoolAssessment, config: UnknownConfig) -> Verdict:
     """A pool with open legs and unknown figures asks for `critical`, one without for `notice`."""
     if not pool.unknown and not isnan(pool.margin_ratio):
-        return Verdict(None, None, Reason.KNOWN)
+        return _KNOWN
     severity = Severity.CRITICAL if pool.legs else Severity.NOTICE
     return Verdict(severity, severity, Reason.UNKNOWN, unknown=True)
 

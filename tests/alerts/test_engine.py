@@ -304,6 +304,26 @@ def test_a_notice_fires_at_once_and_is_over_after_a_quiet_while() -> None:
     assert brief(due_until(subject, 110.0)) == [("venue_notice", Step.RESOLVED, Severity.EMERGENCY)]
 
 
+def test_a_trembling_value_piles_nothing_up() -> None:
+    """Deadlines that move leave no trace, and the next one is still right."""
+    subject = engine()
+    subject.on_pool(a_pool(0.50), 0.0)
+    for tick in range(10_000):
+        subject.on_pool(a_pool(0.46 if tick % 2 else 0.44), 1.0 + tick * 0.001)
+    assert len(subject._timers) < 100
+    assert subject.deadline() == AlertsConfig().repeat.notice_s
+    subject.on_pool(a_pool(0.44), 12.0)
+    assert subject.deadline() == 12.0 + CALM_S
+
+
+def test_a_pool_that_went_while_pending_is_not_judged_by_new_rules() -> None:
+    """What is gone stays gone."""
+    subject = engine(margin_ratio={"notice": 0.5, "hold_s": 60})
+    subject.on_pool(a_pool(0.75), 0.0)
+    subject.on_pool_gone(POOL, 1.0)
+    assert subject.reconfigure(AlertsConfig(), 2.0) == []
+
+
 def test_new_rules_judge_what_is_tracked_at_once() -> None:
     """A rung that is lowered fires on reload; the thresholds follow."""
     subject = engine()
