@@ -45,7 +45,10 @@ FLUSH_S = 1.0
 
 
 class Recorder:
-    """Writes one recording. Raises OSError when the file cannot be made; an existing file is not overwritten."""
+    """Writes one recording. Raises OSError when the file cannot be made; an existing file is not overwritten.
+
+    A disk that is full ends the recording and not the watch: `failure` then says why, and nothing more is written.
+    """
 
     def __init__(self, path: Path) -> None:
         # Balances and positions are nobody else's business.
@@ -55,6 +58,8 @@ class Recorder:
         self._raw = raw
         self._concealed: dict[str, str] = {}
         self._flushed_at = 0.0
+        self._closed = False
+        self.failure: OSError | None = None
 
     def record(self, plan: Plan, now: float) -> Plan:
         """The same plan with every input of its sessions recorded."""
@@ -72,21 +77,30 @@ class Recorder:
                 self._concealed[secret] = f"concealed-{len(self._concealed) + 1}"
 
     def write(self, line: Mapping[str, object]) -> None:
-        """One line."""
+        """One line; none after `close` or a failure."""
+        if self._closed or self.failure is not None:
+            return
         text = orjson.dumps(line)
         for secret, alias in self._concealed.items():
             text = text.replace(orjson.dumps(secret)[1:-1], alias.encode())
-        self._file.write(text + b"\n")
-        at = line["t"]
-        if isinstance(at, float) and at - self._flushed_at > FLUSH_S:
-            self._flushed_at = at
-            self._file.flush()
-            self._raw.flush()
+        try:
+            self._file.write(text + b"\n")
+            at = line["t"]
+            if isinstance(at, float) and at - self._flushed_at > FLUSH_S:
+                self._flushed_at = at
+                self._file.flush()
+                self._raw.flush()
+        except OSError as error:
+            self.failure = error
 
     def close(self) -> None:
         """Write what is left."""
-        self._file.close()
-        self._raw.close()
+        self._closed = True
+        try:
+            self._file.close()
+            self._raw.close()
+        except OSError as error:
+            self.failure = self.failure or error
 
 
 def _text(data: bytes | str) -> dict[str, str]:

@@ -165,7 +165,7 @@ class Rest:
         if request.security is not Security.SIGNED:
             return await self._once(request)
         if self._offset_ms is None or self._clock.now() - self._measured_at > CLOCK_AGE_S:
-            await self.measure_clock()
+            await self.measure_clock(unless_after=self._measured_at)
         measured_at = self._measured_at
         try:
             return await self._once(request)

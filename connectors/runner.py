@@ -248,7 +248,11 @@ class SessionRunner:
 
     async def _connection(self, connection: str, url: str) -> None:
         """Hold one connection until it ends, then say so; said by nobody when it was dropped on purpose."""
-        reason = await self._hold(connection, url)
+        try:
+            reason = await self._hold(connection, url)
+        except Exception as error:  # noqa: BLE001 - a successor must be made, whatever ended this one
+            self._report(error)
+            reason = type(error).__name__
         self._outgoing.pop(connection, None)
         self._connections.pop(connection, None)
         self._telemetry.connects.add(self._session.venue, self._session.stream, "lost")

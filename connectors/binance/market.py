@@ -74,7 +74,8 @@ class MarketFeed:
         self.feed = feed
         self.actions: list[Action] = []
         self._url = f"{market_url}/market/ws"
-        self._settings = settings
+        self._mark_s = settings.mark_s
+        self._late_s = min(settings.late_s, settings.mark_s)
         self._telemetry = telemetry
         self._timers = Timers()
         self._links = Links(
@@ -355,9 +356,9 @@ class MarketFeed:
 
     def _state_at(self, age_s: float) -> FeedState:
         """The state at this age. Back to live only well below the line, so that it does not flap."""
-        if age_s <= self._settings.late_s * (1.0 if self._state is FeedState.LIVE else RECOVERED):
+        if age_s <= self._late_s * (1.0 if self._state is FeedState.LIVE else RECOVERED):
             return FeedState.LIVE
-        if age_s <= self._settings.mark_s and self._state in (FeedState.LIVE, FeedState.LATE):
+        if age_s <= self._mark_s and self._state in (FeedState.LIVE, FeedState.LATE):
             return FeedState.LATE
         return FeedState.STALE if self._reachable else FeedState.DOWN
 

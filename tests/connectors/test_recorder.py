@@ -1,6 +1,7 @@
 """Recordings: what is written, what is not, and what is told again."""
 
 import gzip
+import os
 import stat
 from collections.abc import Mapping
 from pathlib import Path
@@ -76,6 +77,22 @@ def test_a_recording_is_for_its_owner_only_and_overwrites_nothing(tmp_path: Path
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     with pytest.raises(FileExistsError):
         Recorder(path)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no /dev/full")
+def test_a_full_disk_ends_the_recording_and_not_the_watch(tmp_path: Path) -> None:
+    """The session goes on; the recorder says why it stopped."""
+    recorder = Recorder(tmp_path / "r.jsonl")
+    with open("/dev/full", "wb") as full:
+        os.dup2(full.fileno(), recorder._raw.fileno())
+    telemetry = Telemetry()
+    plan = recorder.record(arrange([settings()], FeedSettings(), telemetry, 7), START_S)
+    stage = Stage(plan.accounts[0], telemetry)
+    stage.start()
+    stage.pass_s(10.0)
+    assert recorder.failure is not None
+    assert len(stage.events) > 3
+    recorder.close()
 
 
 def test_a_recording_that_was_cut_off_is_used_as_far_as_it_goes(tmp_path: Path) -> None:

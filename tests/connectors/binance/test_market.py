@@ -1,14 +1,17 @@
 """The market stream without I/O: subscriptions, marks, age of data, replacement."""
 
+from random import Random
 from typing import Any
 
 import orjson
 import pytest
 
-from connectors.binance.market import INDIVIDUAL_STREAMS_MAX
+from connectors import FeedSettings
+from connectors.binance.market import INDIVIDUAL_STREAMS_MAX, MarketFeed
 from connectors.session import Connect, Disconnect
 from monitor.model.assessment import FeedState
 from monitor.model.events import FeedChanged, Marks
+from monitor.telemetry import Telemetry
 from tests.connectors.binance.stage import LIFE_S, START_MS, START_S, Stage, load, market_stage, raw
 
 LATE_S = 3.0
@@ -298,6 +301,16 @@ def test_connections_end_before_the_venue_ends_them_and_after_the_next_delivers(
     stage.frame(mark(stage))
     assert stage.did(Disconnect) == [Disconnect(old)]
     assert states(stage) == []
+
+
+def test_a_stream_is_never_late_later_than_it_is_stale() -> None:
+    """A small `mark_s` counts, whatever `late_s` is."""
+    feed = MarketFeed("binance", "wss://m.test", FeedSettings(mark_s=1.5), Telemetry(), Random(7), "binance")
+    stage = Stage(feed, Telemetry())
+    stage.start()
+    stage.tell(feed.watch, frozenset({"BTCUSDT"}))
+    stage.pass_s(2.5)
+    assert states(stage) == [FeedState.STALE]
 
 
 def test_health_is_the_age_of_the_oldest_mark() -> None:
