@@ -33,15 +33,10 @@ _NOTHING = Risk(0.0, 0.0)
 
 @dataclass(slots=True)
 class BookChange:
-    """What an account event did.
-
-    `touched`: rows of pools to look at again. `gone`: ids of pools that are no more. `corrections`: how many slots and
-    wallets were not as the book had them (after a snapshot: news that no event had brought).
-    """
+    """What an account event did: rows of pools to look at again, and ids of pools that are no more."""
 
     touched: set[int] = field(default_factory=set)
     gone: list[str] = field(default_factory=list)
-    corrections: int = 0
 
 
 @dataclass(slots=True)
@@ -163,11 +158,10 @@ class Book:
         account = self.account(snapshot.venue, snapshot.account)
         change = BookChange()
         account.feed = snapshot.feed
-        change.corrections += (account.mode, account.position_mode) != (snapshot.account_mode, snapshot.position_mode)
         account.mode, account.position_mode = snapshot.account_mode, snapshot.position_mode
         self._take_indexes(account, snapshot.reports)
         for wallet in snapshot.wallets:
-            self._put_wallet(account, wallet, change, snapshot.at_ms)
+            self._put_wallet(account, wallet, snapshot.at_ms)
         coins = {wallet.coin for wallet in snapshot.wallets}
         for coin in [c for c, w in account.wallets.items() if c not in coins and w.updated_ms <= snapshot.at_ms]:
             del account.wallets[coin]
@@ -178,14 +172,12 @@ class Book:
             self._put_position(account, key, position, change, snapshot.at_ms)
         for key in [k for k in account.legs if k not in listed and k & 3 != _COLLATERAL]:
             if self.ledger.legs.updated_ms[account.legs[key]] <= snapshot.at_ms:
-                change.corrections += 1
                 self._remove_leg(account, key, change)
         self._settle(account, change)
         for report in snapshot.reports:
             self._anchor(account, report)
         self.ledger.rebuild(account.pools.values())
         change.touched.update(account.pools.values())
-        change.corrections *= account.synced
         account.synced = True
         return change
 
@@ -194,7 +186,7 @@ class Book:
         account = self.account(delta.venue, delta.account)
         change = BookChange()
         for wallet in delta.wallets:
-            self._put_wallet(account, wallet, change, None)
+            self._put_wallet(account, wallet, None)
         for position in delta.positions:
             self._put_position(account, self._key(account, position), position, change, None)
         self._settle(account, change)
@@ -225,7 +217,6 @@ class Book:
             return
         if position.size == 0.0:
             if leg is not None:
-                change.corrections += 1
                 self._remove_leg(account, key, change)
             return
         instrument = account.instruments.get(position.instrument) or _unknown_instrument(position.instrument)
@@ -239,18 +230,18 @@ class Book:
         ledger.legs.updated_ms[leg] = position.updated_ms
         if position.mark_price is not None:
             ledger.lend_mark(key >> 2, position.mark_price)
-        change.corrections += self._write_position(account, leg, instrument, position)
+        self._write_position(account, leg, instrument, position)
         if position.margin_mode is MarginMode.ISOLATED:
             ledger.set_base(pool, account.offsets.get(pool, _NOTHING) + Risk(position.isolated_wallet, 0.0))
         change.touched.add(pool)
 
-    def _write_position(self, account: AccountBook, leg: int, instrument: Instrument, position: Position) -> bool:
-        """Set a leg's row to a position; returns whether that changed anything."""
+    def _write_position(self, account: AccountBook, leg: int, instrument: Instrument, position: Position) -> None:
+        """Set a leg's row to a position."""
         unit_price = 1.0
         if account.mode is AccountMode.MULTI_ASSET and position.margin_mode is MarginMode.CROSS:
             wallet = account.wallets.get(instrument.margin_coin)
             unit_price = 1.0 if wallet is None else wallet.price
-        return self.ledger.write_leg(
+        self.ledger.write_leg(
             leg,
             position.size * instrument.multiplier * unit_price,
             price_value(instrument.kind is ContractKind.INVERSE, position.entry_price),
@@ -264,11 +255,10 @@ class Book:
 
     # -- wallets and pools ----------------------------------------------------------------------
 
-    def _put_wallet(self, account: AccountBook, wallet: Wallet, change: BookChange, snapshot_ms: int | None) -> None:
+    def _put_wallet(self, account: AccountBook, wallet: Wallet, snapshot_ms: int | None) -> None:
         known = account.wallets.get(wallet.coin)
         if known is not None and _overtaken(known.updated_ms, wallet.updated_ms, snapshot_ms):
             return
-        change.corrections += (0.0 if known is None else known.balance) != wallet.balance
         account.wallets[wallet.coin] = wallet
 
     def _settle(self, account: AccountBook, change: BookChange) -> None:

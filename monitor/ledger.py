@@ -185,6 +185,12 @@ class Ledger:
                 ages[i] = None if seen != seen else now - seen
         return ages
 
+    def unseen(self) -> list[str]:
+        """Instruments with legs of which the stream never brought a mark."""
+        known = self.instruments
+        held = np.flatnonzero(self.lists.lengths[: self.lists.count]).tolist()
+        return [known.symbols[i] for i in held if known.seen[i] != known.seen[i]]
+
     # -- legs -----------------------------------------------------------------------------------
 
     def add_leg(self, instrument: int, pool: int) -> int:
@@ -224,17 +230,15 @@ class Ledger:
         self.segments[leg] = ()
         legs.rows.give_back(leg)
 
-    def write_leg(self, leg: int, quantity: float, entry_value: float, segments: tuple[Segment, ...]) -> bool:
-        """Set what a leg is; returns whether quantity or entry changed. Totals follow."""
+    def write_leg(self, leg: int, quantity: float, entry_value: float, segments: tuple[Segment, ...]) -> None:
+        """Set what a leg is. Totals follow."""
         row = leg * LEG_WIDTH
         table = self.legs.table
-        changed = (table[row + QUANTITY], table[row + ENTRY_VALUE]) != (quantity, entry_value)
         table[row + QUANTITY], table[row + ENTRY_VALUE] = quantity, entry_value
         self.pools.missing[self.legs.pool[leg]] += (not segments) - (not self.segments[leg])
         self.segments[leg] = segments
         self.choose_segment(leg)
         self.revalue(leg)
-        return changed
 
     def choose_segment(self, leg: int) -> None:
         """Choose alpha and beta for the leg's notional at its mark."""

@@ -24,7 +24,6 @@ from monitor.model.events import (
     FeedChanged,
     InstrumentsLoaded,
     Marks,
-    SnapshotReason,
     VenueNotice,
 )
 from monitor.telemetry import Telemetry
@@ -144,10 +143,6 @@ class Pipeline:
     def _snapshot(self, event: AccountSnapshot, now: float) -> None:
         change = self.book.apply_snapshot(event)
         account = self.book.account(event.venue, event.account)
-        outcome = "corrected" if change.corrections else "agreed"
-        if event.reason in (SnapshotReason.START, SnapshotReason.RECONNECT):
-            outcome = "synced"
-        self._telemetry.reconciliations.add(event.venue, event.account, outcome)
         self._changed(change, now)
         names = {self.book.name_of(row) for row in account.pools.values()}
         self._submit(self._engine.on_account(event.venue, event.account, names, now))
@@ -294,10 +289,11 @@ class Pipeline:
         """Whether nothing is unseen, and one sentence for each thing that is."""
         if not any(True for _ in self.book.accounts()):
             return False, ("no account is configured",)
-        reasons = tuple(f"{b.venue}/{b.account}: {b.stream} {b.state.value} {b.detail}".rstrip() for b in self._blind)
-        unsynced = tuple(
-            f"{a.venue}/{a.name}: no snapshot yet"
-            for a in self.book.accounts()
-            if not a.synced and not any((b.venue, b.account) == (a.venue, a.name) for b in self._blind)
-        )
-        return not (reasons or unsynced), reasons + unsynced
+        reasons = [f"{b.venue}/{b.account}: {b.stream} {b.state.value} {b.detail}".rstrip() for b in self._blind]
+        blind = {(b.venue, b.account) for b in self._blind}
+        unsynced = [a for a in self.book.accounts() if not a.synced and (a.venue, a.name) not in blind]
+        reasons += [f"{a.venue}/{a.name}: no snapshot yet" for a in unsynced]
+        unseen = self.book.ledger.unseen()
+        if unseen:
+            reasons.append(f"no mark yet of {', '.join(unseen[:10])}{' ...' if len(unseen) > 10 else ''}")
+        return not reasons, tuple(reasons)

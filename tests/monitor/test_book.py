@@ -64,16 +64,16 @@ class Desk:
         reports: tuple[PoolReport, ...] = (),
         mode: AccountMode = AccountMode.SINGLE_ASSET,
         at_ms: int | None = None,
-    ) -> int:
-        """A REST snapshot; returns how many slots it corrected."""
+    ) -> None:
+        """A REST snapshot."""
         self.now_ms += 1
         at = self.now_ms if at_ms is None else at_ms
         stamped = tuple(replace(p, updated_ms=p.updated_ms or at) for p in positions)
-        return self.book.apply_snapshot(
+        self.book.apply_snapshot(
             AccountSnapshot(
                 "binance", "main", FEED, at, SnapshotReason.TIMER, mode, PositionMode.HEDGE, wallets, stamped, reports
             )
-        ).corrections
+        )
 
     def delta(self, *changes: Position | Wallet) -> list[str]:
         """A user-stream event; returns the pools that went."""
@@ -245,9 +245,8 @@ def test_a_snapshot_evicts_what_it_does_not_list_unless_newer_news_says_otherwis
     asked_at = desk.now_ms + 1
     desk.now_ms += 5
     desk.delta(isolated("SOLUSDT", 1.0, 10.0, 1.0, Slot.LONG))
-    corrections = desk.snapshot((isolated("BTCUSDT", 1.0, 100.0, 10.0, Slot.LONG),), at_ms=asked_at)
+    desk.snapshot((isolated("BTCUSDT", 1.0, 100.0, 10.0, Slot.LONG),), at_ms=asked_at)
     assert desk.scopes() == {"BTCUSDT:long", "SOLUSDT:long"}
-    assert corrections == 1
 
 
 def test_an_older_event_does_not_undo_a_newer_one() -> None:

@@ -1,0 +1,152 @@
+"""The whole daemon beside a simulated venue: what it says when the venue falls silent, lies or changes under it."""
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from connectors.simulator.scenario import AccountSpec, Scenario, VenueSpec
+from tests.support.daemon import Daemon, daemon
+from tests.support.venue_server import Venue, venue_process
+
+pytestmark = pytest.mark.integration
+
+QUICK = "[alerts.stale_feed]\nmark_s = 1.0\naccount_s = 1.0\n"
+
+
+@pytest.fixture
+async def venue() -> AsyncIterator[Venue]:
+    """A venue with one account and nothing in it but USDT; it repeats its marks four times a second."""
+    account = AccountSpec(name="main", wallets={"USDT": Decimal(100_000)})
+    scenario = Scenario(name="still", accounts=(account,), venue=VenueSpec(republish_s=0.25))
+    async with venue_process(scenario, max_seconds=110) as running:
+        yield running
+
+
+@pytest.fixture
+async def watching(venue: Venue, tmp_path: Path) -> AsyncIterator[Daemon]:
+    """A daemon that watches an isolated long of one BTC with a wallet of 10,000."""
+    await venue.act("main", "set_position", symbol="BTCUSDT", size="1", entry_price="76888.1", isolated_wallet="8000")
+    async with daemon(venue, tmp_path / "daemon", QUICK, reconcile_s=5.0) as process:
+        await process.start()
+        yield process
+
+
+def told(process: Daemon, rule: str, state: str = "firing") -> list[dict[str, Any]]:
+    """What left about a rule."""
+    return [m for m in process.said() if m["rule"] == rule and m["state"] == state]
+
+
+async def mark_of(process: Daemon, pool: str) -> float | None:
+    """The mark that the daemon shows for a pool's first leg."""
+    found = (await process.pools()).get(pool)
+    return found["legs"][0]["mark_price"] if found and found.get("legs") else None
+
+
+async def test_a_silent_market_stream_is_an_alert_and_is_replaced(venue: Venue, watching: Daemon) -> None:
+    """The socket stays open and says nothing: blindness is said with the risk behind it, a new connection ends it."""
+    before = {connection["number"] for connection in await venue.connections("market")}
+    await venue.stream_fault("market", "silent")
+    await watching.until(lambda: told(watching, "stale_feed"), "blindness said")
+    (first, *_) = told(watching, "stale_feed")
+    assert first["account"] == "main"
+    assert "BTCUSDT" in first["text"]
+    assert first["severity"] in {"warning", "critical", "emergency"}
+    await watching.until(lambda: told(watching, "stale_feed", "resolved"), "sight restored", 40.0)
+    after = {connection["number"] for connection in await venue.connections("market")}
+    assert not before & after
+    assert await watching.is_ready()
+
+
+async def test_a_venue_that_is_gone_is_an_alert_until_it_is_back(venue: Venue, watching: Daemon) -> None:
+    """Connections cut and refused, requests failing: blind, said once, and everything recovers by itself."""
+    for route in ("market", "private"):
+        await venue.stream_fault(route, "refuse", future=True, times=6)
+        await venue.stream_fault(route, "drop")
+    await venue.rest_fault("/fapi", "status", status=503, code=-1000, msg="away", times=4)
+    await watching.until(lambda: told(watching, "stale_feed"), "blindness said")
+    await watching.until(watching.is_ready, "everything seen again", 60.0)
+    await venue.marks(BTCUSDT="75000")
+    await watching.until(lambda: mark_is(watching, 75_000.0), "marks arrive again")
+
+
+async def mark_is(process: Daemon, price: float) -> bool:
+    """Whether the daemon shows this mark."""
+    return await mark_of(process, "binance/main/BTCUSDT:long") == price
+
+
+async def test_what_changes_at_the_venue_changes_here(venue: Venue, watching: Daemon) -> None:
+    """Added margin, a new position, and a close that no event told are picked up."""
+    pool = "binance/main/BTCUSDT:long"
+    await venue.act("main", "isolated_margin", symbol="BTCUSDT", amount="2000")
+    before = (await watching.pools())[pool]["margin_balance"]
+    await watching.until(lambda: balance_is_above(watching, pool, 9_900.0), f"margin added (was {before})")
+    await venue.act("main", "set_position", symbol="ETHUSDT", size="-2", entry_price="3215.4", isolated_wallet="700")
+    await watching.until(lambda: has(watching, "binance/main/ETHUSDT:short"), "a new short")
+    await venue.act("main", "set_position", symbol="ETHUSDT", size="0", silent=True)
+    await watching.until(lambda: has(watching, "binance/main/ETHUSDT:short", there=False), "what no event told", 30.0)
+    metrics = await watching.get("/metrics")
+    assert 'marginwatch_reconciliations_total{account="main",outcome="corrected",venue="binance"} 1.0' in metrics
+
+
+async def has(process: Daemon, pool: str, *, there: bool = True) -> bool:
+    """Whether the daemon shows a pool."""
+    return (pool in await process.pools()) is there
+
+
+async def balance_is_above(process: Daemon, pool: str, amount: float) -> bool:
+    """Whether a pool's margin balance is above an amount."""
+    return (await process.pools())[pool]["margin_balance"] > amount
+
+
+async def test_every_rung_leaves_before_the_liquidation(venue: Venue, watching: Daemon) -> None:
+    """A fall tick by tick: each rung is said in its order before the venue acts, and the end is said too."""
+    price = 76_888.1
+    while not await venue.liquidations():
+        price -= 200.0 if price > 70_000.0 else 4.0
+        await venue.marks(BTCUSDT=f"{price:.1f}")
+        await asyncio.sleep(0.02)
+    (liquidation,) = await venue.liquidations()
+    await watching.until(lambda: told(watching, "venue_notice"), "the liquidation said")
+    ladder = [m for m in told(watching, "margin_ratio") if m["pool"] == "binance/main/BTCUSDT:long"]
+    assert [m["severity"] for m in ladder] == ["notice", "warning", "critical", "emergency"]
+    assert all(m["raised_at"] < timestamp(liquidation["at"]) for m in ladder)
+    assert all(m["advice"] for m in ladder)
+    await watching.until(lambda: told(watching, "margin_ratio", "resolved"), "the pool's end")
+
+
+def timestamp(seconds: float) -> str:
+    """RFC 3339, as messages write it."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+async def test_a_restart_neither_repeats_nor_forgets(venue: Venue, watching: Daemon) -> None:
+    """What was delivered is not said again after a restart; what still holds is still firing, under the same id."""
+    await venue.marks(BTCUSDT="69500")  # 69,500 * 0.4 % over 8,000 - 7,388.1: 0.45; a little further:
+    await venue.marks(BTCUSDT="69300")
+    await watching.until(lambda: told(watching, "margin_ratio"), "the first rung")
+    said = [m["id"] for m in told(watching, "margin_ratio")]
+    assert await watching.stop() == 0
+    await watching.start()
+    firing = await watching.get("/api/v1/alerts")
+    assert said[-1] in {alert["id"] for alert in firing["alerts"]}
+    assert [m["id"] for m in told(watching, "margin_ratio")] == said
+
+
+async def test_a_reload_keeps_alerts_and_takes_new_rungs(venue: Venue, watching: Daemon) -> None:
+    """SIGHUP: a rung set lower fires at once; a wrong file changes nothing and is logged."""
+    assert not told(watching, "margin_ratio")
+    good = watching.path.read_text()
+    watching.path.write_text(good + "[alerts.margin_ratio]\nnotice = 0.01\nwarning = 0.9\n")
+    watching.send(signal.SIGHUP)
+    await watching.until(lambda: told(watching, "margin_ratio"), "the lower rung")
+    watching.path.write_text(good + "[alerts.margin_ratio]\nnotise = 0.01\n")
+    watching.send(signal.SIGHUP)
+    await watching.until(lambda: "notise" in watching.log(), "the fault in the log")
+    assert await watching.is_ready()
+    assert not told(watching, "margin_ratio", "resolved")
