@@ -8,7 +8,6 @@ import asyncio
 import random
 from collections import deque
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -199,9 +198,7 @@ class Dispatcher:
                 self._failed(lane, error)
             finally:
                 lane.idle.clear()
-                with suppress(SinkError, TimeoutError, OSError):
-                    async with asyncio.timeout(CLOSE_S):
-                        await lane.sink.close()
+                await _close(lane.sink)
             await asyncio.sleep(self._pause(lane))
 
     async def _serve(self, lane: _Lane) -> None:
@@ -219,6 +216,7 @@ class Dispatcher:
             if batch:
                 await self._hand_over(lane, batch, "delivered")
                 lane.cursor = batch[-1].sequence
+                self._save()  # a quick answer comes before the disk was told; the file must hear both in this order
                 self._outbox.advance(lane.sink.name, lane.cursor)
                 self._works(lane, "deliver")
                 if sent is not None:
@@ -319,6 +317,15 @@ class Dispatcher:
         """Full jitter: anything between nothing and a bound that doubles with every failure in a row."""
         longest = BACKOFF_REFUSED_S if lane.refused else BACKOFF_MAX_S
         return self._rng.uniform(0.0, min(longest, BACKOFF_FIRST_S * 2.0 ** min(lane.failures - 1, 16)))
+
+
+async def _close(sink: Sink) -> None:
+    """Leave the sink, in bounded time, whatever it does."""
+    try:
+        async with asyncio.timeout(CLOSE_S):
+            await sink.close()
+    except Exception as error:  # noqa: BLE001 - nothing that happens here may end the sink's task
+        log.debug("sink was not left in good order", sink=sink.name, error=repr(error))
 
 
 async def _until_one_ends(*coroutines: Coroutine[Any, Any, None]) -> None:

@@ -289,6 +289,9 @@ async def test_a_fault_in_one_sink_is_logged_and_does_not_stop_the_others(path: 
         async def deliver(self, batch: Any) -> None:
             raise RuntimeError("a fault of ours")
 
+        async def close(self) -> None:
+            raise ZeroDivisionError
+
     good, broken = RecordingSink("good"), Broken("broken")
     with capture_logs() as logs:
         async with run(path, good, broken) as now:
