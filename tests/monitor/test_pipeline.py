@@ -1,0 +1,295 @@
+"""The pipeline: a tick is decided before the next, blindness is named with the risk behind it, big books stay cheap."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from time import perf_counter
+
+import pytest
+
+from alerts.alert import Alert, Severity, State
+from alerts.config import AlertsConfig
+from alerts.engine import Engine
+from alerts.rules.margin_ratio import MarginRatioConfig
+from monitor.book import Book
+from monitor.clock import ManualClock
+from monitor.model.account import AccountMode, Position, PositionMode, Wallet
+from monitor.model.assessment import FeedState
+from monitor.model.events import (
+    AccountDelta,
+    AccountSnapshot,
+    FeedChanged,
+    InstrumentsLoaded,
+    Marks,
+    PoolReport,
+    SnapshotReason,
+    VenueNotice,
+)
+from monitor.model.ids import Slot
+from monitor.pipeline import Pipeline, PipelineSettings
+from monitor.telemetry import Telemetry
+from tests.support.accounts import flat_tier, isolated, linear
+
+SYMBOLS = [f"S{k:03d}USDT" for k in range(700)]
+CONTRACTS = tuple(linear(symbol, flat_tier(0.01)) for symbol in SYMBOLS)
+
+
+@dataclass
+class Watch:
+    """A pipeline on a manual clock, and everything it said."""
+
+    settings: PipelineSettings = field(default_factory=PipelineSettings)
+    alerts: AlertsConfig = field(default_factory=AlertsConfig)
+    said: list[Alert] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.clock = ManualClock()
+        self.telemetry = Telemetry()
+        self.engine = Engine(self.alerts, "box")
+        self.pipeline = Pipeline(Book(), self.engine, self._deliver, self.clock, self.telemetry, self.settings)
+        self.asked: list[str] = []
+        self.pipeline.reconcile = lambda venue, account: self.asked.append(account)
+        self._ms = 1000
+
+    def _deliver(self, said: Sequence[Alert]) -> None:
+        self.said.extend(said)
+
+    def add(self, *positions: Position, name: str = "main", reports: tuple[PoolReport, ...] = ()) -> None:
+        """An account in sync."""
+        self.pipeline.add_account("binance", name)
+        self.pipeline.handle(InstrumentsLoaded("binance", name, CONTRACTS, 1), perf_counter())
+        self.snapshot(*positions, name=name, reports=reports)
+
+    def snapshot(self, *positions: Position, name: str = "main", reports: tuple[PoolReport, ...] = ()) -> None:
+        """A REST snapshot."""
+        self._ms += 1
+        self.pipeline.handle(
+            AccountSnapshot(
+                "binance", name, "binance", self._ms, SnapshotReason.TIMER, AccountMode.SINGLE_ASSET,
+                PositionMode.HEDGE, (Wallet("USDT", 0.0),), positions, reports,
+            ),
+            perf_counter(),
+        )  # fmt: skip
+
+    def mark(self, price: float, *symbols: str) -> None:
+        """A frame that sets symbols (the first one, if none is named) to a price."""
+        names = symbols or (SYMBOLS[0],)
+        self._ms += 1
+        self.pipeline.handle(Marks("binance", names, [price] * len(names), [self._ms] * len(names)), perf_counter())
+
+    def warm(self, seconds: float = 0.0) -> None:
+        """Let time pass and the warm side finish."""
+        self.clock.advance(seconds)
+        while self.pipeline.warm(self.clock.now()):
+            pass
+
+    def severities(self, rule: str = "margin_ratio") -> list[str]:
+        """Severity of every firing alert of a rule, in order."""
+        return [a.severity.label for a in self.said if a.rule == rule and a.state is State.FIRING]
+
+
+def long(symbol: str = SYMBOLS[0], wallet: float = 10.0) -> Position:
+    """An isolated long of one at 100."""
+    return isolated(symbol, 1.0, 100.0, wallet, Slot.LONG)
+
+
+def test_a_tick_is_decided_before_it_returns() -> None:
+    """Each rung leaves with the very frame that reaches it, with advice, and is counted."""
+    watch = Watch()
+    watch.add(long())
+    watch.mark(100.0)
+    for price in (92.0, 91.8, 91.4, 91.2, 91.0):  # 0.46, 0.51, 0.65, 0.76, 0.91
+        watch.mark(price)
+    assert watch.severities() == ["notice", "warning", "critical"]
+    assert watch.telemetry.ticks == 6
+    assert all(alert.advice for alert in watch.said if alert.rule == "margin_ratio")
+
+
+def test_a_jump_says_the_highest_only() -> None:
+    """Through three rungs in one tick: one alert."""
+    watch = Watch()
+    watch.add(long())
+    watch.mark(100.0)
+    watch.mark(90.95)
+    assert watch.severities() == ["emergency"]
+
+
+def test_a_fill_can_raise_the_alarm_without_a_tick() -> None:
+    """Margin taken out is decided when the event comes."""
+    watch = Watch()
+    watch.add(long())
+    watch.mark(95.0)
+    watch.pipeline.handle(
+        AccountDelta("binance", "main", 5000, "MARGIN_TRANSFER", (), (isolated(SYMBOLS[0], 1, 100, 6.2, Slot.LONG),)),
+        perf_counter(),
+    )
+    assert watch.severities() == ["warning"]
+
+
+def test_a_closed_position_ends_its_alert() -> None:
+    """The pool is gone, and so is what fired for it."""
+    watch = Watch()
+    watch.add(long())
+    watch.mark(91.0)
+    watch.snapshot()
+    assert watch.said[-1].state is State.RESOLVED
+    assert not watch.engine.firing()
+    assert watch.pipeline.assessments() == {}
+
+
+def test_recovery_is_noticed_by_the_tick_that_brings_it() -> None:
+    """The kernel's lower threshold calls the engine back."""
+    watch = Watch()
+    watch.add(long())
+    watch.mark(91.0)
+    watch.mark(97.0)
+    watch.warm(31.0)
+    assert [a.state for a in watch.said if a.rule == "margin_ratio"] == [State.FIRING, State.RESOLVED]
+
+
+def test_an_account_without_a_snapshot_is_blindness() -> None:
+    """Configured and never seen: said after its grace, and the daemon is not ready."""
+    watch = Watch()
+    watch.pipeline.add_account("binance", "main")
+    watch.warm(1.0)
+    assert watch.pipeline.ready() == (False, ("binance/main: account down no snapshot yet",))
+    watch.warm(30.0)
+    assert watch.severities("stale_feed") == ["warning"]
+    watch.add(long())
+    watch.mark(100.0)
+    watch.warm(1.0)
+    watch.warm(30.0)
+    assert watch.pipeline.ready()[1] != ()  # by now the mark is half a minute old
+    watch.mark(100.0)
+    watch.warm(1.0)
+    assert watch.pipeline.ready() == (True, ())
+
+
+def test_a_mark_that_stops_is_blindness_with_the_risk_behind_it() -> None:
+    """The instrument is named; it is worse when the last known ratio was bad, and over with the next mark."""
+    watch = Watch()
+    watch.add(long(), long(SYMBOLS[1]))
+    watch.mark(100.0, *SYMBOLS[:2])
+    watch.warm()
+    watch.warm(3.0)
+    watch.mark(91.7)
+    watch.warm(3.0)
+    (alert,) = [a for a in watch.said if a.rule == "stale_feed"]
+    assert SYMBOLS[1] in alert.text
+    assert SYMBOLS[0] not in alert.text
+    assert alert.severity is Severity.WARNING
+    watch.warm(3.0)
+    worse = [a for a in watch.said if a.rule == "stale_feed"][-1]
+    assert worse.severity is Severity.CRITICAL
+    watch.mark(100.0, *SYMBOLS[:2])
+    watch.warm(1.0)
+    watch.mark(100.0, *SYMBOLS[:2])
+    watch.warm(4.5)
+    watch.mark(100.0, *SYMBOLS[:2])
+    watch.warm(2.0)
+    assert [a.state for a in watch.said if a.rule == "stale_feed"][-1] is State.RESOLVED
+
+
+def test_a_stream_that_is_down_is_blindness_until_it_is_live() -> None:
+    """The user stream's own health counts too."""
+    watch = Watch()
+    watch.add(long())
+    for state in (FeedState.DOWN, FeedState.LIVE):
+        watch.mark(100.0)
+        watch.pipeline.handle(
+            FeedChanged("binance", "main", "binance", "user", state, watch.clock.now(), "cut"), perf_counter()
+        )
+        for _ in range(6):
+            watch.mark(100.0)
+            watch.warm(4.0)
+    assert [a.state for a in watch.said if a.rule == "stale_feed"] == [State.FIRING, State.RESOLVED]
+
+
+def test_a_lost_account_stays_blind() -> None:
+    """An account that nobody watches any more is never shown as fine."""
+    watch = Watch()
+    watch.add(long())
+    watch.mark(100.0)
+    watch.pipeline.lose("binance", "main", "the key was deleted", watch.clock.now())
+    assert not watch.pipeline.ready()[0]
+    assert "the key was deleted" in watch.pipeline.ready()[1][0]
+
+
+def test_what_the_venue_says_is_passed_on() -> None:
+    """A liquidation order is an emergency of its own."""
+    watch = Watch()
+    watch.add(long())
+    watch.pipeline.handle(VenueNotice("binance", "main", 1, "liquidation", SYMBOLS[0], "sell 1"), perf_counter())
+    assert watch.severities("venue_notice") == ["emergency"]
+
+
+def test_a_report_that_disagrees_is_asked_for_again_once_and_becomes_an_alert_when_confirmed() -> None:
+    """One surprising answer may be a race; two are a disagreement, with both numbers."""
+    watch = Watch()
+    watch.add(long())
+    watch.mark(100.0)
+    wrong = (PoolReport(f"{SYMBOLS[0]}:long", 10.0, 2.0, None, ((SYMBOLS[0], 100.0),)),)
+    watch.snapshot(long(), reports=wrong)
+    assert watch.asked == ["main"]
+    watch.snapshot(long(), reports=wrong)
+    assert watch.asked == ["main"]
+    for _ in range(100):
+        watch.mark(100.0)
+        watch.warm(4.0)
+    assert watch.severities("model_error") == ["warning"]
+
+
+@pytest.fixture
+def desk() -> Watch:
+    """Seven hundred pools, shown at most a hundred."""
+    watch = Watch(PipelineSettings(shown_max=100, shown_legs_max=100, near=0.02))
+    watch.add(*(long(symbol, 60.0) for symbol in SYMBOLS))
+    watch.mark(100.0, *SYMBOLS)
+    return watch
+
+
+def test_of_very_many_pools_the_riskiest_are_shown(desk: Watch) -> None:
+    """The others are columns only, and an alarm among them is heard and shown all the same."""
+    desk.mark(70.0, *SYMBOLS[50:80])
+    desk.warm(1.0)
+    desk.warm(1.0)
+    shown = set(desk.pipeline.assessments())
+    assert len(shown) == 100
+    assert {f"binance/main/{symbol}:long" for symbol in SYMBOLS[50:80]} <= shown
+    assert len(desk.pipeline.table().pools) == 700
+    desk.mark(40.54, SYMBOLS[600])
+    assert desk.severities() == ["warning"]
+    assert f"binance/main/{SYMBOLS[600]}:long" in desk.pipeline.assessments()
+
+
+def test_distance_is_watched_beyond_what_is_shown(desk: Watch) -> None:
+    """A pool that is near its liquidation by distance is judged although a hundred others have a worse ratio."""
+    desk.mark(41.0, *SYMBOLS[:150])
+    desk.warm(1.0)
+    near = {a.pool for a in desk.said if a.rule == "distance"}
+    assert near == {f"binance/main/{symbol}:long" for symbol in SYMBOLS[:150]}
+    desk.mark(90.0, *SYMBOLS[:150])
+    for _ in range(40):
+        desk.warm(1.0)
+    assert not [a for a in desk.engine.firing() if a.rule == "distance"]
+
+
+def test_the_warm_side_stops_after_its_slice() -> None:
+    """With a slice of nothing, one call does next to nothing and says that more waits."""
+    watch = Watch(PipelineSettings(slice_s=0.0))
+    watch.add(long())
+    watch.mark(100.0)
+    watch.clock.advance(2.0)
+    assert watch.pipeline.warm(watch.clock.now())
+
+
+def test_new_rungs_take_effect_at_once() -> None:
+    """After a reload the thresholds of every pool are the new ones."""
+    watch = Watch()
+    watch.add(long())
+    watch.mark(95.0)
+    assert watch.severities() == []
+    config = watch.alerts.model_copy(update={"margin_ratio": MarginRatioConfig(critical=0.1)})
+    watch.said.extend(watch.engine.reconfigure(config, watch.clock.now()))
+    watch.pipeline.reconfigure(watch.settings)
+    watch.mark(94.9)
+    assert watch.severities() == ["critical"]
