@@ -339,13 +339,14 @@ async def watching(
     *,
     settings: FeedSettings = SETTINGS,
     recorder: Recorder | None = None,
+    ticking: bool = True,
     **changes: Any,
 ) -> AsyncIterator[Watch]:
-    """Run the venue's connector against it while marks come, until the block ends."""
+    """Run the venue's connector against it while marks come (unless they are not to), until the block ends."""
     watch = Watch(venue, clock, venues()[venue.name])
     runners = watch.module.build(venue.accounts(**changes), watch.handle, clock, watch.telemetry, settings, recorder)
     watch.tasks = [asyncio.create_task(runner.run(), name=runner.name) for runner in runners]
-    ticker = asyncio.create_task(_tick(venue))
+    ticker = asyncio.create_task(_tick(venue) if ticking else asyncio.sleep(0))
     try:
         yield watch
     finally:
