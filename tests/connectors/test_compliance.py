@@ -154,7 +154,7 @@ async def test_a_half_open_connection_is_found_and_made_again(watch: Watch, stre
 
 async def test_connections_are_replaced_before_their_day_is_over(venue: VenueUnderTest, clock: QuickClock) -> None:
     """The new one is made before the old one is dropped; nothing is missed and nothing alarmed."""
-    async with watching(venue, clock, settings=replace(SETTINGS, life_s=40.0)) as watch:
+    async with watching(venue, clock, settings=replace(SETTINGS, life_s=20.0)) as watch:
         await watch.in_sync()
         seen = 0
         for stream in Stream:
