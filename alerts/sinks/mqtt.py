@@ -5,6 +5,7 @@ publications that wait when the connection is lost, and it swallows a broker's r
 """
 
 import asyncio
+import logging
 import re
 import ssl
 import threading
@@ -42,6 +43,10 @@ PENDING_MAX = 1_000
 """Publications in flight from which the client complains in the log; a batch is far smaller."""
 NO_SUBJECT = "-"
 """Stands for account and venue in the topic of an alert that belongs to none, such as a failing sink."""
+
+_SILENT = logging.getLogger("alerts.sinks.mqtt.client")
+"""The client's own log: it cries at every lost connection, which the dispatcher tells once."""
+_SILENT.setLevel(logging.CRITICAL + 1)
 
 _BREAKS_TOPIC = re.compile(r"[/+#%\x00-\x1f\x7f-\x9f]")
 
@@ -204,13 +209,13 @@ def _make_client(config: MqttConfig, identifier: str, status_topic: str, refusal
     class Client(aiomqtt.Client):
         """Two of aiomqtt's callbacks improved. Should it rename them, only the improvements are gone."""
 
+        # aiomqtt lets the event loop watch for the socket to be writable, which it nearly always is already; and it
+        # does so later, when the socket may be closed.
         def _on_socket_register_write(self, client: Any, userdata: Any, sock: Any) -> None:
-            # aiomqtt lets the event loop watch for the socket to be writable, which it nearly always is already.
-            if threading.get_ident() == loop_thread and client.is_connected():
-                client.loop_write()
-                if not client.want_write():
-                    return
-            super()._on_socket_register_write(client, userdata, sock)
+            if threading.get_ident() == loop_thread:
+                _write_now(loop, client, sock)
+            else:
+                loop.call_soon_threadsafe(_write_now, loop, client, sock)
 
         # aiomqtt takes any acknowledgement for success; MQTT 5 brokers refuse with one (no permission, quota).
         def _on_publish(self, client: Any, userdata: Any, mid: int, reason_code: Any, properties: Any) -> None:
@@ -218,7 +223,7 @@ def _make_client(config: MqttConfig, identifier: str, status_topic: str, refusal
                 refusals.append(str(reason_code))
             super()._on_publish(client, userdata, mid, reason_code, properties)
 
-    loop_thread = threading.get_ident()
+    loop, loop_thread = asyncio.get_running_loop(), threading.get_ident()
     url = urlsplit(config.url)
     secure = url.scheme == "mqtts"
     client = Client(
@@ -232,6 +237,7 @@ def _make_client(config: MqttConfig, identifier: str, status_topic: str, refusal
         timeout=config.timeout_s,
         keepalive=KEEPALIVE_S,
         tls_context=_tls_context(config) if secure else None,
+        logger=_SILENT,
     )
     client.pending_calls_threshold = PENDING_MAX
     return client
@@ -258,6 +264,18 @@ async def _leave(client: "aiomqtt.Client") -> None:
     client.timeout = GOODBYE_S
     with suppress(*_mqtt_errors()):
         await client.__aexit__(None, None, None)
+    ended = getattr(client, "_disconnected", None)
+    if isinstance(ended, asyncio.Future) and ended.done() and not ended.cancelled():
+        ended.exception()  # looked at, so that asyncio does not complain that nobody did
+
+
+def _write_now(loop: asyncio.AbstractEventLoop, client: Any, sock: Any) -> None:
+    """Write what waits; let the loop write the rest when the socket takes more."""
+    if sock.fileno() < 0:
+        return
+    client.loop_write()
+    if client.want_write() and sock.fileno() >= 0:
+        loop.add_writer(sock.fileno(), client.loop_write)
 
 
 async def _watch(client: "aiomqtt.Client", waits: set[asyncio.Timeout]) -> None:
