@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 Item = TypeVar("Item")
 
-PROGRESS_EVERY = 50
-"""Items between two updates of the progress bar."""
+PROGRESS_EVERY_S = 0.1
+"""Between two updates of the progress bar."""
 
 
 def replay(
@@ -143,8 +143,10 @@ class _Screen:
         progress = Progress(*columns, TimeRemainingColumn(), console=self._progress_out, transient=True)
         with progress if self._progress_out.is_terminal else nullcontext():
             task = progress.add_task("", total=1.0)
-            for number, (at_ms, item) in enumerate(timed):
-                if number % PROGRESS_EVERY == 0:
+            shown_at = 0.0
+            for at_ms, item in timed:
+                if (now := monotonic()) - shown_at >= PROGRESS_EVERY_S:
+                    shown_at = now
                     when = clock_time(at_ms / 1000, with_date=True)
                     progress.update(task, completed=share(at_ms), description=when)
                 yield at_ms, item
