@@ -10,7 +10,7 @@ DEV_STAMP := $(VENV)/.installed-dev
 PYTHON = $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && command -v $$python && break; done)
 ENVIRONMENT = test -n "$(PYTHON)" || { echo "marginwatch needs Python 3.11 or newer: install it (Debian, Ubuntu: apt-get install python3 python3-venv), or run make PYTHON=/path/to/it" >&2; exit 1; }; \
-	"$(PYTHON)" scripts/environment.py
+	"$(PYTHON)" deploy/environment.py
 
 .DEFAULT_GOAL := help
 .PHONY: help install develop demo test soak bench lint format types lock servers clean

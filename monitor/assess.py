@@ -78,7 +78,7 @@ def _assess_instrument(
         liquidation, distance = first.nearest(mark), first.distance(mark)
         bankruptcy = bankruptcy_crossings(legs, balance, mark).nearest(mark)
         full = liquidation
-        if any(leg.full_segments for leg in legs):
+        if any(leg.maintenance.full for leg in legs):
             full = liquidation_crossings(legs, balance - maintenance, mark, full=True).nearest(mark)
     for index, leg in zip(indices, legs, strict=True):
         result[index] = LegAssessment(
@@ -110,7 +110,7 @@ def _unknown_of(leg: Leg) -> list[str]:
     reasons = []
     if leg.mark != leg.mark:
         reasons.append(f"mark price of {leg.instrument}")
-    if not leg.segments:
+    if not leg.maintenance.first:
         reasons.append(f"maintenance tiers of {leg.instrument}")
     if leg.quantity != leg.quantity:
         reasons.append(f"price of the margin coin of {leg.instrument}")

@@ -4,7 +4,7 @@ Marks go straight to the ledger. Account events may touch Python objects per acc
 thousand legs are rows.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import nan
 from types import MappingProxyType
@@ -16,12 +16,12 @@ from monitor.kernel import ENTRY_VALUE, LEG_WIDTH, QUANTITY, Kernel, plain_kerne
 from monitor.ledger import Ledger
 from monitor.margin.pnl import price_value
 from monitor.margin.risk import Leg, Pool, Risk
-from monitor.margin.rules import VenueRules, position_scope, wallet_value
-from monitor.margin.tiers import NO_MAINTENANCE, scale
+from monitor.margin.rules import Held, VenueRules, position_scope, wallet_value, wallet_weight
+from monitor.margin.tiers import NO_MAINTENANCE
 from monitor.model.account import AccountMode, MarginMode, Position, PositionMode, Wallet
 from monitor.model.assessment import Basis, PoolAssessment, PoolTable
 from monitor.model.events import AccountDelta, AccountSnapshot, InstrumentsLoaded, Marks, PoolReport
-from monitor.model.ids import Slot, pool_id
+from monitor.model.ids import Slot, isolated_scope, pool_id, side_of
 from monitor.model.instrument import ContractKind, Instrument
 
 _SLOTS = {Slot.BOTH: 0, Slot.LONG: 1, Slot.SHORT: 2}
@@ -70,8 +70,6 @@ class AccountBook:
     offsets: dict[int, Risk] = field(default_factory=dict)
     """Pool row to what the venue reported beyond the model."""
     model_errors: dict[int, float] = field(default_factory=dict)
-    indexes: dict[str, float] = field(default_factory=dict)
-    """Index instrument to its mark in the last report, at which the wallets' prices were stated."""
 
 
 class Book:
@@ -144,12 +142,7 @@ class Book:
             pool = int(self.ledger.legs.pool[leg])
             if self._pool_scope[pool] == _UNKNOWN_COIN:
                 continue  # the next snapshot, which knows its margin mode, moves it to its pool
-            row = leg * LEG_WIDTH
-            quantity, entry_value = self.ledger.legs.table[row : row + 2].tolist()
-            size = float(self.ledger.legs.size[leg])
-            unit_price = quantity / (size * instrument.multiplier)
-            segments = scale(account.rules.segments(instrument, size), unit_price)
-            self.ledger.write_leg(leg, quantity, entry_value, segments)
+            self._require(account, leg, instrument)
             change.touched.add(pool)
         return change
 
@@ -205,7 +198,7 @@ class Book:
 
     def _key(self, account: AccountBook, position: Position) -> int:
         instrument = account.instruments.get(position.instrument)
-        inverse = instrument is not None and instrument.kind is ContractKind.INVERSE
+        inverse = instrument is not None and _is_inverse(instrument)
         return self.ledger.instrument(account.feed, position.instrument, inverse=inverse) * 4 + _SLOTS[position.slot]
 
     def _put_position(
@@ -226,7 +219,6 @@ class Book:
             leg = None
         if leg is None:
             leg = account.legs[key] = ledger.add_leg(key >> 2, pool)
-        ledger.legs.size[leg] = position.size
         ledger.legs.updated_ms[leg] = position.updated_ms
         if position.mark_price is not None:
             ledger.lend_mark(key >> 2, position.mark_price)
@@ -241,17 +233,52 @@ class Book:
         if account.mode is AccountMode.MULTI_ASSET and position.margin_mode is MarginMode.CROSS:
             wallet = account.wallets.get(instrument.margin_coin)
             unit_price = 1.0 if wallet is None else wallet.price
-        self.ledger.write_leg(
-            leg,
-            position.size * instrument.multiplier * unit_price,
-            price_value(instrument.kind is ContractKind.INVERSE, position.entry_price),
-            scale(account.rules.segments(instrument, position.size), unit_price),
+        row = leg * LEG_WIDTH
+        self.ledger.legs.size[leg] = position.size
+        self.ledger.legs.leverage[leg] = nan if position.leverage is None else position.leverage
+        self.ledger.legs.table[row + QUANTITY] = position.size * instrument.multiplier * unit_price
+        self.ledger.legs.table[row + ENTRY_VALUE] = price_value(_is_inverse(instrument), position.entry_price)
+        self._require(account, leg, instrument)
+
+    def _require(self, account: AccountBook, leg: int, instrument: Instrument) -> None:
+        """Ask the rules what a leg requires, and its siblings too where contracts are counted together."""
+        self._require_one(account, leg, instrument)
+        if account.rules.counts_pooled_size:
+            for sibling in self._siblings(leg):
+                if sibling != leg:
+                    self._require_one(account, sibling, instrument)
+
+    def _require_one(self, account: AccountBook, leg: int, instrument: Instrument) -> None:
+        legs = self.ledger.legs
+        row = leg * LEG_WIDTH
+        quantity, entry_value = legs.table[row + QUANTITY : row + ENTRY_VALUE + 1].tolist()
+        size, leverage = float(legs.size[leg]), float(legs.leverage[leg])
+        isolated = self._pool_scope[legs.pool[leg]] == isolated_scope(instrument.symbol, side_of(size))
+        held = Held(
+            instrument=instrument,
+            size=size,
+            pooled_size=sum(abs(float(legs.size[other])) for other in self._siblings(leg)),
+            entry_price=_entry_price(_is_inverse(instrument), entry_value),
+            leverage=None if leverage != leverage else leverage,
+            margin_mode=MarginMode.ISOLATED if isolated else MarginMode.CROSS,
         )
+        unit_price = quantity / (size * instrument.multiplier)
+        self.ledger.write_leg(leg, quantity, entry_value, account.rules.maintenance(held).scaled(unit_price))
+
+    def _siblings(self, leg: int) -> Iterator[int]:
+        """The legs of the same instrument in the same pool, this one included."""
+        legs = self.ledger.legs
+        instrument, pool = legs.instrument[leg], int(legs.pool[leg])
+        return (other for other in self.ledger.chain(pool) if legs.instrument[other] == instrument)
 
     def _remove_leg(self, account: AccountBook, key: int, change: BookChange) -> None:
         leg = account.legs.pop(key)
+        instrument = account.instruments.get(self.ledger.instruments.symbols[key >> 2])
+        siblings = [other for other in self._siblings(leg) if other != leg] if account.rules.counts_pooled_size else []
         change.touched.add(int(self.ledger.legs.pool[leg]))
         self.ledger.remove_leg(leg)
+        if siblings and instrument is not None:
+            self._require(account, siblings[0], instrument)
 
     # -- wallets and pools ----------------------------------------------------------------------
 
@@ -276,26 +303,22 @@ class Book:
             change.touched.add(pool)
 
     def _take_indexes(self, account: AccountBook, reports: Iterable[PoolReport]) -> None:
-        """Remember the index prices behind the reports."""
-        indexes = {name: mark for report in reports for name, mark in report.marks if name.startswith(INDEX_PREFIX)}
-        account.indexes.update(indexes)
-        for name, mark in indexes.items():
-            self.ledger.lend_mark(self.ledger.instrument(account.feed, name, inverse=False), mark)
+        """Use the index prices behind the reports until the stream brings some."""
+        for name, mark in (mark for report in reports for mark in report.marks):
+            if name.startswith(INDEX_PREFIX):
+                self.ledger.lend_mark(self.ledger.instrument(account.feed, name, inverse=False), mark)
 
     def _put_collateral(self, account: AccountBook, wallet: Wallet, pool: int, change: BookChange) -> bool:
         """Let an index price move a wallet's value between reports, as a leg without maintenance; False if none does.
 
-        The index is the instrument ``index:<coin>USD``; what the wallet's price is short of it (the venue's buffer) is
-        kept as a factor.
+        The index is the instrument ``index:<coin>USD``, the wallet's haircut what the venue keeps off it.
         """
-        name = f"{INDEX_PREFIX}{wallet.coin}USD"
-        index = account.indexes.get(name)
-        if index is None:
+        i = self.ledger.instruments.index.get(account.feed, {}).get(f"{INDEX_PREFIX}{wallet.coin}USD")
+        if i is None:
             return False
-        i = self.ledger.instrument(account.feed, name, inverse=False)
-        key = i * 4 + _COLLATERAL
+        key, weight = i * 4 + _COLLATERAL, wallet_weight(wallet)
         leg = account.legs.get(key)
-        priced = account.mode is AccountMode.MULTI_ASSET and wallet.balance != 0.0
+        priced = account.mode is AccountMode.MULTI_ASSET and self.ledger.has_mark(i) and weight != 0.0
         if leg is not None and not (priced and self.ledger.legs.pool[leg] == pool):
             self._remove_leg(account, key, change)
             leg = None
@@ -304,7 +327,7 @@ class Book:
         if leg is None:
             leg = account.legs[key] = self.ledger.add_leg(i, pool)
         self.ledger.legs.size[leg] = wallet.balance
-        self.ledger.write_leg(leg, wallet_value(wallet) / index, 0.0, NO_MAINTENANCE)
+        self.ledger.write_leg(leg, weight, 0.0, NO_MAINTENANCE)
         return True
 
     def _pool(self, account: AccountBook, scope: str) -> int:
@@ -350,7 +373,7 @@ class Book:
         old = account.offsets.get(pool, _NOTHING)
         base = Risk(self.ledger.base(pool).margin_balance - old.margin_balance, 0.0)
         assets = Risk(base.margin_balance + self._collateral_value(pool, marks), 0.0)
-        legs = self._pool_legs(account, pool)
+        legs = self._pool_legs(pool)
         model = sum((leg.risk(marks.get(leg.instrument, leg.mark)) for leg in legs), start=assets)
         offset = Risk(report.margin_balance, report.maintenance_margin) + model.negative()
         error = max(
@@ -389,7 +412,7 @@ class Book:
     def pool(self, row: int) -> Pool:
         """One pool with its legs, as the calculator takes it. Raises KeyError for a row without a pool."""
         account, scope = self._owner(row), self._pool_scope[row]
-        legs = self._pool_legs(account, row)
+        legs = self._pool_legs(row)
         base = self.ledger.base(row) + Risk(self._collateral_value(row), 0.0)
         isolated = bool(legs) and scope == f"{legs[0].instrument}:{legs[0].side.value}"
         unit = (
@@ -467,26 +490,24 @@ class Book:
     def _is_position(self, leg: int) -> bool:
         return not self.ledger.instruments.symbols[self.ledger.legs.instrument[leg]].startswith(INDEX_PREFIX)
 
-    def _pool_legs(self, account: AccountBook, pool: int) -> tuple[Leg, ...]:
+    def _pool_legs(self, pool: int) -> tuple[Leg, ...]:
         """The positions of a pool, oldest first."""
-        legs = [self._leg(account, leg) for leg in self.ledger.chain(pool) if self._is_position(leg)]
+        legs = [self._leg(leg) for leg in self.ledger.chain(pool) if self._is_position(leg)]
         return tuple(reversed(legs))
 
-    def _leg(self, account: AccountBook, leg: int) -> Leg:
+    def _leg(self, leg: int) -> Leg:
         ledger = self.ledger
         i = int(ledger.legs.instrument[leg])
         symbol, inverse = ledger.instruments.symbols[i], ledger.instruments.inverse[i]
         row = leg * LEG_WIDTH
         quantity, entry_value = ledger.legs.table[row + QUANTITY : row + ENTRY_VALUE + 1].tolist()
-        instrument, size = account.instruments.get(symbol), float(ledger.legs.size[leg])
         return Leg(
             instrument=symbol,
-            size=abs(size),
+            size=abs(float(ledger.legs.size[leg])),
             quantity=quantity,
             inverse=inverse,
-            entry_price=-1.0 / entry_value if inverse else entry_value,
-            segments=ledger.segments[leg],
-            full_segments=account.rules.full_segments(instrument, size) if instrument else None,
+            entry_price=_entry_price(inverse, entry_value),
+            maintenance=ledger.maintenance[leg],
             mark=ledger.instruments.mark[i],
         )
 
@@ -495,6 +516,14 @@ class Book:
         ledger = self.ledger
         times = [ledger.instruments.mark_ms[ledger.legs.instrument[leg]] for leg in ledger.chain(pool)]
         return min(times) / 1000.0 if times and min(times) else None
+
+
+def _is_inverse(instrument: Instrument) -> bool:
+    return instrument.kind is ContractKind.INVERSE
+
+
+def _entry_price(inverse: bool, entry_value: float) -> float:
+    return -1.0 / entry_value if inverse else entry_value
 
 
 def _scope(account: AccountBook, instrument: Instrument, position: Position) -> str:

@@ -44,11 +44,23 @@ class Rows:
 class LegTable:
     """Legs: the kernel's rows and what only the slow path needs.
 
-    `next_in_pool` chains the legs of one pool (`PoolTable.first_leg` is its head). `position` is the leg's place in its
-    instrument's list. `size` is signed, in contracts; `updated_ms` the venue's time of the newest news about the leg.
+    `next_in_pool` chains the legs of one pool (`PoolRows.first_leg` is its head). `position` is the leg's place in its
+    instrument's list. `size` is signed, in contracts; `leverage` is nan while unknown; `updated_ms` is the venue's time
+    of the newest news about the leg.
     """
 
-    __slots__ = ("instrument", "next_in_pool", "pool", "position", "rows", "size", "table", "updated_ms", "version")
+    __slots__ = (
+        "instrument",
+        "leverage",
+        "next_in_pool",
+        "pool",
+        "position",
+        "rows",
+        "size",
+        "table",
+        "updated_ms",
+        "version",
+    )
 
     def __init__(self) -> None:
         self.rows = Rows()
@@ -59,6 +71,7 @@ class LegTable:
         self.position: NDArray[np.int32] = np.empty(0, np.int32)
         self.next_in_pool: NDArray[np.int32] = np.empty(0, np.int32)
         self.size: NDArray[np.float64] = np.empty(0)
+        self.leverage: NDArray[np.float32] = np.empty(0, np.float32)
         self.updated_ms: NDArray[np.int64] = np.empty(0, np.int64)
 
     def new(self) -> int:
@@ -76,7 +89,7 @@ class LegTable:
 
     def _grow(self, capacity: int) -> None:
         self.table = _grown(self.table, capacity * LEG_WIDTH)
-        for name in ("pool", "instrument", "position", "next_in_pool", "size", "updated_ms"):
+        for name in ("pool", "instrument", "position", "next_in_pool", "size", "leverage", "updated_ms"):
             setattr(self, name, _grown(getattr(self, name), capacity))
         self.rows.capacity = capacity
         self.version += 1

@@ -93,7 +93,7 @@ class Document(_Part):
     """The whole document."""
 
     venue: Literal[tuple(RULES)]  # type: ignore[valid-type]
-    account_mode: AccountMode = AccountMode.SINGLE_ASSET
+    account_mode: AccountMode | None = None
     position_mode: PositionMode = PositionMode.ONE_WAY
     collateral: tuple[CollateralPart, ...]
     instruments: dict[Name, InstrumentPart]
@@ -160,7 +160,7 @@ def _tier_faults(where: str, tiers: Sequence[TierPart]) -> Iterator[Fault]:
 
 
 def _collateral_faults(document: Document, rules: VenueRules) -> Iterator[Fault]:
-    mode = document.account_mode
+    mode = _mode(document)
     coins: dict[str, int] = {}
     for i, part in enumerate(document.collateral):
         first = coins.setdefault(part.coin, i)
@@ -176,6 +176,10 @@ def _collateral_faults(document: Document, rules: VenueRules) -> Iterator[Fault]
             yield Fault("collateral", f"no {instrument.margin_coin}, on which the cross position positions[{i}] draws")
 
 
+def _mode(document: Document) -> AccountMode:
+    return document.account_mode or RULES[document.venue].default_account_mode
+
+
 def _is_hedge(document: Document) -> bool:
     return document.position_mode is PositionMode.HEDGE
 
@@ -187,7 +191,7 @@ def _slot(document: Document, position: PositionPart) -> Slot:
 def _account(document: Document) -> Account:
     rules = RULES[document.venue]
     wallets = tuple(
-        Wallet(c.coin, c.balance, c.price or rules.default_price(document.account_mode, c.coin) or 1.0, c.haircut)
+        Wallet(c.coin, c.balance, c.price or rules.default_price(_mode(document), c.coin) or 1.0, c.haircut)
         for c in document.collateral
     )
     positions = tuple(
@@ -214,7 +218,7 @@ def _account(document: Document) -> Account:
         )
         for symbol, i in document.instruments.items()
     }
-    modes = document.account_mode, document.position_mode
+    modes = _mode(document), document.position_mode
     return Account(document.venue, DOCUMENT_ACCOUNT, *modes, wallets, positions, instruments)
 
 

@@ -33,7 +33,7 @@ from monitor.kernel import (
 )
 from monitor.margin.pnl import notional, price_value, unrealized_pnl
 from monitor.margin.risk import Risk, maintenance_margin
-from monitor.margin.tiers import Segment, segment_at
+from monitor.margin.tiers import UNKNOWN, Maintenance
 from monitor.model.events import Marks
 
 
@@ -61,11 +61,11 @@ class Ledger:
         self.pools = PoolRows()
         self.lists = InstrumentLists()
         self.instruments = Instruments()
-        self.segments: list[tuple[Segment, ...]] = []
-        """For each leg row its maintenance by notional, in the pool's unit; empty where unknown.
+        self.maintenance: list[Maintenance] = []
+        """For each leg row its maintenance by notional, in the pool's unit.
 
-        `pools.missing` counts, for each pool, legs without a mark plus legs without segments: with any of either the
-        pool's figures are unknown, and a leg without segments adds nothing to maintenance.
+        `pools.missing` counts, for each pool, legs without a mark plus legs without tiers: with any of either the
+        pool's figures are unknown, and a leg without tiers adds nothing to maintenance.
         """
         self._watched: dict[int, float] = {}
         """Instruments with legs, since when `stale_instruments` knows of them."""
@@ -197,9 +197,9 @@ class Ledger:
         """A new leg of size zero."""
         legs = self.legs
         leg = legs.new()
-        while len(self.segments) < legs.rows.capacity:
-            self.segments.append(())
-        self.segments[leg] = ()
+        while len(self.maintenance) < legs.rows.capacity:
+            self.maintenance.append(UNKNOWN)
+        self.maintenance[leg] = UNKNOWN
         legs.instrument[leg] = instrument
         legs.pool[leg] = pool
         legs.size[leg] = 0.0
@@ -217,7 +217,7 @@ class Ledger:
         row, w = leg * LEG_WIDTH, pool * POOL_WIDTH
         pools.table[w + LEGS_PNL] -= legs.table[row + PNL]
         pools.table[w + LEGS_MAINTENANCE] -= legs.table[row + MAINTENANCE]
-        pools.missing[pool] -= (not self.segments[leg]) + (not self.has_mark(instrument))
+        pools.missing[pool] -= (not self.maintenance[leg].first) + (not self.has_mark(instrument))
         moved = self.lists.remove(instrument, int(legs.position[leg]))
         if moved is not None:
             legs.position[moved] = legs.position[leg]
@@ -227,26 +227,26 @@ class Ledger:
             before = next(other for other in self.chain(pool) if legs.next_in_pool[other] == leg)
             legs.next_in_pool[before] = legs.next_in_pool[leg]
         legs.table[row : row + LEG_WIDTH] = 0.0
-        self.segments[leg] = ()
+        self.maintenance[leg] = UNKNOWN
         legs.rows.give_back(leg)
 
-    def write_leg(self, leg: int, quantity: float, entry_value: float, segments: tuple[Segment, ...]) -> None:
+    def write_leg(self, leg: int, quantity: float, entry_value: float, maintenance: Maintenance) -> None:
         """Set what a leg is. Totals follow."""
         row = leg * LEG_WIDTH
         table = self.legs.table
         table[row + QUANTITY], table[row + ENTRY_VALUE] = quantity, entry_value
-        self.pools.missing[self.legs.pool[leg]] += (not segments) - (not self.segments[leg])
-        self.segments[leg] = segments
+        self.pools.missing[self.legs.pool[leg]] += (not maintenance.first) - (not self.maintenance[leg].first)
+        self.maintenance[leg] = maintenance
         self.choose_segment(leg)
         self.revalue(leg)
 
     def choose_segment(self, leg: int) -> None:
         """Choose alpha and beta for the leg's notional at its mark."""
-        segments = self.segments[leg]
-        if segments:
+        maintenance = self.maintenance[leg]
+        if maintenance.first:
             row = leg * LEG_WIDTH
-            s = segment_at(segments, self.notional(leg))
-            self.legs.table[row + ALPHA : row + HIGH + 1] = (s.alpha, s.beta, s.floor, s.cap)
+            s = maintenance.at(self.notional(leg))
+            self.legs.table[row + ALPHA : row + HIGH + 1] = (s.alpha, s.beta + maintenance.shift, s.floor, s.cap)
 
     def revalue(self, leg: int) -> None:
         """Recompute one leg and move its pool's totals by the difference."""

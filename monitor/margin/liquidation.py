@@ -52,10 +52,10 @@ class Crossings:
         return abs(price - mark) / mark if self.safe else -abs(price - mark) / mark
 
 
-def leg_pieces(leg: Leg, segments: Sequence[Segment]) -> list[Piece]:
-    """A leg's profit minus its maintenance under `segments`, piece after piece from price zero to infinity."""
+def leg_pieces(leg: Leg, segments: Sequence[Segment], shift: float) -> list[Piece]:
+    """A leg's profit minus its maintenance (`segments` and `shift`), piece after piece from price zero to infinity."""
     size = abs(leg.quantity)
-    entry = -leg.quantity * price_value(leg.inverse, leg.entry_price)
+    entry = -leg.quantity * price_value(leg.inverse, leg.entry_price) - shift
     if leg.inverse:  # notional = size / p falls with price: the last segment holds at the lowest prices
         return [
             Piece(
@@ -77,13 +77,14 @@ def liquidation_crossings(legs: Iterable[Leg], rest: float, mark: float, *, full
     balance without these legs' profit, minus maintenance without theirs). `full` asks for the last stage instead of the
     first.
     """
-    curves = [leg_pieces(leg, leg.full_segments if full and leg.full_segments else leg.segments) for leg in legs]
+    stages = ((leg, leg.maintenance) for leg in legs)
+    curves = [leg_pieces(leg, m.full if full and m.full else m.first, m.shift) for leg, m in stages]
     return crossings(curves, rest, mark)
 
 
 def bankruptcy_crossings(legs: Iterable[Leg], rest: float, mark: float) -> Crossings:
     """Where the margin balance meets zero. `rest` is the pool's margin balance without these legs' profit."""
-    return crossings([leg_pieces(leg, NO_MAINTENANCE) for leg in legs], rest, mark)
+    return crossings([leg_pieces(leg, NO_MAINTENANCE.first, 0.0) for leg in legs], rest, mark)
 
 
 def crossings(curves: Sequence[Sequence[Piece]], rest: float, mark: float) -> Crossings:

@@ -2,9 +2,10 @@
 
 from bisect import bisect_left
 
-from monitor.margin.risk import Leg, Pool, maintenance_margin
-from monitor.margin.tiers import segment_at
+from monitor.margin.risk import Leg, Pool
 from monitor.model.assessment import Remedy
+
+_ROUNDING = 1e-12
 
 
 def remedy(pool: Pool, target_ratio: float) -> Remedy | None:
@@ -14,11 +15,11 @@ def remedy(pool: Pool, target_ratio: float) -> Remedy | None:
     venue frees margin with it (`Pool.cut_releases_margin`): then only falling into lower tiers helps.
     """
     risk = pool.risk()
-    if not risk.maintenance_margin > target_ratio * risk.margin_balance:
+    allowed = target_ratio * risk.margin_balance
+    # What rounding alone puts above the target needs no remedy.
+    if not risk.maintenance_margin > allowed + _ROUNDING * abs(allowed):
         return None
     add = risk.maintenance_margin / target_ratio - risk.margin_balance
-    if add <= 0.0:
-        return None  # the two comparisons differ by rounding
     return Remedy(target_ratio, add, _cut_fraction(pool, risk.margin_balance, target_ratio))
 
 
@@ -44,12 +45,9 @@ def _cut_fraction(pool: Pool, margin_balance: float, target_ratio: float) -> flo
 
 def _maintenance(leg: Leg, keep: float) -> float:
     value = leg.notional(leg.mark) * keep
-    if value == 0.0:
-        return 0.0
-    segment = segment_at(leg.segments, value)
-    return maintenance_margin(segment.alpha, value, segment.beta)
+    return leg.maintenance_of(value, keep) if value else 0.0
 
 
 def _edges(leg: Leg) -> list[float]:
     value = leg.notional(leg.mark)
-    return [segment.floor / value for segment in leg.segments if 0.0 < segment.floor < value]
+    return [segment.floor / value for segment in leg.maintenance.first if 0.0 < segment.floor < value]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from math import nan
 
 from monitor.margin.pnl import notional, price_value, unrealized_pnl
-from monitor.margin.tiers import Segment, segment_at
+from monitor.margin.tiers import Maintenance
 from monitor.model.assessment import Basis, margin_ratio
 from monitor.model.ids import Side, side_of
 
@@ -54,9 +54,8 @@ class Leg:
     quantity: float
     inverse: bool
     entry_price: float
-    segments: tuple[Segment, ...]
+    maintenance: Maintenance
     mark: float
-    full_segments: tuple[Segment, ...] | None = None
 
     @property
     def side(self) -> Side:
@@ -75,11 +74,14 @@ class Leg:
 
     def maintenance_margin(self, price: float) -> float:
         """Maintenance margin at `price`, in the pool's unit; nan when the price is or no tier is known."""
-        value = self.notional(price)
-        if value != value or not self.segments:
+        return self.maintenance_of(self.notional(price))
+
+    def maintenance_of(self, value: float, share: float = 1.0) -> float:
+        """Maintenance margin at a notional, of a leg of which only a `share` is open."""
+        if value != value or not self.maintenance.first:
             return nan
-        segment = segment_at(self.segments, value)
-        return maintenance_margin(segment.alpha, value, segment.beta)
+        segment = self.maintenance.at(value)
+        return maintenance_margin(segment.alpha, value, segment.beta + self.maintenance.shift * share)
 
     def risk(self, price: float) -> Risk:
         """The leg's part in its pool's risk at `price`."""

@@ -1,15 +1,32 @@
 """What a venue's margin rules must answer, and the one place that turns an account into pools with them."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from math import nan
 from typing import Protocol
 
 from monitor.margin.risk import Leg, Pool, Risk
-from monitor.margin.tiers import Segment, scale
+from monitor.margin.tiers import Maintenance
 from monitor.model.account import Account, AccountMode, MarginMode, Position, Wallet
 from monitor.model.assessment import Basis
 from monitor.model.ids import isolated_scope
-from monitor.model.instrument import Instrument
+from monitor.model.instrument import ContractKind, Instrument
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What the rules may want to know of a position to say its maintenance.
+
+    `size` is signed, in contracts; `pooled_size` is the sum of all contracts of this instrument in the position's pool,
+    both sides counted. `leverage` is None when it is not known.
+    """
+
+    instrument: Instrument
+    size: float
+    pooled_size: float
+    entry_price: float
+    leverage: float | None
+    margin_mode: MarginMode
 
 
 class VenueRules(Protocol):
@@ -18,6 +35,9 @@ class VenueRules(Protocol):
     venue: str
     cut_releases_isolated_margin: bool
     """Whether closing part of an isolated position frees the same part of its wallet."""
+    counts_pooled_size: bool
+    """Whether a position's maintenance depends on the other side of the same instrument (`Held.pooled_size`)."""
+    default_account_mode: AccountMode
 
     def cross_scope(self, mode: AccountMode, coin: str) -> str:
         """Scope of the cross pool that a wallet of `coin`, or a position margined in it, belongs to."""
@@ -27,12 +47,8 @@ class VenueRules(Protocol):
         """Unit of that cross pool."""
         ...
 
-    def segments(self, instrument: Instrument, size: float) -> tuple[Segment, ...]:
-        """Maintenance by notional in the margin coin, for `size` (signed contracts); empty when it is not known."""
-        ...
-
-    def full_segments(self, instrument: Instrument, size: float) -> tuple[Segment, ...] | None:
-        """The same for the last liquidation stage, None where there is only one."""
+    def maintenance(self, held: Held) -> Maintenance:
+        """What is required for a position, in its margin coin; `UNKNOWN` when the rules cannot say."""
         ...
 
     def default_price(self, mode: AccountMode, coin: str) -> float | None:
@@ -44,10 +60,19 @@ class VenueRules(Protocol):
         ...
 
 
+def wallet_weight(wallet: Wallet) -> float:
+    """How many coins of a wallet count: less by the haircut, or more where a debt is counted at more than its price.
+
+    A debt is never shortened by a haircut.
+    """
+    counts = wallet.balance > 0.0 or wallet.haircut < 0.0
+    return wallet.balance * (1.0 - wallet.haircut) if counts else wallet.balance
+
+
 def wallet_value(wallet: Wallet) -> float:
-    """A wallet in its pool's unit after haircut. A debt is not shortened by a haircut."""
-    value = wallet.balance * wallet.price
-    return value * (1.0 - wallet.haircut) if value > 0.0 else value
+    """A wallet in its pool's unit; nan where it is not empty and its price is not known."""
+    weight = wallet_weight(wallet)
+    return weight * wallet.price if weight else 0.0
 
 
 def position_scope(rules: VenueRules, mode: AccountMode, instrument: Instrument, position: Position) -> str:
@@ -57,19 +82,16 @@ def position_scope(rules: VenueRules, mode: AccountMode, instrument: Instrument,
     return rules.cross_scope(mode, instrument.margin_coin)
 
 
-def make_leg(
-    rules: VenueRules, instrument: Instrument, position: Position, mark: float, unit_price: float = 1.0
-) -> Leg:
+def make_leg(rules: VenueRules, held: Held, mark: float, unit_price: float = 1.0) -> Leg:
     """A position as a leg. `unit_price` is the margin coin's price in the pool's unit."""
-    full = rules.full_segments(instrument, position.size)
+    instrument = held.instrument
     return Leg(
         instrument=instrument.symbol,
-        size=abs(position.size),
-        quantity=position.size * instrument.multiplier * unit_price,
-        inverse=instrument.kind.value == "inverse",
-        entry_price=position.entry_price,
-        segments=scale(rules.segments(instrument, position.size), unit_price),
-        full_segments=None if full is None else scale(full, unit_price),
+        size=abs(held.size),
+        quantity=held.size * instrument.multiplier * unit_price,
+        inverse=instrument.kind is ContractKind.INVERSE,
+        entry_price=held.entry_price,
+        maintenance=rules.maintenance(held).scaled(unit_price),
         mark=mark,
     )
 
@@ -104,10 +126,20 @@ def _pool(
     else:
         unit = rules.unit(mode, coin)
         balance = sum(wallet_value(w) for w in account.wallets if rules.cross_scope(mode, w.coin) == scope)
+    pooled: dict[str, float] = {}
+    for position, _ in members:
+        pooled[position.instrument] = pooled.get(position.instrument, 0.0) + abs(position.size)
     legs = []
     for position, instrument in members:
         unit_price = 1.0 if unit == instrument.margin_coin else prices.get(instrument.margin_coin, nan)
-        mark = marks.get(position.instrument, nan)
-        legs.append(make_leg(rules, instrument, position, mark, unit_price))
+        held = Held(
+            instrument,
+            position.size,
+            pooled[position.instrument],
+            position.entry_price,
+            position.leverage,
+            position.margin_mode,
+        )
+        legs.append(make_leg(rules, held, marks.get(position.instrument, nan), unit_price))
     releases = isolated and rules.cut_releases_isolated_margin
     return Pool(account.venue, account.name, scope, unit, Basis.COMPUTED, Risk(balance, 0.0), tuple(legs), releases)

@@ -19,7 +19,32 @@ class Segment:
     beta: float
 
 
-NO_MAINTENANCE = (Segment(0.0, inf, 0.0, 0.0),)
+@dataclass(frozen=True, slots=True)
+class Maintenance:
+    """What a venue requires for one position, by its notional; `first` is empty where that is not known.
+
+    `first` is the stage at which the venue begins to liquidate, `full` the last one where that differs. `shift` is
+    added to both at every notional: what depends on the position but not on the mark, such as a fee fixed at entry.
+    """
+
+    first: tuple[Segment, ...]
+    full: tuple[Segment, ...] | None = None
+    shift: float = 0.0
+
+    def scaled(self, factor: float) -> "Maintenance":
+        """The same with notional and maintenance expressed in another unit, `factor` units for one."""
+        if factor == 1.0:
+            return self
+        full = None if self.full is None else scale(self.full, factor)
+        return Maintenance(scale(self.first, factor), full, self.shift * factor)
+
+    def at(self, notional: float) -> Segment:
+        """The segment of the first stage that holds at `notional`."""
+        return segment_at(self.first, notional)
+
+
+UNKNOWN = Maintenance(())
+NO_MAINTENANCE = Maintenance((Segment(0.0, inf, 0.0, 0.0),))
 """Nothing is required, at any notional."""
 
 

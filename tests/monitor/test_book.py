@@ -318,7 +318,7 @@ def test_multi_asset_mode_is_one_pool_and_moves_with_the_indexes() -> None:
     report = PoolReport("multi", 19.47 - 10 * 0.001, 0.0, None, (("index:BTCUSD", 100.0),))
     desk.snapshot(
         (cross("BTCUSDT", 1.0, 100.0, Slot.LONG), cross("BTCUSDC", -0.5, 100.0, Slot.SHORT)),
-        (Wallet("USDT", 10.0, 0.999), Wallet("USDC", 0.0, 1.0), Wallet("BTC", 0.1, 95.0)),
+        (Wallet("USDT", 10.0, 0.999), Wallet("USDC", 0.0, 1.0), Wallet("BTC", 0.1, 100.0, 0.05)),
         (report,),
         AccountMode.MULTI_ASSET,
     )
@@ -329,7 +329,7 @@ def test_multi_asset_mode_is_one_pool_and_moves_with_the_indexes() -> None:
     assert desk.ratio("multi") == pytest.approx(maintenance / balance)
     desk.mark(**{"index:BTCUSD": 90.0})
     assert desk.ratio("multi") == pytest.approx(maintenance / (balance - 0.1 * 9.5))
-    desk.delta(Wallet("BTC", 0.2, 95.0))
+    desk.delta(Wallet("BTC", 0.2, 90.0, 0.05))
     assert desk.ratio("multi") == pytest.approx(maintenance / (balance - 0.1 * 9.5 + 0.1 * 85.5))
 
 

@@ -8,17 +8,18 @@ enter maintenance.
 
 from functools import lru_cache
 
-from monitor.margin.tiers import Segment, segments_by_notional
+from monitor.margin.rules import Held
+from monitor.margin.tiers import Maintenance, segments_by_notional
 from monitor.model.account import AccountMode
 from monitor.model.ids import MULTI_SCOPE
-from monitor.model.instrument import Instrument, Tier
+from monitor.model.instrument import Tier
 
 _DOLLARS = {"USDT", "USDC", "FDUSD", "BFUSD"}
 
 
 @lru_cache(maxsize=4096)
-def _segments(tiers: tuple[Tier, ...]) -> tuple[Segment, ...]:
-    return segments_by_notional(tiers)
+def _maintenance(tiers: tuple[Tier, ...]) -> Maintenance:
+    return Maintenance(segments_by_notional(tiers))
 
 
 class BinanceRules:
@@ -26,6 +27,8 @@ class BinanceRules:
 
     venue = "binance"
     cut_releases_isolated_margin = True
+    counts_pooled_size = False
+    default_account_mode = AccountMode.SINGLE_ASSET
 
     def cross_scope(self, mode: AccountMode, coin: str) -> str:
         """The margin coin, or ``multi``."""
@@ -35,13 +38,9 @@ class BinanceRules:
         """The margin coin, or USD, in which multi-assets mode adds up."""
         return "USD" if mode is AccountMode.MULTI_ASSET else coin
 
-    def segments(self, instrument: Instrument, size: float) -> tuple[Segment, ...]:
-        """The brackets; the size does not choose them, the notional does."""
-        return _segments(instrument.tiers)
-
-    def full_segments(self, instrument: Instrument, size: float) -> tuple[Segment, ...] | None:
-        """None: Binance states one threshold."""
-        return None
+    def maintenance(self, held: Held) -> Maintenance:
+        """The brackets: the notional chooses, and nothing else counts. Binance states one threshold."""
+        return _maintenance(held.instrument.tiers)
 
     def default_price(self, mode: AccountMode, coin: str) -> float | None:
         """One, where the pool's unit is the coin, or a dollar in all but name."""

@@ -6,13 +6,13 @@ from hypothesis import strategies as st
 
 from monitor.margin.liquidation import bankruptcy_crossings, liquidation_crossings
 from monitor.margin.risk import Leg, Risk
-from monitor.margin.tiers import Segment, segments_by_notional
+from monitor.margin.tiers import Maintenance, Segment, segments_by_notional
 from tests.support.accounts import flat_tier, tiers
 
 
 def leg(quantity: float, entry: float, segments: tuple[Segment, ...], *, inverse: bool = False) -> Leg:
     """A leg whose mark is its entry."""
-    return Leg("X", abs(quantity), quantity, inverse, entry, segments, entry)
+    return Leg("X", abs(quantity), quantity, inverse, entry, Maintenance(segments), entry)
 
 
 ONE_PERCENT = segments_by_notional(flat_tier(0.01))
