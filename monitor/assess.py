@@ -74,7 +74,7 @@ def _assess_instrument(
     known = total.margin_balance == total.margin_balance and total.maintenance_margin == total.maintenance_margin
     liquidation = full = bankruptcy = distance = nan if not known else None
     if known:
-        first = liquidation_crossings(legs, balance - maintenance, mark)
+        first = liquidation_crossings(legs, balance - maintenance, mark, nearest_only=True)
         liquidation, distance = first.nearest(mark), first.distance(mark)
         bankruptcy = bankruptcy_crossings(legs, balance, mark).nearest(mark)
         full = liquidation
