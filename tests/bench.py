@@ -29,6 +29,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -49,6 +50,7 @@ from alerts.sinks.console import ConsoleConfig
 from alerts.sinks.redis import RedisConfig
 from connectors import FeedSettings
 from connectors.binance.market import MarketFeed
+from connectors.simulator.scenario import AccountSpec, PositionSpec, Scenario, VenueSpec
 from monitor.book import Book
 from monitor.clock import SystemClock
 from monitor.kernel import Kernel, best_kernel, plain_kernel
@@ -58,8 +60,11 @@ from monitor.model.ids import Slot
 from monitor.pipeline import Pipeline
 from monitor.telemetry import Telemetry
 from tests.support.accounts import BTC_FLOORS, BTC_RATES, cross, isolated, linear, tiers
+from tests.support.daemon import daemon
+from tests.support.venue_server import venue_process
 
 BATCHES = 60
+IDLE_S = 15.0
 SYMBOLS = ["BTCUSDT", *(f"S{i:03d}USDT" for i in range(600))]
 CONTRACTS = tuple(linear(symbol, tiers(BTC_FLOORS, BTC_RATES)) for symbol in SYMBOLS)
 
@@ -361,6 +366,40 @@ def alerts(kernel: Kernel) -> Iterator[Row]:
     yield Row("frame to alert on the socket, p99", f"{p99:.2f} ms", "under 1 ms", p99 < 1.0)
 
 
+async def idle_share(folder: Path) -> tuple[float, float]:
+    """Share of a core that the daemon takes, and the ticks a second it decided meanwhile."""
+    symbols = [f"S{i:02d}USDT" for i in range(20)]
+    positions = tuple(
+        PositionSpec(symbol=s, size=Decimal(10), entry_price=Decimal(100), isolated_wallet=Decimal(500))
+        for s in symbols
+    )
+    account = AccountSpec(name="main", wallets={"USDT": Decimal(100_000)}, positions=positions)
+    marks = dict.fromkeys(symbols, Decimal(100))
+    scenario = Scenario(name="idle", marks=marks, accounts=(account,), venue=VenueSpec(republish_s=0.2))
+    async with venue_process(scenario, max_seconds=100) as venue, daemon(venue, folder) as process:
+        await process.start()
+        await asyncio.sleep(3.0)
+        me = psutil.Process(process.pid)
+
+        async def ticks() -> float:
+            lines = (await process.get("/metrics")).splitlines()
+            return next(float(line.split()[1]) for line in lines if line.startswith("marginwatch_ticks_total"))
+
+        ticks_before, before, start = await ticks(), me.cpu_times(), time.perf_counter()
+        await asyncio.sleep(IDLE_S)
+        after, took = me.cpu_times(), time.perf_counter() - start
+        used = after.user + after.system - before.user - before.system
+        return used / took, (await ticks() - ticks_before) / took
+
+
+def idle() -> Row:
+    """What watching costs."""
+    with tempfile.TemporaryDirectory() as folder:
+        share, rate = asyncio.run(idle_share(Path(folder)))
+    measured = f"{share:.1%} of a core at {rate:.0f} ticks/s"
+    return Row("20 legs, 100 ticks/s, nothing happens", measured, "under 2 % of a core", share < 0.02)
+
+
 def machine() -> str:
     """What this was measured on."""
     python = f"Python {platform.python_version()}"
@@ -379,6 +418,7 @@ def main() -> None:
         lambda: [many_legs(kernel)],
         lambda: [array_frame(kernel)],
         lambda: [memory()],
+        lambda: [idle()],
     ]
     for step in steps:
         rows += step()
