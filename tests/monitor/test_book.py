@@ -160,6 +160,28 @@ def test_a_leg_that_leaves_its_tier_is_priced_by_the_next(kernel: Callable[[], K
     assert desk.ratio("BTCUSDT:short") == pytest.approx((4000 * 0.02 - 16.0) / (5000.0 - 3100.0))
 
 
+@pytest.mark.parametrize("kernel", [plain_kernel, compiled_kernel])
+def test_a_frame_that_moves_most_of_the_book_gives_what_single_frames_give(kernel: Callable[[], Kernel]) -> None:
+    """Going through all rows at once is the same as going through each list, gaps and newcomers included."""
+    symbols = [f"S{k:02d}USDT" for k in range(40)]
+    one_by_one, at_once = Desk(kernel), Desk(kernel)
+    for desk in (one_by_one, at_once):
+        desk.load(*(contract(symbol, k % 3) for k, symbol in enumerate(symbols)))
+        held = [isolated(symbol, 5.0 + k, 100.0, 900.0, Slot.LONG) for k, symbol in enumerate(symbols)]
+        desk.snapshot((*held, *(cross(symbol, -3.0, 90.0, Slot.SHORT) for symbol in symbols)), (Wallet("USDT", 1e5),))
+        desk.mark(**dict.fromkeys(symbols[:-1], 100.0))
+        desk.delta(isolated(symbols[5], 0.0, 0.0, 0.0, Slot.LONG), cross(symbols[7], 0.0, 0.0, Slot.SHORT))
+        for symbol in symbols[8:12]:
+            desk.watch(f"{symbol}:long", up=0.012)
+    prices = {symbol: 60.0 + 3.0 * k for k, symbol in enumerate(symbols[:-1]) if k % 6}
+    crossed = [pool for symbol, price in prices.items() for pool in one_by_one.mark(**{symbol: price})]
+    assert sorted(at_once.mark(**prices)) == sorted(crossed)
+    assert crossed
+    for left, right in zip(one_by_one.book.table().margin_ratio, at_once.book.table().margin_ratio, strict=True):
+        assert left == pytest.approx(right, rel=1e-9, nan_ok=True)
+    assert at_once.book.rebuild() < 1e-12
+
+
 def test_old_and_repeated_marks_are_dropped() -> None:
     """A mark not newer than the last one changes nothing."""
     desk = Desk()
