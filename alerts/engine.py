@@ -79,6 +79,7 @@ class Engine:
 
     def _use(self, config: AlertsConfig) -> None:
         self._config = config
+        # The margin ratio is first: `ratio_only` takes it alone.
         self._pool_rules = [(rule, config.rule(rule.name)) for rule in POOL_RULES]
         self._policies = {rule.name: _policy(config, rule.name) for rule in _ALL_RULES}
         levels = {rung for _, rung in config.margin_ratio.rungs()}
@@ -88,14 +89,17 @@ class Engine:
 
     # What is seen
 
-    def on_pool(self, assessment: PoolAssessment, now: float) -> list[Alert]:
-        """Judge one pool by every pool rule. A safe pool about which nothing fires costs next to nothing."""
+    def on_pool(self, assessment: PoolAssessment, now: float, *, ratio_only: bool = False) -> list[Alert]:
+        """Judge one pool by every pool rule. A safe pool about which nothing fires costs next to nothing.
+
+        `ratio_only`: by its margin ratio alone, when a tick cannot wait for the rest, which must follow soon.
+        """
         if isnan(assessment.margin_ratio):
             self._unseen_pools.add(assessment.pool)
         else:
             self._unseen_pools.discard(assessment.pool)
         said: list[Alert] = []
-        for rule, section in self._pool_rules:
+        for rule, section in self._pool_rules[:1] if ratio_only else self._pool_rules:
             verdict = rule.judge(assessment, section)
             key = f"{rule.name}:{assessment.pool}"
             track = self._tracks.get(key)

@@ -118,7 +118,7 @@ class Pipeline:
         if type(event) is Marks:
             crossed = self.book.apply_marks(event, now)
             if crossed:
-                self._decide(crossed, now)
+                self._decide(crossed, now, hot=True)
             self._telemetry.ticks += 1
             self._telemetry.tick_seconds.observe(perf_counter() - received)
             return
@@ -164,12 +164,15 @@ class Pipeline:
             # What came new is shown at once, unless there are very many; the rest within a cycle.
             self._decide([row for row in change.touched if self.book.name_of(row) not in self._assessments], now)
 
-    def _decide(self, rows: Iterable[int], now: float) -> None:
-        """Assess pools in full, let the engine judge them, submit what it says."""
+    def _decide(self, rows: Iterable[int], now: float, *, hot: bool = False) -> None:
+        """Assess pools in full, let the engine judge them, submit what it says.
+
+        `hot`: by the margin ratio alone; the other rules follow with the next cycle, within about a second.
+        """
         engine, book, settings = self._engine, self.book, self.settings
         for row in rows:
             assessment = book.assess(row, settings.first_rung)
-            said = engine.on_pool(assessment, now)
+            said = engine.on_pool(assessment, now, ratio_only=hot)
             if said:
                 self._submit(said)
             if said or self._shown is None or row in self._shown:

@@ -1,7 +1,7 @@
 """Measure the hot path on this machine and print it beside the numbers to hold: `make bench`.
 
 Method. Everything runs in this one process unless said otherwise, after a warm-up, with the garbage collector as the
-daemon leaves it (start-up frozen). Short things are timed in batches with `time.perf_counter` and the median batch is
+daemon sets it. Short things are timed in batches with `time.perf_counter` and the median batch is
 shown, so that a busy neighbour costs a batch and not the figure; figures are for comparing within one run.
 
 * *One frame, 10 legs*: the text of one ``<symbol>@markPrice@1s`` frame given to the market session, and its event to
@@ -18,7 +18,6 @@ shown, so that a busy neighbour costs a batch and not the figure; figures are fo
 
 import asyncio
 import contextlib
-import gc
 import os
 import platform
 import shutil
@@ -53,6 +52,7 @@ from connectors.binance.market import MarketFeed
 from connectors.simulator.scenario import AccountSpec, PositionSpec, Scenario, VenueSpec
 from monitor.book import Book
 from monitor.clock import SystemClock
+from monitor.daemon import quiet_collector
 from monitor.kernel import Kernel, best_kernel, plain_kernel
 from monitor.model.account import AccountMode, Position, PositionMode, Wallet
 from monitor.model.events import AccountSnapshot, InstrumentsLoaded, Marks, SnapshotReason
@@ -248,7 +248,7 @@ def many_legs(kernel: Kernel) -> Row:
             desk.add(f"a{k}-{i}", positions, 50.0)
     desk.watch(["BTCUSDT"])
     frames = desk.frames({"BTCUSDT": walk(BATCHES * 5)})
-    gc.freeze()
+    quiet_collector()
     seconds = batches(desk.feed, [frames[k : k + 5] for k in range(0, len(frames), 5)])
     return Row(f"one tick, 10,000 legs, {kernel.name}", f"{seconds * 1e6:.0f} us", "under 150 us", seconds < 150e-6)
 
@@ -268,7 +268,7 @@ def array_frame(kernel: Kernel) -> Row:
     symbols = [f"S{i:03d}USDT" for i in range(600)]
     desk.watch(symbols)
     frames = desk.frames({symbol: walk(BATCHES, i) for i, symbol in enumerate(symbols)})
-    gc.freeze()
+    quiet_collector()
     seconds = batches(desk.feed, [[frame] for frame in frames])
     measured = f"{seconds * 1e3:.2f} ms, text parsing included"
     return Row(f"600-symbol array, 100,000 legs, {kernel.name}", measured, "under 5 ms", seconds < 5e-3)
@@ -330,8 +330,7 @@ async def alert_latency(kernel: Kernel, url: str, rounds: int = 400) -> list[flo
             while dispatcher.pending()["redis"] or not telemetry.deliveries.get("redis", "delivered"):
                 desk.feed(desk.frames({symbols[0]: [90.6]})[0])
                 await asyncio.sleep(0.01)
-        gc.collect()
-        gc.freeze()
+        quiet_collector()
         asyncio.StreamWriter.writelines = noting  # type: ignore[method-assign]
         took = []
         try:
