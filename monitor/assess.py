@@ -8,7 +8,7 @@ from monitor.margin.remedy import remedy
 from monitor.margin.risk import Leg, Pool, Risk
 from monitor.margin.rules import VenueRules, account_pools
 from monitor.model.account import Account
-from monitor.model.assessment import LegAssessment, PoolAssessment
+from monitor.model.assessment import Basis, LegAssessment, PoolAssessment
 from monitor.model.ids import pool_id
 
 
@@ -79,7 +79,8 @@ def _assess_instrument(
         bankruptcy = bankruptcy_crossings(legs, balance, mark).nearest(mark)
         full = liquidation
         if any(leg.maintenance.full for leg in legs):
-            full = liquidation_crossings(legs, balance - maintenance, mark, full=True).nearest(mark)
+            last = maintenance - sum(leg.relief(leg.mark) for leg in pool.legs if leg.instrument != legs[0].instrument)
+            full = liquidation_crossings(legs, balance - last, mark, full=True).nearest(mark)
     for index, leg in zip(indices, legs, strict=True):
         result[index] = LegAssessment(
             instrument=leg.instrument,
@@ -88,7 +89,7 @@ def _assess_instrument(
             mark_price=mark,
             notional=leg.notional(mark),
             unrealized_pnl=parts[index].margin_balance,
-            maintenance_margin=parts[index].maintenance_margin,
+            maintenance_margin=parts[index].maintenance_margin if pool.basis is Basis.COMPUTED else nan,
             liquidation_price=liquidation,
             full_liquidation_price=full,
             bankruptcy_price=bankruptcy,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from math import nan
 
 from monitor.margin.pnl import notional, price_value, unrealized_pnl
-from monitor.margin.tiers import Maintenance
+from monitor.margin.tiers import Maintenance, segment_at
 from monitor.model.assessment import Basis, margin_ratio
 from monitor.model.ids import Side, side_of
 
@@ -82,6 +82,14 @@ class Leg:
             return nan
         segment = self.maintenance.at(value)
         return maintenance_margin(segment.alpha, value, segment.beta + self.maintenance.shift * share)
+
+    def relief(self, price: float) -> float:
+        """By how much less than for the first stage is required for the last one, at `price`; 0.0 without stages."""
+        if not self.maintenance.full:
+            return 0.0
+        value = self.notional(price)
+        first, last = self.maintenance.at(value), segment_at(self.maintenance.full, value)
+        return (first.alpha - last.alpha) * value + first.beta - last.beta
 
     def risk(self, price: float) -> Risk:
         """The leg's part in its pool's risk at `price`."""

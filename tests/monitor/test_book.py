@@ -377,7 +377,7 @@ steps = st.one_of(
     st.tuples(st.just("fill"), positions()),
     st.tuples(st.just("transfer"), st.sampled_from(["USDT", "USDC"]), st.floats(-1000.0, 5000.0)),
     st.tuples(st.just("tiers"), st.sampled_from(SYMBOLS), st.sampled_from(range(len(TABLES)))),
-    st.tuples(st.just("mode"), st.sampled_from(AccountMode)),
+    st.tuples(st.just("mode"), st.sampled_from([AccountMode.SINGLE_ASSET, AccountMode.MULTI_ASSET])),
 )
 
 
