@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 
 from monitor.margin.rules import VenueRules
-from monitor.margin.venues import binance, hyperliquid
+from monitor.margin.venues import binance, bybit, hyperliquid
 
 RULES: Mapping[str, VenueRules] = {
     "binance": binance.RULES,
+    "bybit": bybit.RULES,
     "hyperliquid": hyperliquid.RULES,
 }
