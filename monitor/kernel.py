@@ -38,7 +38,8 @@ def check(pools: Any, touched: Any, crossed: Any, counts: Any) -> None:
         w = touched[k] * POOL_WIDTH
         balance = pools[w + BASE_BALANCE] + pools[w + LEGS_PNL]
         maintenance = pools[w + BASE_MAINTENANCE] + pools[w + LEGS_MAINTENANCE]
-        if (maintenance > 0.0 and maintenance >= pools[w + UP] * balance) or maintenance < pools[w + DOWN] * balance:
+        reached = maintenance >= pools[w + UP] * balance and (maintenance > 0.0 or balance < 0.0)
+        if reached or maintenance < pools[w + DOWN] * balance:
             crossed[n] = touched[k]
             n += 1
     counts[CROSSED] = n

@@ -37,6 +37,7 @@ from monitor.margin.risk import Risk, maintenance_margin
 from monitor.margin.tiers import UNKNOWN, Maintenance
 from monitor.model.events import Marks
 
+LEND_AFTER_MS = 5_000
 SWEEP_INSTRUMENTS_MIN = 16
 """Frames of fewer instruments never go through the whole book."""
 
@@ -54,6 +55,8 @@ class Instruments:
     mark_ms: list[int] = field(default_factory=list)
     seen: list[float] = field(default_factory=list)
     """nan until the stream itself brought a mark."""
+    turn: list[int] = field(default_factory=list)
+    """The last frame that moved it."""
 
 
 class Ledger:
@@ -91,7 +94,7 @@ class Ledger:
             return ()
         if self._versions != (self.legs.version, self.pools.version, self.lists.version, len(known.mark)):
             self._refresh_views()
-        n = 0
+        n, turn = 0, self._turn + 1
         for symbol, price, at_ms in zip(marks.instruments, marks.prices, marks.times_ms, strict=True):
             i = index.get(symbol)
             if i is None or at_ms <= known.mark_ms[i]:
@@ -102,12 +105,14 @@ class Ledger:
             known.mark[i] = price
             if old != old:
                 self._first_mark(i)
-            self._moved[n] = i
             self._values[i] = -1.0 / price if known.inverse[i] else price
-            n += 1
+            if known.turn[i] != turn:  # a frame may name an instrument twice
+                known.turn[i] = turn
+                self._moved[n] = i
+                n += 1
         if n == 0:
             return ()
-        self._turn += 1
+        self._turn = turn
         self.kernel.tick(*self._leg_views, self._turn, *self._lists_of(n), *self._out_views)
         counts = self._counts
         if counts[LEFT]:
@@ -171,21 +176,33 @@ class Ledger:
             known.mark.append(nan)
             known.mark_ms.append(0)
             known.seen.append(nan)
+            known.turn.append(0)
+        elif known.inverse[i] is not inverse:  # first heard of before the venue had described it
+            known.inverse[i] = inverse
+            self._versions = (-1, -1, -1, -1)
         return i
 
     def has_mark(self, instrument: int) -> bool:
         """Whether any mark is known."""
         return self.instruments.mark[instrument] == self.instruments.mark[instrument]
 
-    def lend_mark(self, instrument: int, price: float) -> None:
-        """Use a mark from elsewhere until the stream brings one; it does not count as seen."""
-        if not self.has_mark(instrument):
-            self.instruments.mark[instrument] = price
-            self._versions = (-1, -1, -1, -1)  # the kernel's values are made from the marks
+    def lend_mark(self, instrument: int, price: float, at_ms: int) -> None:
+        """Use a mark from elsewhere, of `at_ms`, while the stream brings none; it does not count as seen.
+
+        A mark of the stream is left alone unless it is older by `LEND_AFTER_MS`: then it is of a former life of the
+        position, or the stream is silent.
+        """
+        known = self.instruments
+        if self.has_mark(instrument) and at_ms < known.mark_ms[instrument] + LEND_AFTER_MS:
+            return
+        first = not self.has_mark(instrument)
+        known.mark[instrument] = price
+        self._versions = (-1, -1, -1, -1)  # the kernel's values are made from the marks
+        if first:
             self._first_mark(instrument)
-            for leg in self.lists.legs(instrument).tolist():
-                self.choose_segment(leg)
-                self.revalue(leg)
+        for leg in self.lists.legs(instrument).tolist():
+            self.choose_segment(leg)
+            self.revalue(leg)
 
     def stale_instruments(self, now: float, limit_s: float) -> dict[int, float | None]:
         """Instruments with legs whose newest mark from the stream is older than `limit_s`, to its age.
@@ -331,7 +348,8 @@ class Ledger:
         row, risk = pool * POOL_WIDTH, self.risk(pool)
         up, down = self.pools.table[row + UP], self.pools.table[row + DOWN]
         balance, maintenance = risk.margin_balance, risk.maintenance_margin
-        return bool((maintenance > 0.0 and maintenance >= up * balance) or maintenance < down * balance)
+        reached = maintenance >= up * balance and (maintenance > 0.0 or balance < 0.0)
+        return bool(reached or maintenance < down * balance)
 
     def risks(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Margin balance and maintenance margin of many pools; nan where a mark is missing."""

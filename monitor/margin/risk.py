@@ -36,8 +36,8 @@ class Risk:
 
     @property
     def is_liquidatable(self) -> bool:
-        """Whether maintenance is open and not covered; False when unknown (which is not the same as safe)."""
-        return self.maintenance_margin > 0.0 and self.margin_balance <= self.maintenance_margin
+        """Whether the venue would liquidate; False when unknown (which is not the same as safe)."""
+        return self.margin_ratio >= 1.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,11 +21,9 @@ def margin_ratio(margin_balance: float, maintenance_margin: float) -> float:
     """Maintenance margin / margin balance, as defined in this module's docstring; nan when either is unknown."""
     if margin_balance != margin_balance or maintenance_margin != maintenance_margin:
         return nan
-    if maintenance_margin <= 0.0:
-        return 0.0
-    if margin_balance <= 0.0:
-        return inf
-    return maintenance_margin / margin_balance
+    if margin_balance > 0.0:
+        return max(maintenance_margin, 0.0) / margin_balance
+    return inf if maintenance_margin > 0.0 or margin_balance < 0.0 else 0.0
 
 
 class Basis(StrEnum):
