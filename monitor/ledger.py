@@ -276,9 +276,10 @@ class Ledger:
 
     def choose_segment(self, leg: int) -> None:
         """Choose alpha and beta for the leg's notional at its mark."""
-        maintenance = self.maintenance[leg]
-        if maintenance.first:
-            row = leg * LEG_WIDTH
+        maintenance, row = self.maintenance[leg], leg * LEG_WIDTH
+        if not maintenance.first:
+            self.legs.table[row + ALPHA : row + HIGH + 1] = (0.0, 0.0, 0.0, np.inf)
+        else:
             s = maintenance.at(self.notional(leg))
             self.legs.table[row + ALPHA : row + HIGH + 1] = (s.alpha, s.beta + maintenance.shift, s.floor, s.cap)
 

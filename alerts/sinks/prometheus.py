@@ -302,7 +302,7 @@ def _alert_families(source: AlertSource) -> Iterator[_Family]:
 
 
 def _telemetry_families(telemetry: Telemetry) -> Iterator[_Family]:
-    yield _count("ticks", "Mark prices decided.", telemetry.ticks)
+    yield _count("ticks", "Frames of mark prices decided.", telemetry.ticks)
     yield _tick_histogram(telemetry.tick_seconds)
     yield _counter("alerts", "Alerts raised and resolved.", telemetry.alerts)
     yield _counter("deliveries", "Deliveries to sinks by outcome.", telemetry.deliveries)

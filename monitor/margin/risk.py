@@ -45,8 +45,7 @@ class Leg:
     """One position inside a pool, ready to compute.
 
     `quantity` is signed: contracts * multiplier * the margin coin's price in the pool's unit, so that every amount
-    comes out in the pool's unit. `segments` state maintenance by notional in that unit; `full_segments`, where a venue
-    liquidates in stages, those of the last stage. `mark` is nan while unknown.
+    comes out in the pool's unit; `maintenance` is in that unit too. `mark` is nan while unknown.
     """
 
     instrument: str
