@@ -62,6 +62,7 @@ class AccountBook:
     mode: AccountMode = AccountMode.SINGLE_ASSET
     position_mode: PositionMode = PositionMode.ONE_WAY
     synced: bool = False
+    mark_pause_s: float = 0.0
     instruments: Mapping[str, Instrument] = field(default_factory=dict)
     """Shared with other accounts; replaced, never changed."""
     wallets: dict[str, Wallet] = field(default_factory=dict)
@@ -152,7 +153,7 @@ class Book:
         """Make the account what the snapshot says, save slots that newer events touched; then anchor to its reports."""
         account = self.account(snapshot.venue, snapshot.account)
         change = BookChange()
-        account.feed = snapshot.feed
+        account.feed, account.mark_pause_s = snapshot.feed, snapshot.mark_pause_s
         if account.mode is not snapshot.account_mode:
             self._forget_offsets(account)
         account.mode, account.position_mode = snapshot.account_mode, snapshot.position_mode
@@ -225,6 +226,7 @@ class Book:
         if leg is None:
             leg = account.legs[key] = ledger.add_leg(key // _WIDTH, pool)
         ledger.legs.updated_ms[leg] = position.updated_ms
+        ledger.instruments.pause_s[key // _WIDTH] = account.mark_pause_s
         if position.mark_price is not None:
             ledger.lend_mark(key // _WIDTH, position.mark_price)
         self._write_position(account, leg, instrument, position)
