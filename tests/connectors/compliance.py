@@ -14,9 +14,13 @@ from enum import StrEnum
 from itertools import count
 from typing import Any, Protocol
 
+import orjson
+from aiohttp import web
+
 from connectors import FeedSettings, VenueModule, venues
 from connectors.binance.config import AccountConfig
 from connectors.config import BaseAccountConfig
+from connectors.okx.config import AccountConfig as OkxConfig
 from connectors.recorder import Recorder
 from connectors.simulator.scenario import AccountSpec, PositionSpec, Scenario
 from monitor.clock import Clock
@@ -24,6 +28,8 @@ from monitor.credential import Secret
 from monitor.model.assessment import FeedState
 from monitor.model.events import Event, FeedChanged
 from monitor.telemetry import Telemetry
+from tests.support import okx_server
+from tests.support.okx_server import OkxServer
 from tests.support.venue_server import Venue, venue_in_process
 
 SPEED = 10.0
@@ -266,8 +272,135 @@ async def binance(clock: Clock) -> AsyncIterator[VenueUnderTest]:
         yield BinanceUnderTest(venue)
 
 
+class OkxUnderTest:
+    """OKX by a server of its own. It has no stream key; what dies instead is a subscription."""
+
+    name = "okx"
+    instrument = "BTC-USDT-SWAP"
+
+    def __init__(self, server: OkxServer) -> None:
+        self._server = server
+        self._prices = count()
+
+    def accounts(self, **changes: Any) -> list[BaseAccountConfig]:
+        """The server's account."""
+        values = {
+            "name": "main",
+            "api_key": Secret(okx_server.API_KEY),
+            "api_secret": Secret(okx_server.API_SECRET),
+            "passphrase": Secret(okx_server.PASSPHRASE),
+            "rest_url": self._server.rest_url,
+            "market_url": self._server.market_url,
+            "private_url": self._server.private_url,
+            "reconcile_s": 5.0,
+        }
+        return [OkxConfig.model_validate(values | changes)]
+
+    def secrets(self) -> list[str]:
+        """Key, secret, passphrase and every signature so far."""
+        return [okx_server.API_KEY, okx_server.API_SECRET, okx_server.PASSPHRASE, *self._server.signatures]
+
+    async def tick(self) -> None:
+        """A mark that differs from the last in its last digits."""
+        self._server.send_mark(self.instrument, 75_000.0 + next(self._prices) % 100 / 100)
+
+    async def trade(self, size: str, *, silent: bool = False) -> None:
+        """Set the position."""
+        self._server.trade(float(size), silent=silent)
+
+    async def spoil(self, stream: Stream, how: Spoil) -> None:
+        """A frame as nobody sends it."""
+        channel = "mark-price" if stream is Stream.MARK else "positions"
+        row = {"instId": self.instrument, "instType": "SWAP", "markPx": "", "ts": "", "pos": "", "mgnMode": "cross"}
+        frame = {"arg": {"channel": channel, "instId": self.instrument}, "data": [row]}
+        text = orjson.dumps(frame)
+        frames = {
+            Spoil.GARBAGE: b"]this is not JSON[",
+            Spoil.TRUNCATED: text[: len(text) // 2],
+            Spoil.UNKNOWN_EVENT: text.replace(channel.encode(), b"something-new"),
+            Spoil.EMPTY_NUMBERS: text,
+        }
+        for connection in self._server.of(stream):
+            connection.put(frames[how])
+
+    async def repeat_next(self, stream: Stream) -> None:
+        """As the simulator does."""
+        for connection in self._server.of(stream):
+            connection.duplicate = 1
+
+    async def swap_next(self, stream: Stream) -> None:
+        """As the simulator does."""
+        for connection in self._server.of(stream):
+            connection.swap = True
+
+    async def silence(self, stream: Stream) -> None:
+        """Pings are answered all the same."""
+        self._server.silence(stream)
+
+    async def half_open(self, stream: Stream) -> None:
+        """As the simulator does."""
+        for connection in self._server.of(stream):
+            connection.freeze()
+
+    async def end(self, stream: Stream, how: Ending) -> None:
+        """As the simulator does."""
+        for connection in self._server.of(stream):
+            match how:
+                case Ending.CUT:
+                    connection.cut()
+                case Ending.TORN:
+                    connection.tear()
+                case Ending.CLOSED:
+                    await connection.ws.close(code=4006)
+
+    async def refuse_handshakes(self, stream: Stream, status: int, times: int) -> None:
+        """On the stream's path."""
+        self._server.refuse_handshakes(stream, status, times)
+
+    async def end_stream_key(self, *, silent: bool) -> None:
+        """Subscriptions."""
+        self._server.end_subscriptions(silent=silent)
+
+    async def refuse(self, refusal: Refusal, times: int = 1) -> None:
+        """On the account's balance."""
+        wait = {"Retry-After": "3"}
+        replies: dict[Refusal, Callable[[], web.StreamResponse | None]] = {
+            Refusal.TOO_MANY: lambda: self._server.envelope(50011, status=429, headers=wait),
+            Refusal.BANNED: lambda: self._server.envelope(50011, status=403, headers=wait),
+            Refusal.BROKEN: lambda: self._server.envelope(50001, status=503),
+            Refusal.HANGS: lambda: None,
+            Refusal.GARBAGE: lambda: web.Response(text="<html>not JSON"),
+            Refusal.KEY: lambda: self._server.envelope(50111, status=401),
+        }
+        self._server.faults += [("/api/v5/account/balance", replies[refusal])] * times
+
+    async def step_clock(self, seconds: float) -> None:
+        """The venue's clock against ours."""
+        self._server.offset_ms += int(seconds * 1000)
+
+    async def grant(self, **flags: bool) -> None:
+        """``perm`` of the account's configuration."""
+        self._server.state.permissions = "read_only,trade"
+
+    async def heal(self) -> None:
+        """All faults."""
+        self._server.heal()
+
+    async def open_connections(self, stream: Stream) -> int:
+        """As the server counts them."""
+        return len(self._server.of(stream))
+
+
+@asynccontextmanager
+async def okx(clock: Clock) -> AsyncIterator[VenueUnderTest]:
+    """OKX in this process, on real sockets, with the test's clock."""
+    async with okx_server.okx_server(clock) as server:
+        yield OkxUnderTest(server)
+
+
 VENUES: dict[str, Callable[[Clock], AbstractAsyncContextManager[VenueUnderTest]]] = {
     "binance": binance,
+    "okx": okx,
 }
 
 
