@@ -15,7 +15,7 @@ from aiohttp import WSMsgType, web
 
 from monitor.clock import Clock
 
-MARKET, USER = "market", "user"
+MARKET, USER, BOTH = "market", "user", "both"
 MARGIN_TABLES = [
     [55, {"description": "ETH", "marginTiers": [{"lowerBound": "0.0", "maxLeverage": 25},
                                                 {"lowerBound": "100000000.0", "maxLeverage": 15}]}],
@@ -109,6 +109,7 @@ class HyperliquidServer:
         """Listen on a free port."""
         app = web.Application()
         app.router.add_post("/info", self._info)
+        app.router.add_get("/ws", self._socket)
         app.router.add_get("/ws/{route}", self._socket)
         self._runner = web.AppRunner(app, shutdown_timeout=0.1)
         await self._runner.setup()
@@ -130,9 +131,9 @@ class HyperliquidServer:
         """Where questions go."""
         return f"http://127.0.0.1:{self.port}"
 
-    def stream_url(self, route: str) -> str:
-        """Where connections go."""
-        return f"ws://127.0.0.1:{self.port}/ws/{route}"
+    def stream_url(self, route: str = BOTH) -> str:
+        """Where connections go; as at the real venue, one address serves for everything."""
+        return f"ws://127.0.0.1:{self.port}/ws" + ("" if route == BOTH else f"/{route}")
 
     def add(self, address: Address) -> Address:
         """Make an account known."""
@@ -344,7 +345,7 @@ class HyperliquidServer:
     # --- sockets
 
     def _of(self, route: str) -> list[Connection]:
-        return [c for c in self.connections if c.route == route and not c.ws.closed]
+        return [c for c in self.connections if c.route in (route, BOTH) and not c.ws.closed]
 
     async def _tell(self, route: str, channel: str, data: dict[str, Any], **subscription: str) -> None:
         text = _frame(channel, data)
@@ -370,7 +371,7 @@ class HyperliquidServer:
             await connection.ws.send_str(text)
 
     async def _socket(self, request: web.Request) -> web.StreamResponse:
-        route = request.match_info["route"]
+        route = request.match_info.get("route", BOTH)
         status, times = self._handshakes.get(route, (0, 0))
         if times > 0:
             self._handshakes[route] = (status, times - 1)
