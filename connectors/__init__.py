@@ -112,9 +112,10 @@ class VenueModule(Protocol):
 
 def venues() -> Mapping[str, VenueModule]:
     """Every venue by the name it has in the configuration; imported only when they are asked for."""
-    from connectors import binance, okx
+    from connectors import binance, hyperliquid, okx
 
     return {
         "binance": binance,
+        "hyperliquid": hyperliquid,
         "okx": okx,
     }

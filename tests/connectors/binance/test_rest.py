@@ -178,8 +178,8 @@ async def test_an_address_that_asked_for_silence_is_left_alone_by_the_runners_af
         tasks = [asyncio.create_task(runner.run()) for runner in runners]
         try:
             async with asyncio.timeout(10.0):
-                while not any(text in health.detail for runner in runners for health in runner.health(0.0)):
-                    await asyncio.sleep(0.01)  # noqa: ASYNC110 - the runner tells when it is asked
+                while not any(text in each.detail for runner in runners for each in runner.health(0.0)):  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
         finally:
             for task in tasks:
                 task.cancel()
