@@ -14,7 +14,7 @@ from connectors.binance.rest import WEIGHT_PER_MINUTE, BinanceDialect
 from connectors.config import BaseAccountConfig
 from connectors.plan import Plan
 from connectors.recorder import Recorder
-from connectors.rest import Budget, Rest
+from connectors.rest import Rest, shared_budget
 from connectors.runner import SessionRunner, assemble
 from monitor.clock import Clock
 from monitor.telemetry import Telemetry
@@ -48,11 +48,10 @@ def build(
         telemetry,
         SystemRandom().getrandbits(48),
     )
-    budgets = {account.rest_url: Budget(WEIGHT_PER_MINUTE) for account in mine}
     rests = {
         f"{VENUE}/{account.name}": Rest(
             BinanceDialect(VENUE, account.rest_url, account.api_key, account.api_secret),
-            budgets[account.rest_url],
+            shared_budget(account.rest_url, WEIGHT_PER_MINUTE),
             clock,
             telemetry,
             request_s=settings.request_s,

@@ -5,6 +5,7 @@ Endpoints and keys: Binance's documentation of USD-M futures; `apiRestrictions` 
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from math import isfinite, isnan, nan
 from typing import Any, TypeVar
 
 import orjson
@@ -181,16 +182,25 @@ def _updated(row: Mapping[str, Any]) -> int:
 
 @dataclass(frozen=True, slots=True)
 class RiskRow:
-    """One position of ``v3/positionRisk``. `size` is signed."""
+    """One position of ``v3/positionRisk``. `size` is signed.
+
+    `mark_price` is None and `entry_price` nan where the venue's figure cannot be used: that figure is unknown then, and
+    the rest of the account is not.
+    """
 
     symbol: str
     slot: Slot
     size: float
     entry_price: float
-    mark_price: float
+    mark_price: float | None
     isolated_wallet: float
     margin_coin: str | None
     updated_ms: int
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every figure is there."""
+        return self.mark_price is not None and not isnan(self.entry_price)
 
 
 def position_risk(body: bytes) -> tuple[RiskRow, ...]:
@@ -201,16 +211,35 @@ def position_risk(body: bytes) -> tuple[RiskRow, ...]:
 
 def _risk(row: Mapping[str, Any]) -> RiskRow:
     coin = row.get("marginAsset")
+    size = number(row.get("positionAmt"))
+    mark_price = _price(row.get("markPrice"))
+    entry_price = _price(row.get("entryPrice"))
     return RiskRow(
         text(row.get("symbol")),
         slot(row.get("positionSide")),
-        number(row.get("positionAmt")),
-        positive(row.get("entryPrice")),
-        positive(row.get("markPrice")),
+        size,
+        _implied_entry(size, mark_price, row.get("unRealizedProfit")) if entry_price is None else entry_price,
+        mark_price,
         number(row.get("isolatedWallet", "0")),
         coin if isinstance(coin, str) and coin else None,
         _updated(row),
     )
+
+
+def _price(value: object) -> float | None:
+    try:
+        return positive(value)
+    except BadFrame:
+        return None
+
+
+def _implied_entry(size: float, mark_price: float | None, unrealized_pnl: object) -> float:
+    """The entry behind an unrealized PnL: PnL = size * (mark - entry). nan when it does not follow."""
+    try:
+        entry_price = nan if mark_price is None else mark_price - number(unrealized_pnl) / size
+    except BadFrame:
+        return nan
+    return entry_price if isfinite(entry_price) and entry_price > 0.0 else nan
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from connectors import CheckLine, FeedSettings
 from connectors.binance import answers, snapshot
 from connectors.binance.config import AccountConfig
 from connectors.binance.parse import BadFrame
-from connectors.binance.permissions import HOW_TO
+from connectors.binance.permissions import HOW_TO, is_untold, untold
 from connectors.binance.rest import WEIGHT_PER_MINUTE, BinanceDialect
 from connectors.binance.snapshot import Round
 from connectors.binance.state import AccountState
@@ -61,16 +61,14 @@ async def _permissions(rest: Rest, account: AccountConfig) -> CheckLine:
         response = await rest.perform(Request("check", "GET", account.permissions_url, path, Security.SIGNED))
         granted = answers.permissions(response.body)
     except VenueError as error:
-        if error.code in (403, 404):
-            return CheckLine(
-                True if account.allow_dangerous_key else None,
-                "permissions",
-                f"{account.permissions_url} does not tell what the key may do; allow_dangerous_key is "
-                f"{'set' if account.allow_dangerous_key else 'needed to run with it'}",
-            )
+        if is_untold(error, account.permissions_url):
+            if account.allow_dangerous_key:
+                text = f"{account.permissions_url} does not tell what the key may do; allow_dangerous_key is set"
+                return CheckLine(True, "permissions", text)
+            return CheckLine(False, "permissions", untold(account.permissions_url))
         return CheckLine(False, "permissions", str(error))
     except BadFrame as error:
-        return CheckLine(None, "permissions", f"the answer cannot be used: {error}")
+        return CheckLine(False, "permissions", f"the answer cannot be used: {error}")
     if not granted.reads:
         return CheckLine(False, "permissions", 'the key may not read; tick "Enable Reading" for it on binance.com')
     if granted.dangerous:
