@@ -5,7 +5,7 @@ thousand legs are rows.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import nan
 from types import MappingProxyType
 
@@ -17,15 +17,17 @@ from monitor.ledger import Ledger
 from monitor.margin.pnl import price_value
 from monitor.margin.risk import Leg, Pool, Risk
 from monitor.margin.rules import Held, VenueRules, position_scope, wallet_value, wallet_weight
-from monitor.margin.tiers import NO_MAINTENANCE
+from monitor.margin.tiers import NO_MAINTENANCE, UNKNOWN
 from monitor.model.account import AccountMode, MarginMode, Position, PositionMode, Wallet
 from monitor.model.assessment import Basis, PoolAssessment, PoolTable
 from monitor.model.events import AccountDelta, AccountSnapshot, InstrumentsLoaded, Marks, PoolReport
 from monitor.model.ids import Slot, isolated_scope, pool_id, side_of
 from monitor.model.instrument import ContractKind, Instrument
 
-_SLOTS = {Slot.BOTH: 0, Slot.LONG: 1, Slot.SHORT: 2}
-_COLLATERAL = 3
+_SLOTS = {slot: place for place, slot in enumerate(Slot)}
+_COLLATERAL = 7
+_WIDTH = 8
+"""An instrument's slots and its place as collateral are so many keys."""
 INDEX_PREFIX = "index:"
 _UNKNOWN_COIN = "unknown"
 _NOTHING = Risk(0.0, 0.0)
@@ -64,7 +66,7 @@ class AccountBook:
     """Shared with other accounts; replaced, never changed."""
     wallets: dict[str, Wallet] = field(default_factory=dict)
     legs: dict[int, int] = field(default_factory=dict)
-    """Instrument index * 4 + slot, to leg row."""
+    """Instrument index * `_WIDTH` + slot, to leg row."""
     pools: dict[str, int] = field(default_factory=dict)
     """Scope to pool row."""
     offsets: dict[int, Risk] = field(default_factory=dict)
@@ -136,8 +138,8 @@ class Book:
         fresh = {i.symbol: i for i in event.instruments if account.instruments.get(i.symbol) != i}
         account.instruments = self._shared({**account.instruments, **fresh})
         for key, leg in account.legs.items():
-            instrument = fresh.get(self.ledger.instruments.symbols[key >> 2])
-            if instrument is None or key & 3 == _COLLATERAL:
+            instrument = fresh.get(self.ledger.instruments.symbols[key // _WIDTH])
+            if instrument is None or key % _WIDTH == _COLLATERAL:
                 continue
             pool = int(self.ledger.legs.pool[leg])
             if self._pool_scope[pool] == _UNKNOWN_COIN:
@@ -151,6 +153,8 @@ class Book:
         account = self.account(snapshot.venue, snapshot.account)
         change = BookChange()
         account.feed = snapshot.feed
+        if account.mode is not snapshot.account_mode:
+            self._forget_offsets(account)
         account.mode, account.position_mode = snapshot.account_mode, snapshot.position_mode
         self._take_indexes(account, snapshot.reports)
         for wallet in snapshot.wallets:
@@ -163,7 +167,7 @@ class Book:
             key = self._key(account, position)
             listed.add(key)
             self._put_position(account, key, position, change, snapshot.at_ms)
-        for key in [k for k in account.legs if k not in listed and k & 3 != _COLLATERAL]:
+        for key in [k for k in account.legs if k not in listed and k % _WIDTH != _COLLATERAL]:
             if self.ledger.legs.updated_ms[account.legs[key]] <= snapshot.at_ms:
                 self._remove_leg(account, key, change)
         self._settle(account, change)
@@ -199,7 +203,8 @@ class Book:
     def _key(self, account: AccountBook, position: Position) -> int:
         instrument = account.instruments.get(position.instrument)
         inverse = instrument is not None and _is_inverse(instrument)
-        return self.ledger.instrument(account.feed, position.instrument, inverse=inverse) * 4 + _SLOTS[position.slot]
+        row = self.ledger.instrument(account.feed, position.instrument, inverse=inverse)
+        return row * _WIDTH + _SLOTS[position.slot]
 
     def _put_position(
         self, account: AccountBook, key: int, position: Position, change: BookChange, snapshot_ms: int | None
@@ -218,10 +223,10 @@ class Book:
             self._remove_leg(account, key, change)
             leg = None
         if leg is None:
-            leg = account.legs[key] = ledger.add_leg(key >> 2, pool)
+            leg = account.legs[key] = ledger.add_leg(key // _WIDTH, pool)
         ledger.legs.updated_ms[leg] = position.updated_ms
         if position.mark_price is not None:
-            ledger.lend_mark(key >> 2, position.mark_price)
+            ledger.lend_mark(key // _WIDTH, position.mark_price)
         self._write_position(account, leg, instrument, position)
         if position.margin_mode is MarginMode.ISOLATED:
             ledger.set_base(pool, account.offsets.get(pool, _NOTHING) + Risk(position.isolated_wallet, 0.0))
@@ -230,7 +235,7 @@ class Book:
     def _write_position(self, account: AccountBook, leg: int, instrument: Instrument, position: Position) -> None:
         """Set a leg's row to a position."""
         unit_price = 1.0
-        if account.mode is AccountMode.MULTI_ASSET and position.margin_mode is MarginMode.CROSS:
+        if account.mode is not AccountMode.SINGLE_ASSET and position.margin_mode is MarginMode.CROSS:
             wallet = account.wallets.get(instrument.margin_coin)
             unit_price = 1.0 if wallet is None else wallet.price
         row = leg * LEG_WIDTH
@@ -253,7 +258,8 @@ class Book:
         row = leg * LEG_WIDTH
         quantity, entry_value = legs.table[row + QUANTITY : row + ENTRY_VALUE + 1].tolist()
         size, leverage = float(legs.size[leg]), float(legs.leverage[leg])
-        isolated = self._pool_scope[legs.pool[leg]] == isolated_scope(instrument.symbol, side_of(size))
+        pool = int(legs.pool[leg])
+        isolated = self._pool_scope[pool] == isolated_scope(instrument.symbol, side_of(size))
         held = Held(
             instrument=instrument,
             size=size,
@@ -263,7 +269,12 @@ class Book:
             margin_mode=MarginMode.ISOLATED if isolated else MarginMode.CROSS,
         )
         unit_price = quantity / (size * instrument.multiplier)
-        self.ledger.write_leg(leg, quantity, entry_value, account.rules.maintenance(held).scaled(unit_price))
+        if account.rules.basis(account.mode, held.margin_mode) is Basis.COMPUTED:
+            required = account.rules.maintenance(held)
+        else:
+            # The venue's figure stands in the pool's offset; before there is one, nothing is known.
+            required = NO_MAINTENANCE if pool in account.offsets else UNKNOWN
+        self.ledger.write_leg(leg, quantity, entry_value, required.scaled(unit_price))
 
     def _siblings(self, leg: int) -> Iterator[int]:
         """The legs of the same instrument in the same pool, this one included."""
@@ -273,7 +284,7 @@ class Book:
 
     def _remove_leg(self, account: AccountBook, key: int, change: BookChange) -> None:
         leg = account.legs.pop(key)
-        instrument = account.instruments.get(self.ledger.instruments.symbols[key >> 2])
+        instrument = account.instruments.get(self.ledger.instruments.symbols[key // _WIDTH])
         siblings = [other for other in self._siblings(leg) if other != leg] if account.rules.counts_pooled_size else []
         change.touched.add(int(self.ledger.legs.pool[leg]))
         self.ledger.remove_leg(leg)
@@ -316,9 +327,9 @@ class Book:
         i = self.ledger.instruments.index.get(account.feed, {}).get(f"{INDEX_PREFIX}{wallet.coin}USD")
         if i is None:
             return False
-        key, weight = i * 4 + _COLLATERAL, wallet_weight(wallet)
+        key, weight = i * _WIDTH + _COLLATERAL, wallet_weight(wallet)
         leg = account.legs.get(key)
-        priced = account.mode is AccountMode.MULTI_ASSET and self.ledger.has_mark(i) and weight != 0.0
+        priced = account.mode is not AccountMode.SINGLE_ASSET and self.ledger.has_mark(i) and weight != 0.0
         if leg is not None and not (priced and self.ledger.legs.pool[leg] == pool):
             self._remove_leg(account, key, change)
             leg = None
@@ -348,7 +359,7 @@ class Book:
             if any(self._is_position(leg) for leg in self.ledger.chain(pool)):
                 continue
             for leg in list(self.ledger.chain(pool)):
-                self._remove_leg(account, int(self.ledger.legs.instrument[leg]) * 4 + _COLLATERAL, change)
+                self._remove_leg(account, int(self.ledger.legs.instrument[leg]) * _WIDTH + _COLLATERAL, change)
             del account.pools[scope]
             account.offsets.pop(pool, None)
             account.model_errors.pop(pool, None)
@@ -374,11 +385,14 @@ class Book:
         base = Risk(self.ledger.base(pool).margin_balance - old.margin_balance, 0.0)
         assets = Risk(base.margin_balance + self._collateral_value(pool, marks), 0.0)
         legs = self._pool_legs(pool)
+        computed = self._basis(account, pool, legs) is Basis.COMPUTED
+        if not computed:
+            legs = tuple(replace(leg, maintenance=NO_MAINTENANCE) for leg in legs)
         model = sum((leg.risk(marks.get(leg.instrument, leg.mark)) for leg in legs), start=assets)
         offset = Risk(report.margin_balance, report.maintenance_margin) + model.negative()
         error = max(
             _relative(offset.margin_balance, report.margin_balance),
-            _relative(offset.maintenance_margin, report.maintenance_margin),
+            _relative(offset.maintenance_margin, report.maintenance_margin) if computed else 0.0,
         )
         if offset.margin_balance != offset.margin_balance or offset.maintenance_margin != offset.maintenance_margin:
             return  # a mark or a tier is missing: there is nothing to compare with
@@ -388,6 +402,28 @@ class Book:
             offset = Risk(min(0.0, offset.margin_balance), max(0.0, offset.maintenance_margin))
         account.offsets[pool] = offset
         self.ledger.set_base(pool, base + offset)
+        if not computed:
+            self._hold(pool)
+
+    def _hold(self, pool: int) -> None:
+        """The venue's figure for the whole pool is known: its legs add nothing to it."""
+        for leg in self.ledger.chain(pool):
+            quantity, entry_value = self.ledger.legs.table[leg * LEG_WIDTH : leg * LEG_WIDTH + 2].tolist()
+            self.ledger.write_leg(leg, quantity, entry_value, NO_MAINTENANCE)
+
+    def _forget_offsets(self, account: AccountBook) -> None:
+        """What was reported in another account mode says nothing in this one."""
+        for pool, offset in account.offsets.items():
+            self.ledger.set_base(pool, self.ledger.base(pool) + offset.negative())
+        account.offsets.clear()
+        account.model_errors.clear()
+
+    def _basis(self, account: AccountBook, row: int, legs: Sequence[Leg]) -> Basis:
+        margin_mode = MarginMode.ISOLATED if self._is_isolated(row, legs) else MarginMode.CROSS
+        return account.rules.basis(account.mode, margin_mode)
+
+    def _is_isolated(self, row: int, legs: Sequence[Leg]) -> bool:
+        return bool(legs) and self._pool_scope[row] == isolated_scope(legs[0].instrument, legs[0].side)
 
     # -- answers --------------------------------------------------------------------------------
 
@@ -414,12 +450,12 @@ class Book:
         account, scope = self._owner(row), self._pool_scope[row]
         legs = self._pool_legs(row)
         base = self.ledger.base(row) + Risk(self._collateral_value(row), 0.0)
-        isolated = bool(legs) and scope == f"{legs[0].instrument}:{legs[0].side.value}"
+        isolated = self._is_isolated(row, legs)
         unit = (
             account.instruments[legs[0].instrument].margin_coin if isolated else account.rules.unit(account.mode, scope)
         )
         releases = isolated and account.rules.cut_releases_isolated_margin
-        return Pool(account.venue, account.name, scope, unit, Basis.COMPUTED, base, legs, releases)
+        return Pool(account.venue, account.name, scope, unit, self._basis(account, row, legs), base, legs, releases)
 
     def assess(self, row: int, remedy_ratio: float | None = None) -> PoolAssessment:
         """The full assessment of one pool at the present marks; `remedy_ratio` as in `assess_pool`."""
@@ -450,7 +486,7 @@ class Book:
 
     def account_exposure(self, account: AccountBook) -> tuple[float, float]:
         """Notional of an account's open legs at their last marks, and the worst ratio of its pools."""
-        total = sum(self.ledger.notional(leg) for key, leg in account.legs.items() if key & 3 != _COLLATERAL)
+        total = sum(self.ledger.notional(leg) for key, leg in account.legs.items() if key % _WIDTH != _COLLATERAL)
         return total, max((self.ledger.risk(row).margin_ratio for row in account.pools.values()), default=0.0)
 
     def has_pool(self, row: int) -> bool:

@@ -38,6 +38,14 @@ class Crossings:
     above: float | None
     safe: bool
 
+    def moved(self, by: float, mark: float) -> "Crossings":
+        """Every price moved `by` so much, but never from one side of the mark to the other, nor to zero or below."""
+        if by == 0.0:
+            return self
+        below = None if self.below is None else min(self.below + by, mark)
+        above = None if self.above is None else max(self.above + by, mark)
+        return Crossings(below if below is None or below > 0.0 else None, above, self.safe)
+
     def nearest(self, mark: float) -> float | None:
         """The crossing with the smaller relative distance from `mark`."""
         if self.below is None or self.above is None:

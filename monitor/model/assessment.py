@@ -39,8 +39,9 @@ class Basis(StrEnum):
 class LegAssessment:
     """One position inside a pool. Prices None mean "there is none"; nan means unknown.
 
-    `size` is unsigned, in contracts. `distance` is the relative move of the mark to the liquidation price, positive
-    while safe, None where there is no liquidation price.
+    `maintenance_margin` is nan as well where the venue reports one for the whole pool only. `size` is unsigned, in
+    contracts. `distance` is the relative move of the mark to the liquidation price, positive while safe, None where
+    there is no liquidation price.
     """
 
     instrument: str

@@ -13,6 +13,7 @@ from monitor.book import Book
 from monitor.kernel import Kernel, compiled_kernel, plain_kernel
 from monitor.margin.venues import RULES
 from monitor.model.account import Account, AccountMode, MarginMode, Position, PositionMode, Wallet
+from monitor.model.assessment import Basis
 from monitor.model.events import (
     AccountDelta,
     AccountSnapshot,
@@ -333,6 +334,57 @@ def test_multi_asset_mode_is_one_pool_and_moves_with_the_indexes() -> None:
     assert desk.ratio("multi") == pytest.approx(maintenance / (balance - 0.1 * 9.5 + 0.1 * 85.5))
 
 
+PORTFOLIO = AccountMode.PORTFOLIO
+HELD = (cross("BTCUSDT", 1.0, 100.0, Slot.LONG), cross("ETHUSDT", -2.0, 10.0, Slot.SHORT))
+MARKS = (("BTCUSDT", 100.0), ("ETHUSDT", 10.0))
+
+
+def test_a_reported_maintenance_is_held_while_the_balance_moves() -> None:
+    """Under portfolio margin no tier counts: the pool requires what the venue last said, whatever the marks do."""
+    desk = Desk()
+    report = PoolReport("multi", 45.0, 9.0, None, MARKS)
+    for _ in range(2):  # the second confirms that 5 of the balance do not count
+        desk.snapshot(HELD, (Wallet("USDT", 50.0),), (report,), mode=PORTFOLIO)
+    desk.mark(BTCUSDT=90.0, ETHUSDT=11.0)
+    assert desk.ratio("multi") == pytest.approx(9.0 / (45.0 - 10.0 - 2.0))
+    pool = desk.book.assess(desk.book.rows()[0])
+    assert pool.basis is Basis.REPORTED
+    assert pool.maintenance_margin == pytest.approx(9.0)
+    assert all(isnan(leg.maintenance_margin) for leg in pool.legs)
+    assert pool.legs[0].liquidation_price == pytest.approx(90.0 - (33.0 - 9.0))
+    desk.load(contract("BTCUSDT", 2))
+    assert desk.ratio("multi") == pytest.approx(9.0 / 33.0)
+
+
+def test_without_a_report_what_only_the_venue_computes_is_unknown() -> None:
+    """At the start, after a change from a mode whose maintenance is computed, and while a mark is missing."""
+    desk, wallet = Desk(), (Wallet("USDT", 50.0),)
+    desk.mark(BTCUSDT=100.0)
+    desk.snapshot(HELD[:1], wallet, mode=PORTFOLIO)
+    assert isnan(desk.ratio("multi"))
+    desk.mark(BTCUSDT=100.0)
+    assert desk.book.assess(desk.book.rows()[0]).unknown == ("the venue's report of the pool",)
+    computed = PoolReport("multi", 50.0, 1.0, None, MARKS)
+    desk.snapshot(HELD[:1], wallet, (computed,), mode=AccountMode.MULTI_ASSET)
+    assert desk.ratio("multi") == pytest.approx(1.0 / 50.0)
+    desk.snapshot(HELD[:1], wallet, mode=PORTFOLIO)
+    assert isnan(desk.ratio("multi"))
+    desk.snapshot(HELD, wallet, (PoolReport("multi", 45.0, 9.0, None, MARKS[:1]),), mode=PORTFOLIO)
+    assert isnan(desk.ratio("multi"))
+
+
+def test_an_isolated_position_may_stand_beside_a_cross_one() -> None:
+    """In a slot of its own; closing one leaves the other."""
+    desk = Desk()
+    alone = isolated("BTCUSDT", 2.0, 100.0, 30.0, Slot.ISOLATED_BOTH)
+    desk.snapshot((cross("BTCUSDT", 1.0, 100.0), alone), (Wallet("USDT", 50.0),))
+    desk.mark(BTCUSDT=100.0)
+    assert desk.scopes() == {"USDT", "BTCUSDT:long"}
+    assert desk.ratio("BTCUSDT:long") == pytest.approx(2.0 / 30.0)
+    assert desk.delta(replace(alone, size=0.0)) == ["binance/main/BTCUSDT:long"]
+    assert desk.ratio("USDT") == pytest.approx(1.0 / 50.0)
+
+
 # -- the running totals against a calculation from scratch --------------------------------------
 
 prices = st.floats(1.0, 500.0)
@@ -355,7 +407,7 @@ steps = st.one_of(
     st.tuples(st.just("fill"), positions()),
     st.tuples(st.just("transfer"), st.sampled_from(["USDT", "USDC"]), st.floats(-1000.0, 5000.0)),
     st.tuples(st.just("tiers"), st.sampled_from(SYMBOLS), st.sampled_from(range(len(TABLES)))),
-    st.tuples(st.just("mode"), st.sampled_from(AccountMode)),
+    st.tuples(st.just("mode"), st.sampled_from([AccountMode.SINGLE_ASSET, AccountMode.MULTI_ASSET])),
 )
 
 

@@ -16,7 +16,8 @@ from functools import lru_cache
 
 from monitor.margin.rules import Held
 from monitor.margin.tiers import Maintenance, Segment, segments_by_notional
-from monitor.model.account import AccountMode
+from monitor.model.account import AccountMode, MarginMode
+from monitor.model.assessment import Basis
 from monitor.model.ids import MULTI_SCOPE
 from monitor.model.instrument import ContractKind, Tier
 
@@ -59,11 +60,15 @@ class BybitRules:
 
     def cross_scope(self, mode: AccountMode, coin: str) -> str:
         """``multi``: the unified account is one pool."""
-        return MULTI_SCOPE if mode is AccountMode.MULTI_ASSET else coin
+        return coin if mode is AccountMode.SINGLE_ASSET else MULTI_SCOPE
 
     def unit(self, mode: AccountMode, coin: str) -> str:
         """USD, in which the unified account adds up."""
-        return "USD" if mode is AccountMode.MULTI_ASSET else coin
+        return coin if mode is AccountMode.SINGLE_ASSET else "USD"
+
+    def basis(self, mode: AccountMode, margin_mode: MarginMode) -> Basis:
+        """Computed, save under portfolio margin, which is a test of the whole account against moves of the market."""
+        return Basis.REPORTED if mode is AccountMode.PORTFOLIO else Basis.COMPUTED
 
     def maintenance(self, held: Held) -> Maintenance:
         """The tiers by value, and the fee to close, which stays as it was at entry."""
