@@ -365,8 +365,9 @@ def assemble(
     telemetry: Telemetry,
     settings: FeedSettings,
     recorder: Recorder | None = None,
+    signers: Mapping[str, Signer] | None = None,
 ) -> list[SessionRunner]:
-    """A runner for every session of a plan, market feeds first; `rests` by the names of the account sessions."""
+    """A runner for every session of a plan, market feeds first; `rests` and `signers` by account sessions' names."""
     if recorder is not None:
         plan = recorder.record(plan, clock.now())
     markets = {
@@ -382,7 +383,16 @@ def assemble(
         return after
 
     accounts = [
-        SessionRunner(account, handle, clock, telemetry, settings, rest=rests.get(account.name), after=follow(account))
+        SessionRunner(
+            account,
+            handle,
+            clock,
+            telemetry,
+            settings,
+            rest=rests.get(account.name),
+            signer=(signers or {}).get(account.name),
+            after=follow(account),
+        )
         for account in plan.accounts
     ]
     return [*markets.values(), *accounts]

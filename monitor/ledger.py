@@ -155,6 +155,9 @@ class Ledger:
             known.mark.append(nan)
             known.mark_ms.append(0)
             known.seen.append(nan)
+        elif inverse:
+            # A position may be told before its contract is described; until then it was taken for a linear one.
+            known.inverse[i] = True
         return i
 
     def has_mark(self, instrument: int) -> bool:
