@@ -266,8 +266,16 @@ async def binance(clock: Clock) -> AsyncIterator[VenueUnderTest]:
         yield BinanceUnderTest(venue)
 
 
+def bybit(clock: Clock) -> AbstractAsyncContextManager[VenueUnderTest]:
+    """Its adapter, which stands beside its tests, needs the names of this module."""
+    from tests.connectors.bybit import under_test
+
+    return under_test.bybit(clock)
+
+
 VENUES: dict[str, Callable[[Clock], AbstractAsyncContextManager[VenueUnderTest]]] = {
     "binance": binance,
+    "bybit": bybit,
 }
 
 

@@ -282,7 +282,7 @@ async def test_a_key_that_may_do_more_than_read_is_refused(venue: VenueUnderTest
     async with watching(venue, clock) as watch:
         await watch.until(watch.error, "the end of the runner")
         assert isinstance(watch.error(), DangerousKeyError)
-        assert "Enable Reading" in str(watch.error())
+        assert "allow_dangerous_key" in str(watch.error())
     async with watching(venue, clock, allow_dangerous_key=True) as watch:
         await watch.in_sync()
 
