@@ -15,7 +15,7 @@ import orjson
 
 from connectors.backoff import Backoff
 from connectors.bybit import answers, snapshot
-from connectors.bybit.answers import Mode
+from connectors.bybit.answers import Definitions, Mode
 from connectors.bybit.config import AccountSettings
 from connectors.bybit.notices import Notices, Said
 from connectors.bybit.parse import (
@@ -28,7 +28,7 @@ from connectors.bybit.parse import (
 )
 from connectors.bybit.permissions import PATH, refusal, unknown_permissions
 from connectors.bybit.private import PING_S, PrivateStream
-from connectors.bybit.snapshot import Definitions, Question, Round
+from connectors.bybit.snapshot import Question, Round
 from connectors.bybit.state import AccountState, Key
 from connectors.health import AccountHealth
 from connectors.session import Action, Halt, Request, Security, Timers, Warn
@@ -38,7 +38,6 @@ from monitor.model.account import Position, Wallet
 from monitor.model.assessment import FeedHealth
 from monitor.model.events import (
     AccountDelta,
-    AccountSnapshot,
     Event,
     FeedChanged,
     InstrumentsLoaded,
@@ -340,7 +339,7 @@ class AccountFeed:
         self._round = None
         self._timers.clear("round")
         self._backoff.reset()
-        loaded = self._load(told, {row.symbol for row in taken.positions}, taken.sent_ms, now)
+        loaded = self._load(told, taken.sent_ms, now)
         corrected = self._state.absorb(taken)
         waited, first, self._waiting = self._waiting or (), self._waiting is not None, None
         for event in waited:
@@ -353,18 +352,7 @@ class AccountFeed:
         self._health.synced(now, covers_gap=done.link == trusted, stream_ok=trusted is not None)
         # Pulled and not set: a snapshot that was wanted while this one was on its way still follows.
         self._timers.pull("snapshot", now + self._interval_s(trusted is not None))
-        seen = AccountSnapshot(
-            venue=self.venue,
-            account=self._settings.name,
-            feed=self.feed,
-            at_ms=taken.sent_ms,
-            reason=done.reason,
-            account_mode=self._state.account_mode,
-            position_mode=self._state.position_mode,
-            wallets=self._state.margin_wallets(),
-            positions=self._state.positions(),
-            reports=self._state.reports(taken),
-        )
+        seen = self._state.snapshot(self.venue, self._settings.name, self.feed, done.reason, taken)
         self._look_for_strangers(self._state.positions(), now)
         said = self._notices.of_incidents(done.incidents()) + self._notices.of_positions(self._state.rows.values())
         later = [event for kept in waited if isinstance(kept, ForcedOrders) for event in self._apply(kept, now)]
@@ -376,26 +364,18 @@ class AccountFeed:
             interval_s = min(interval_s, PORTFOLIO_S)
         return interval_s if streaming else min(interval_s, WITHOUT_STREAM_S)
 
-    def _load(self, told: Definitions | None, held: set[str], at_ms: int, now: float) -> list[Event]:
-        """Contracts that are new or changed, as far as they are held."""
+    def _load(self, told: Definitions | None, at_ms: int, now: float) -> list[Event]:
+        """Contracts that are new or changed; what is missing is asked for again."""
         if told is None:
             return []
-        known = self._state.instruments
-        # A table that lacks a symbol for once does not unlearn its tiers, nor its fee.
-        tiers = {symbol: it.tiers for symbol, it in known.items() if it.tiers} | dict(told.tiers)
-        fees = {symbol: it.taker_fee_rate for symbol, it in known.items() if it.taker_fee_rate is not None}
-        found = answers.instruments(
-            {symbol: it for symbol, it in told.contracts.items() if symbol in held}, tiers, fees | dict(told.fees)
-        )
-        changed = [it for symbol, it in found.items() if known.get(symbol) != it]
-        self._state.load(found)
+        changed = self._state.load(told)
         if told.complete:
             self._definitions_backoff.reset()
+            self._loaded |= told.contracts.keys()
             self._timers.pull("definitions", now + DEFINITIONS_S)
-            self._loaded |= found.keys() & held
         else:
             self._timers.pull("definitions", now + self._definitions_backoff.next())
-        return [InstrumentsLoaded(self.venue, self._settings.name, tuple(changed), at_ms)] if changed else []
+        return [InstrumentsLoaded(self.venue, self._settings.name, changed, at_ms)] if changed else []
 
     def _on_definitions(self, now: float) -> Sequence[Event]:
         """Tiers and fees change without an event: read them again."""
@@ -454,19 +434,11 @@ class AccountFeed:
             self._owed.pop(row.coin, None)
         wallets, stale = self._state.pay(event)
         self._count_stale(stale)
-        self._look_for_another_mode(event, now)
-        return self._delta(event.at_ms, "wallet", wallets, ()) if wallets else ()
-
-    def _look_for_another_mode(self, event: WalletUpdate, now: float) -> None:
-        """A change of the margin mode has no event of its own; the account's figures come or go with it."""
-        mode, totals = self._state.mode, event.totals
-        if mode is Mode.PORTFOLIO:
+        if self._state.mode is Mode.PORTFOLIO:
             self._want_snapshot(SnapshotReason.TIMER, now)
-            return
-        if totals is None or totals.maintenance_margin == 0.0:
-            return
-        if (totals.maintenance_margin is None) is not (mode is Mode.ISOLATED):
+        elif self._state.seems_another_mode(event.totals):
             self._want_snapshot(SnapshotReason.CONFIGURATION, now)
+        return self._delta(event.at_ms, "wallet", wallets, ()) if wallets else ()
 
     def _count_stale(self, stale: int) -> None:
         if stale:

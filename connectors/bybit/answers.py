@@ -260,6 +260,16 @@ def _incident(row: Mapping[str, Any]) -> Incident:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Definitions:
+    """What was told of contracts. `complete` when nothing that was asked for is missing."""
+
+    contracts: Mapping[str, Listed]
+    tiers: Mapping[str, tuple[Tier, ...]]
+    fees: Mapping[str, float]
+    complete: bool
+
+
 def instruments(
     found: Mapping[str, Listed], tables: Mapping[str, tuple[Tier, ...]], rates: Mapping[str, float]
 ) -> dict[str, Instrument]:

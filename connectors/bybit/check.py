@@ -14,7 +14,7 @@ from connectors.wire import BadFrame
 from monitor.clock import Clock
 from monitor.errors import VenueError
 from monitor.model.assessment import margin_ratio
-from monitor.model.events import AccountSnapshot, InstrumentsLoaded, SnapshotReason
+from monitor.model.events import InstrumentsLoaded, SnapshotReason
 from monitor.telemetry import Telemetry
 
 VENUE = "bybit"
@@ -111,25 +111,10 @@ async def _snapshot(rest: Rest, account: AccountConfig) -> list[CheckLine]:
     held = {row.symbol for row in taken.positions}
     state = AccountState()
     if told is not None:
-        contracts = {symbol: it for symbol, it in told.contracts.items() if symbol in held}
-        state.load(answers.instruments(contracts, told.tiers, told.fees))
+        state.load(told)
     state.absorb(taken)
-    reports = state.reports(taken)
-    events = (
-        InstrumentsLoaded(VENUE, account.name, tuple(state.instruments.values()), taken.sent_ms),
-        AccountSnapshot(
-            venue=VENUE,
-            account=account.name,
-            feed=VENUE,
-            at_ms=taken.sent_ms,
-            reason=SnapshotReason.START,
-            account_mode=state.account_mode,
-            position_mode=state.position_mode,
-            wallets=state.margin_wallets(),
-            positions=state.positions(),
-            reports=reports,
-        ),
-    )
+    seen = state.snapshot(VENUE, account.name, VENUE, SnapshotReason.START, taken)
+    events = (InstrumentsLoaded(VENUE, account.name, tuple(state.instruments.values()), taken.sent_ms), seen)
     found = f"{len(held)} contracts held, {state.position_mode.value}, {taken.mode.value.lower().replace('_', ' ')}"
     return [
         _definitions(state, held),
@@ -141,7 +126,7 @@ async def _snapshot(rest: Rest, account: AccountConfig) -> list[CheckLine]:
                 f"margin balance {report.margin_balance:g}, maintenance margin {report.maintenance_margin:g}, "
                 f"margin ratio {margin_ratio(report.margin_balance, report.maintenance_margin):.4f} as Bybit reports",
             )
-            for report in reports
+            for report in seen.reports
         ),
     ]
 

@@ -4,17 +4,16 @@ First the state: margin mode, wallet, positions. What is held then decides what 
 its contracts, prices and ratios of its collateral.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from connectors.bybit import answers
-from connectors.bybit.answers import Incident, Listed, Mode
+from connectors.bybit.answers import Definitions, Incident, Mode
 from connectors.bybit.parse import INVERSE, LINEAR, SPOT, PositionRow
 from connectors.bybit.state import DOLLARS, Answers
 from connectors.session import Request, Security
 from connectors.wire import BadFrame, Defect
 from monitor.model.events import SnapshotReason
-from monitor.model.instrument import Tier
 
 POSITIONS = ("positions/linear/USDT", "positions/linear/USDC", "positions/inverse")
 STATE = frozenset({"info", "wallet", *POSITIONS})
@@ -71,16 +70,6 @@ def is_known(kind: str) -> bool:
 
 Question = tuple[str, str]
 """Kind and cursor."""
-
-
-@dataclass(frozen=True, slots=True)
-class Definitions:
-    """What was told of contracts. `complete` when nothing that was asked for is missing."""
-
-    contracts: Mapping[str, Listed]
-    tiers: Mapping[str, tuple[Tier, ...]]
-    fees: Mapping[str, float]
-    complete: bool
 
 
 @dataclass(slots=True)
@@ -168,12 +157,14 @@ class Round:
         return tuple(one for body in self.bodies.get("status", ()) for one in answers.incidents(body))
 
     def definitions(self) -> Definitions | None:
-        """Contracts, tiers and fees, when they were asked for. Raises BadFrame."""
+        """Contracts that are held, tiers and fees, when they were asked for. Raises BadFrame."""
         told = {topic: self._all(topic) for topic in ("contracts", "risk", "fees")}
         asked = any(told.values()) or any(is_definition(kind) for kind in self.failed)
         if not asked:
             return None
-        contracts = {symbol: it for body in told["contracts"] for symbol, it in answers.contracts(body).items()}
+        held = {row.symbol for kind in POSITIONS for row in self._positions(kind)}
+        listed = (found for body in told["contracts"] for found in answers.contracts(body).items())
+        contracts = {symbol: it for symbol, it in listed if symbol in held}
         fees = {symbol: rate for body in told["fees"] for symbol, rate in answers.fees(body).items()}
         complete = not any(is_definition(kind) for kind in self.failed)
         return Definitions(contracts, answers.tiers(told["risk"]), fees, complete)

@@ -9,11 +9,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from math import isclose, nan
 
-from connectors.bybit.answers import Mode, Step, WalletAnswer
+from connectors.bybit.answers import Definitions, Mode, Step, WalletAnswer
+from connectors.bybit.answers import instruments as instruments_of
 from connectors.bybit.isolated import isolated_wallet
 from connectors.bybit.parse import INDEX_PREFIX, CoinRow, PositionRow, PositionUpdate, Totals, WalletUpdate
 from monitor.model.account import AccountMode, MarginMode, Position, PositionMode, Wallet
-from monitor.model.events import PoolReport
+from monitor.model.events import AccountSnapshot, PoolReport, SnapshotReason
 from monitor.model.ids import MULTI_SCOPE, Slot, isolated_scope, side_of
 from monitor.model.instrument import Instrument
 
@@ -158,9 +159,24 @@ class AccountState:
                 wallets[row.coin] = self.wallet(row, answers.sent_ms)
         self.wallets = wallets
 
-    def load(self, instruments: Mapping[str, Instrument]) -> None:
-        """Take over contracts; a wallet is made for every margin coin, because its price is that of the positions."""
-        self.instruments.update(instruments)
+    def load(self, told: Definitions) -> tuple[Instrument, ...]:
+        """Take over contracts that are held. Returns what is new or changed.
+
+        A table that lacks a contract for once does not unlearn its tiers, nor its fee.
+        """
+        known = self.instruments
+        tiers = {symbol: it.tiers for symbol, it in known.items() if it.tiers} | dict(told.tiers)
+        fees = {symbol: it.taker_fee_rate for symbol, it in known.items() if it.taker_fee_rate is not None}
+        found = instruments_of(told.contracts, tiers, fees | dict(told.fees))
+        changed = tuple(it for symbol, it in found.items() if known.get(symbol) != it)
+        self.instruments.update(found)
+        return changed
+
+    def seems_another_mode(self, totals: Totals | None) -> bool:
+        """Whether the figures of the account say so: they are empty in isolated mode, and in no other."""
+        if totals is None or totals.maintenance_margin == 0.0:
+            return False
+        return (totals.maintenance_margin is None) is not (self.mode is Mode.ISOLATED)
 
     def margin_wallets(self) -> tuple[Wallet, ...]:
         """All wallets, an empty one for each margin coin in use that the account holds nothing of."""
@@ -229,6 +245,23 @@ class AccountState:
     def positions(self) -> tuple[Position, ...]:
         """Every open position."""
         return tuple(self.position(row) for row in self.rows.values())
+
+    def snapshot(
+        self, venue: str, account: str, feed: str, reason: SnapshotReason, answers: Answers
+    ) -> AccountSnapshot:
+        """Everything, as it is after `absorb`."""
+        return AccountSnapshot(
+            venue=venue,
+            account=account,
+            feed=feed,
+            at_ms=answers.sent_ms,
+            reason=reason,
+            account_mode=self.account_mode,
+            position_mode=self.position_mode,
+            wallets=self.margin_wallets(),
+            positions=self.positions(),
+            reports=self.reports(answers),
+        )
 
     def collateral(self) -> frozenset[str]:
         """Coins beside the dollars that are owned or owed and so move the account with their price."""

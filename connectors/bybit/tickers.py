@@ -195,7 +195,7 @@ class Tickers:
                 if mark is None:
                     return ()
                 found = row.get(self._price_key)
-                if found is not None:
+                if found.__class__ is str:
                     price = float(found)
                     lag = now - at_ms * 0.001
                     if at_ms > mark.at_ms and 0.0 < price < inf and lag > self._lag - TIME_JUMP_S:

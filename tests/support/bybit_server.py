@@ -49,14 +49,14 @@ class State:
     margin_mode: str = "REGULAR_MARGIN"
     unified: int = 5
     read_only: int = 1
-    balance: float = 50_000.0
+    balances: dict[str, float] = field(default_factory=lambda: {"USDT": 50_000.0})
+    maintenance: float | None = None
+    """Of the whole account, where it is not the sum of its positions' (portfolio margin)."""
     taker_fee_rate: str = "0.00055"
     page: int = 200
     """Rows on a page of the tables that have pages."""
     positions: list[Position] = field(default_factory=lambda: [Position("BTCUSDT", 1.0, 75_000.0)])
     marks: dict[str, float] = field(default_factory=lambda: {"BTCUSDT": 75_000.0, "ETHUSDT": 4_000.0})
-    coins: list[dict[str, Any]] = field(default_factory=list)
-    """Coins beside USDT."""
     incidents: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -102,9 +102,10 @@ class BybitServer:
         """The venue's clock."""
         return int(self.clock.now() * 1000) + self.offset_ms
 
-    def routes(self) -> list[web.RouteDef]:
-        """Everything that is served."""
-        table: dict[str, Callable[[web.Request], Any]] = {
+    @property
+    def answers(self) -> dict[str, Callable[[Any], Any]]:
+        """Results of the REST endpoints by path; the argument needs no more than ``query``."""
+        return {
             "/v5/market/time": lambda request: {"timeSecond": str(self.now_ms() // 1000)},
             "/v5/user/query-api": self._query_api,
             "/v5/account/info": self._info,
@@ -117,7 +118,10 @@ class BybitServer:
             "/v5/spot-margin-trade/collateral": self._collateral,
             "/v5/system/status": lambda request: {"list": self.state.incidents},
         }
-        rest = [web.get(path, self._rest(answer)) for path, answer in table.items()]
+
+    def routes(self) -> list[web.RouteDef]:
+        """Everything that is served."""
+        rest = [web.get(path, self._rest(answer)) for path, answer in self.answers.items()]
         return [*rest, web.get("/v5/public/{category}", self._public), web.get("/v5/private", self._private)]
 
     # --- REST
@@ -198,7 +202,7 @@ class BybitServer:
         category, settle = request.query["category"], request.query.get("settleCoin")
         held = [p for p in self.state.positions if p.category == category and p.size]
         if settle is not None:
-            held = [p for p in held if (settle == "USDC") == p.symbol.endswith("PERP")]
+            held = [p for p in held if _margin_coin(p.symbol) == settle]
         return self._page(request, [self.position_row(p) for p in held]) | {"category": category}
 
     def _page(self, request: web.Request, listed: list[Any]) -> dict[str, Any]:
@@ -207,30 +211,39 @@ class BybitServer:
         return {"list": listed[start:end], "nextPageCursor": str(end) if end < len(listed) else ""}
 
     def wallet(self) -> dict[str, Any]:
-        """The account as ``wallet-balance`` and the wallet stream tell it."""
-        rows = [self.position_row(p) for p in self.state.positions if p.size]
+        """The account as ``wallet-balance`` and the wallet stream tell it, added up in USD."""
+        coins = [self._coin(coin) for coin in self.state.balances]
+        pnl = sum(float(c["unrealisedPnl"]) * self.usd(c["coin"]) for c in coins)
+        required = sum(float(c["totalPositionMM"]) * self.usd(c["coin"]) for c in coins)
+        own = sum(_counted(c["coin"], float(c["walletBalance"])) * self.usd(c["coin"]) for c in coins)
+        if self.state.maintenance is not None:
+            required = self.state.maintenance
+        totals = {
+            "accountMMRate": f"{int(required / (own + pnl) * 10_000) / 10_000}", "accountIMRate": "0.1",
+            "totalEquity": f"{own + pnl:.8f}", "totalWalletBalance": f"{own:.8f}",
+            "totalMarginBalance": f"{own + pnl:.8f}", "totalPerpUPL": f"{pnl:.8f}",
+            "totalMaintenanceMargin": f"{required:.8f}",
+        }  # fmt: skip
+        if self.state.margin_mode == "ISOLATED_MARGIN":
+            totals = dict.fromkeys(totals, "")
+        return {"accountType": "UNIFIED", **totals, "coin": coins}
+
+    def usd(self, coin: str) -> float:
+        """A coin's price."""
+        return {"USDT": 0.9995, "USDC": 1.0}.get(coin) or self.state.marks[f"{coin}USDT"]
+
+    def _coin(self, coin: str) -> dict[str, Any]:
+        held = [p for p in self.state.positions if p.size and _margin_coin(p.symbol) == coin]
+        rows = [self.position_row(p) for p in held]
         pnl = sum(float(row["unrealisedPnl"]) for row in rows)
         required = sum(float(row["positionMM"] or 0) for row in rows)
-        equity = self.state.balance + pnl
-        coin = {
-            "coin": "USDT", "equity": f"{equity:.8f}", "usdValue": f"{equity:.8f}", "unrealisedPnl": f"{pnl:.8f}",
-            "walletBalance": f"{self.state.balance:.8f}", "spotBorrow": "0", "borrowAmount": "0", "locked": "0",
-            "totalPositionMM": f"{required:.8f}", "marginCollateral": True, "collateralSwitch": True,
-        }  # fmt: skip
-        isolated = self.state.margin_mode == "ISOLATED_MARGIN"
-        beside = sum(float(c["usdValue"]) * c.get("ratio", 0.0) for c in self.state.coins)
-        balance = equity + beside
+        equity = self.state.balances[coin] + pnl
         return {
-            "accountType": "UNIFIED",
-            "accountMMRate": "" if isolated else f"{int(required / balance * 10_000) / 10_000}",
-            "accountIMRate": "" if isolated else "0.1",
-            "totalEquity": f"{balance:.8f}",
-            "totalWalletBalance": "" if isolated else f"{balance - pnl:.8f}",
-            "totalMarginBalance": "" if isolated else f"{balance:.8f}",
-            "totalPerpUPL": "" if isolated else f"{pnl:.8f}",
-            "totalMaintenanceMargin": "" if isolated else f"{required:.8f}",
-            "coin": [coin, *({k: v for k, v in c.items() if k != "ratio"} for c in self.state.coins)],
-        }
+            "coin": coin, "equity": f"{equity:.8f}", "usdValue": f"{equity * self.usd(coin):.8f}",
+            "walletBalance": f"{self.state.balances[coin]:.8f}", "unrealisedPnl": f"{pnl:.8f}", "spotBorrow": "0",
+            "borrowAmount": "0", "locked": "0", "totalPositionMM": f"{required:.8f}", "marginCollateral": True,
+            "collateralSwitch": True, "bonus": "0", "cumRealisedPnl": "0",
+        }  # fmt: skip
 
     def _wallet(self, request: web.Request) -> dict[str, Any]:
         return {"list": [self.wallet()]}
@@ -418,13 +431,26 @@ def _sign(text: str) -> str:
     return hmac.new(API_SECRET.encode(), text.encode(), hashlib.sha256).hexdigest()
 
 
+def _margin_coin(symbol: str) -> str:
+    if symbol.endswith("USD"):
+        return symbol.removesuffix("USD")
+    return "USDC" if symbol.endswith("PERP") else "USDT"
+
+
+def _counted(coin: str, balance: float) -> float:
+    """Coins after the collateral ratio: 95 % of the first and 90 % of every further bitcoin; dollars in full."""
+    if coin in ("USDT", "USDC") or balance <= 0:
+        return balance
+    return 0.95 * min(balance, 1.0) + 0.9 * max(balance - 1.0, 0.0)
+
+
 def _contract(symbol: str) -> dict[str, Any]:
-    inverse, perp = symbol.endswith("USD"), symbol.endswith("PERP")
+    inverse = symbol.endswith("USD")
     base = symbol.removesuffix("USDT").removesuffix("USD").removesuffix("PERP")
     return {
         "symbol": symbol, "contractType": "InversePerpetual" if inverse else "LinearPerpetual", "status": "Trading",
         "baseCoin": base, "quoteCoin": "USD" if inverse else "USDT",
-        "settleCoin": base if inverse else "USDC" if perp else "USDT",
+        "settleCoin": _margin_coin(symbol),
         "priceFilter": {"minPrice": "0.1", "maxPrice": "1999999.8", "tickSize": "0.1"}, "fundingInterval": 480,
     }  # fmt: skip
 
