@@ -426,7 +426,7 @@ class AccountFeed:
         positions, stale = self._state.move(event)
         self._count_stale(stale)
         self._look_for_strangers(positions, now)
-        delta = self._delta(event.at_ms, "position", (), positions) if positions else ()
+        delta = self._delta(event.at_ms, "position", self._state.empty_wallets(), positions) if positions else ()
         return [*delta, *self._tell(self._notices.of_positions(event.positions), event.at_ms)]
 
     def _pay(self, event: WalletUpdate, now: float) -> Sequence[Event]:

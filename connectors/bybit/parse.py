@@ -127,6 +127,9 @@ class CoinRow:
     usd_value: float | None
     counts: bool | None
     """Whether it counts as collateral: the platform allows it and the user has not switched it off. None: untold."""
+    unrealized_pnl: float | None = None
+    maintenance_margin: float | None = None
+    """Both of the positions in this coin."""
 
 
 def coin(row: Mapping[str, Any]) -> CoinRow:
@@ -139,6 +142,8 @@ def coin(row: Mapping[str, Any]) -> CoinRow:
         optional(row.get("equity")),
         optional(row.get("usdValue")),
         False if False in flags else True if flags == (True, True) else None,
+        optional(row.get("unrealisedPnl")),
+        optional(row.get("totalPositionMM")),
     )
 
 

@@ -5,22 +5,34 @@ the state at some moment after the request was sent, but Bybit says that its rea
 of the last `REST_LAG_MS` before the request is trusted more than an answer that does not know it yet.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import isclose, nan
 
 from connectors.bybit.answers import Definitions, Mode, Step, WalletAnswer
 from connectors.bybit.answers import instruments as instruments_of
 from connectors.bybit.isolated import isolated_wallet
-from connectors.bybit.parse import INDEX_PREFIX, CoinRow, PositionRow, PositionUpdate, Totals, WalletUpdate
+from connectors.bybit.parse import (
+    INDEX_PREFIX,
+    INVERSE,
+    CoinRow,
+    PositionRow,
+    PositionUpdate,
+    Totals,
+    WalletUpdate,
+    category_of,
+)
 from monitor.model.account import AccountMode, MarginMode, Position, PositionMode, Wallet
 from monitor.model.events import AccountSnapshot, PoolReport, SnapshotReason
 from monitor.model.ids import MULTI_SCOPE, Slot, isolated_scope, side_of
-from monitor.model.instrument import Instrument
+from monitor.model.instrument import ContractKind, Instrument
 
 REST_LAG_MS = 2000
 RATE_UNIT = 0.0001
 """The last digit of the rates, after which Bybit cuts off."""
+
+MARKS_MOVE_MAX = 0.01
+"""Marks do not move further between two answers to questions asked together."""
 
 USD_VALUE_MIN = 0.01
 """Values in USD below this have too few digits to tell a coin's price."""
@@ -179,10 +191,13 @@ class AccountState:
         return (totals.maintenance_margin is None) is not (self.mode is Mode.ISOLATED)
 
     def margin_wallets(self) -> tuple[Wallet, ...]:
-        """All wallets, an empty one for each margin coin in use that the account holds nothing of."""
+        """All wallets, and the empty ones."""
+        return (*self.wallets.values(), *self.empty_wallets())
+
+    def empty_wallets(self) -> tuple[Wallet, ...]:
+        """One for each margin coin in use that the account holds nothing of: the positions need its price."""
         coins = {it.margin_coin: symbol for symbol, _ in self.rows if (it := self.instruments.get(symbol))}
-        empty = (Wallet(coin, 0.0, self._price(None, coin)) for coin in coins if coin not in self.wallets)
-        return (*self.wallets.values(), *empty)
+        return tuple(Wallet(coin, 0.0, self._price(None, coin)) for coin in coins if coin not in self.wallets)
 
     def wallet(self, row: CoinRow, at_ms: int) -> Wallet:
         """A coin with its price in USD, and the share of it that does not count as collateral."""
@@ -199,7 +214,17 @@ class AccountState:
         held = self.wallets.get(coin)
         if held is not None and held.price == held.price:
             return held.price
-        return self.indexes.get(coin, 1.0 if coin in DOLLARS else nan)
+        return self.indexes.get(coin) or (1.0 if coin in DOLLARS else self._price_by_mark(coin))
+
+    def _price_by_mark(self, coin: str) -> float:
+        """An inverse contract quotes its coin in USD."""
+        marks = (
+            row.mark_price
+            for row in self.rows.values()
+            if row.mark_price and (it := self.instruments.get(row.symbol))
+            if it.margin_coin == coin and it.kind is ContractKind.INVERSE
+        )
+        return next(marks, nan)
 
     def _haircut(self, coin: str, balance: float) -> float:
         """What the collateral ratio leaves out, step by step; everything where the coin is no collateral."""
@@ -288,7 +313,7 @@ class AccountState:
         if self.mode is Mode.ISOLATED:
             found = (self._isolated_report(row) for row in self.rows.values())
             return tuple(report for report in found if report is not None)
-        report = self._account_report(answers.wallet.totals) if self.rows else None
+        report = self._account_report(answers.wallet) if self.rows else None
         return () if report is None else (report,)
 
     def _isolated_report(self, row: PositionRow) -> PoolReport | None:
@@ -298,17 +323,39 @@ class AccountState:
         scope = isolated_scope(row.symbol, side_of(row.size))
         return PoolReport(scope, wallet + row.unrealized_pnl, row.maintenance_margin, None, _marks([row]))
 
-    def _account_report(self, totals: Totals) -> PoolReport | None:
+    def _account_report(self, wallet: WalletAnswer) -> PoolReport | None:
+        totals = wallet.totals
         if totals.margin_balance is None or totals.maintenance_margin is None:
             return None
         indexes = tuple((name, self.indexes[name.removeprefix(INDEX_PREFIX)[:-3]]) for name in self._index_names())
+        balance = effective_balance(totals.margin_balance, totals.maintenance_margin, totals.maintenance_rate)
+        pnl, maintenance = self._moved(wallet.coins)
         return PoolReport(
             MULTI_SCOPE,
-            effective_balance(totals.margin_balance, totals.maintenance_margin, totals.maintenance_rate),
-            totals.maintenance_margin,
+            balance + pnl,
+            totals.maintenance_margin + maintenance,
             totals.maintenance_rate,
             _marks(self.rows.values()) + indexes,
         )
+
+    def _moved(self, coins: Iterable[CoinRow]) -> tuple[float, float]:
+        """By how much profit and maintenance, in USD, moved from the wallet's answer to that of the positions.
+
+        The two are asked for together and made at different marks; the report is to be true at the positions'. A
+        difference larger than marks explain (options have profit too) is none of that.
+        """
+        pnl, maintenance = 0.0, 0.0
+        for coin in coins:
+            rows = [row for row in self.rows.values() if self._margin_coin(row.symbol) == coin.coin]
+            price = self.wallets[coin.coin].price if coin.coin in self.wallets else nan
+            pnl += _gap([row.unrealized_pnl for row in rows], coin.unrealized_pnl, price)
+            maintenance += _gap([row.maintenance_margin for row in rows], coin.maintenance_margin, price)
+        most = sum(map(_value, self.rows.values())) * MARKS_MOVE_MAX
+        return (pnl, maintenance) if abs(pnl) <= most and abs(maintenance) <= most else (0.0, 0.0)
+
+    def _margin_coin(self, symbol: str) -> str:
+        instrument = self.instruments.get(symbol)
+        return instrument.margin_coin if instrument else ""
 
     def _index_names(self) -> list[str]:
         return sorted(name for name in self.needs() if name.startswith(INDEX_PREFIX))
@@ -323,6 +370,20 @@ def effective_balance(balance: float, maintenance: float, rate: float | None) ->
     if rate is None or maintenance <= 0.0 or balance <= 0.0 or rate <= maintenance / balance:
         return balance
     return maintenance / (rate + RATE_UNIT)
+
+
+def _gap(told: Sequence[float | None], whole: float | None, price: float) -> float:
+    """The sum less the whole, at a price; nothing where a part of it is not told."""
+    known = [one for one in told if one is not None]
+    if whole is None or len(known) < len(told) or not known or price != price:
+        return 0.0
+    return (sum(known) - whole) * price
+
+
+def _value(row: PositionRow) -> float:
+    """Value at the mark, in dollars or what comes near them."""
+    inverse = category_of(row.symbol) == INVERSE
+    return abs(row.size) if inverse else abs(row.size) * (row.mark_price or row.entry_price)
 
 
 def _marks(rows: Iterable[PositionRow]) -> tuple[tuple[str, float], ...]:

@@ -23,7 +23,7 @@ from monitor.model.events import (
     SnapshotReason,
 )
 from monitor.model.ids import Slot
-from monitor.model.instrument import Instrument
+from monitor.model.instrument import ContractKind, Instrument
 from tests.support.accounts import cross, flat_tier, isolated, linear, tiers
 
 RULE = RULES["binance"]
@@ -337,6 +337,20 @@ def test_multi_asset_mode_is_one_pool_and_moves_with_the_indexes() -> None:
 PORTFOLIO = AccountMode.PORTFOLIO
 HELD = (cross("BTCUSDT", 1.0, 100.0, Slot.LONG), cross("ETHUSDT", -2.0, 10.0, Slot.SHORT))
 MARKS = (("BTCUSDT", 100.0), ("ETHUSDT", 10.0))
+
+
+def test_a_contract_that_is_described_after_its_position_may_be_an_inverse_one() -> None:
+    """A position may be told first; then it is unknown, and afterwards it is what the contract says."""
+    desk = Desk()
+    position = isolated("BTCUSD", 30_000.0, 60_000.0, 0.1)
+    desk.delta(position)
+    desk.load(Instrument("BTCUSD", ContractKind.INVERSE, "BTC", 1.0, TABLES[0]))
+    desk.snapshot((position,))
+    desk.mark(BTCUSD=50_000.0)
+    row = desk.book.row_of("binance", "main", "binance/main/BTCUSD:long")
+    assert row is not None
+    (leg,) = desk.book.assess(row).legs
+    assert leg.unrealized_pnl == pytest.approx(30_000 / 60_000 - 30_000 / 50_000)
 
 
 def test_a_reported_maintenance_is_held_while_the_balance_moves() -> None:

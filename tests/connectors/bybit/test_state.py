@@ -7,7 +7,7 @@ import pytest
 
 from connectors.bybit.answers import Mode, WalletAnswer
 from connectors.bybit.isolated import isolated_wallet
-from connectors.bybit.parse import PositionRow, PositionUpdate, Totals, position
+from connectors.bybit.parse import CoinRow, PositionRow, PositionUpdate, Totals, position
 from connectors.bybit.state import AccountState, Answers, effective_balance
 from monitor.model.instrument import ContractKind, Instrument, Tier
 from tests.connectors.bybit.stage import START_MS, load
@@ -79,3 +79,26 @@ def test_a_position_that_is_no_longer_listed_is_closed() -> None:
     state = AccountState()
     state.absorb(answers(LONG, sent_ms=START_MS))
     assert state.absorb(answers()) == [("SOLUSDT", LONG.slot)]
+
+
+def test_a_report_is_true_at_the_marks_of_the_positions() -> None:
+    """The wallet's answer was made at another mark: its profit and maintenance are moved to that of the positions."""
+    state = AccountState(instruments={"SOLUSDT": CONTRACT})
+    row = replace(LONG, unrealized_pnl=0.5, maintenance_margin=0.30)
+    dollars = CoinRow("USDT", 11.0, 11.4, 11.4, True, unrealized_pnl=0.4, maintenance_margin=0.26)
+    taken = replace(answers(row), wallet=WalletAnswer(Totals(11.4, 0.26, 0.0228), (dollars,)))
+    state.absorb(taken)
+    (report,) = state.reports(taken)
+    assert (report.margin_balance, report.maintenance_margin) == pytest.approx((11.5, 0.30))
+    # So much is no matter of marks: there are options in this coin.
+    strange = replace(dollars, unrealized_pnl=9.0)
+    taken = replace(taken, wallet=WalletAnswer(Totals(11.4, 0.26, 0.0228), (strange,)))
+    assert state.reports(taken)[0].margin_balance == pytest.approx(11.4)
+
+
+def test_an_inverse_contract_tells_the_price_of_its_coin() -> None:
+    """Where the account holds nothing of it and no index is known yet."""
+    inverse = replace(CONTRACT, symbol="BTCUSD", kind=ContractKind.INVERSE, margin_coin="BTC")
+    state = AccountState(instruments={"BTCUSD": inverse})
+    state.move(PositionUpdate(START_MS, (replace(LONG, symbol="BTCUSD", mark_price=75_000.0),)))
+    assert [(wallet.coin, wallet.balance, wallet.price) for wallet in state.empty_wallets()] == [("BTC", 0.0, 75_000.0)]
