@@ -531,8 +531,16 @@ async def hyperliquid(clock: Clock) -> AsyncIterator[VenueUnderTest]:
         yield HyperliquidUnderTest(server)
 
 
+def bybit(clock: Clock) -> AbstractAsyncContextManager[VenueUnderTest]:
+    """Its adapter, which stands beside its tests, needs the names of this module."""
+    from tests.connectors.bybit import under_test
+
+    return under_test.bybit(clock)
+
+
 VENUES: dict[str, Callable[[Clock], AbstractAsyncContextManager[VenueUnderTest]]] = {
     "binance": binance,
+    "bybit": bybit,
     "okx": okx,
     "hyperliquid": hyperliquid,
 }
