@@ -87,7 +87,8 @@ class AccountHealth:
             before = self._states.get(stream)
             self._states[stream] = (state, detail)
             if before is None or before[0] is not state:
-                changed.append(FeedChanged(self._venue, self._account, self._feed, stream, state, now, detail))
+                had_at = {"user": self._proof_at, "account": self._synced_at}[stream]
+                changed.append(FeedChanged(self._venue, self._account, self._feed, stream, state, now, detail, had_at))
         if any(state is not FeedState.LIVE for state, _ in self._states.values()):
             self.well_since = None
         elif self.well_since is None:

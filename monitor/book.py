@@ -192,12 +192,15 @@ class Book(Pools):
         entry_value = price_value(_is_inverse(instrument), position.entry_price)
         changed = (float(legs.size[leg]), float(legs.table[row + ENTRY_VALUE])) != (position.size, entry_value)
         unit_price = self._unit_price(account, instrument, position.margin_mode)
+        unknown = unit_price is None or position.entry_price != position.entry_price
+        if position.entry_price != position.entry_price:
+            entry_value = self.ledger.value(leg)  # stands for no profit and no loss
         legs.size[leg] = position.size
         legs.leverage[leg] = nan if position.leverage is None else position.leverage
         legs.table[row + QUANTITY] = position.size * instrument.multiplier * (1.0 if unit_price is None else unit_price)
         legs.table[row + ENTRY_VALUE] = entry_value
         self._require(account, leg, instrument)
-        if unit_price is None:  # its amounts cannot be counted: it stands in the pool as something unknown
+        if unknown:  # its amounts cannot be counted: it stands in the pool as something unknown
             self.ledger.write_leg(leg, float(legs.table[row + QUANTITY]), entry_value, UNKNOWN)
         return changed
 

@@ -35,8 +35,11 @@ def judge(blind: Blindness, config: StaleFeedConfig) -> Verdict:
 
 
 def hold_s(blind: Blindness, config: StaleFeedConfig) -> float:
-    """Marks have waited `mark_s` already; a stream that is only just out of sync gets `account_s`."""
-    return config.hold_s if blind.stream == "mark" else max(config.hold_s, config.account_s)
+    """Marks have waited `mark_s` already. Anything else gets `account_s` from its last data on."""
+    if blind.stream == "mark":
+        return config.hold_s
+    waited_s = 0.0 if blind.age_s is None else blind.age_s
+    return max(config.hold_s, config.account_s - waited_s)
 
 
 def describe(blind: Blindness, verdict: Verdict) -> Wording:

@@ -14,7 +14,7 @@ from connectors.bybit.rest import REQUESTS_PER_MINUTE, BybitDialect, BybitSigner
 from connectors.config import BaseAccountConfig
 from connectors.plan import Plan
 from connectors.recorder import Recorder
-from connectors.rest import Budget, Rest
+from connectors.rest import Rest, shared_budget
 from connectors.runner import SessionRunner, Signer, assemble
 from monitor.clock import Clock
 from monitor.telemetry import Telemetry
@@ -49,7 +49,7 @@ def build(
         SystemRandom().getrandbits(48),
     )
     # The limit is the address's, so all accounts behind one share it.
-    budgets = {account.rest_url: Budget(REQUESTS_PER_MINUTE) for account in mine}
+    budgets = {account.rest_url: shared_budget(account.rest_url, REQUESTS_PER_MINUTE) for account in mine}
     rests: dict[str, Rest] = {}
     signers: dict[str, Signer] = {}
     for account in mine:

@@ -14,7 +14,7 @@ from connectors.hyperliquid.market import MarketFeed
 from connectors.hyperliquid.rest import WEIGHT_PER_MINUTE, HyperliquidDialect
 from connectors.plan import Plan
 from connectors.recorder import Recorder
-from connectors.rest import BUDGET_SHARE, Budget, Rest
+from connectors.rest import BUDGET_SHARE, Rest, shared_budget
 from connectors.runner import SessionRunner, assemble
 from monitor.clock import Clock
 from monitor.telemetry import Telemetry
@@ -65,7 +65,7 @@ def build(
         telemetry,
         SystemRandom().getrandbits(48),
     )
-    budgets = {account.rest_url: Budget(WEIGHT_PER_MINUTE) for account in mine}
+    budgets = {account.rest_url: shared_budget(account.rest_url, WEIGHT_PER_MINUTE) for account in mine}
     rests = {
         f"{VENUE}/{account.name}": Rest(
             HyperliquidDialect(VENUE, account.rest_url),

@@ -14,7 +14,7 @@ from connectors.okx.market import MarketFeed
 from connectors.okx.rest import REQUESTS_PER_MINUTE, OkxDialect, OkxSigner
 from connectors.plan import Plan
 from connectors.recorder import Recorder
-from connectors.rest import Budget, Rest
+from connectors.rest import Rest, shared_budget
 from connectors.runner import SessionRunner, assemble
 from monitor.clock import Clock
 from monitor.telemetry import Telemetry
@@ -56,7 +56,7 @@ def build(
         )
         rests[name] = Rest(
             dialect,
-            Budget(REQUESTS_PER_MINUTE),
+            shared_budget(f"{account.rest_url} {account.name}", REQUESTS_PER_MINUTE),  # OKX counts by user
             clock,
             telemetry,
             request_s=settings.request_s,

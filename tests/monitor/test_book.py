@@ -524,6 +524,23 @@ def test_a_contract_that_is_described_after_its_position_may_be_an_inverse_one()
     assert leg.unrealized_pnl == pytest.approx(30_000 / 60_000 - 30_000 / 50_000)
 
 
+def test_a_position_without_an_entry_price_is_unknown_and_poisons_nothing() -> None:
+    """The venue's row may lack it: the pool is unknown, and known again with the next good row."""
+    desk = Desk()
+    good = cross("BTCUSDT", 1.0, 100.0, Slot.LONG)
+    desk.snapshot((good, cross("ETHUSDT", 1.0, 10.0, Slot.LONG)), (Wallet("USDT", 20.0),))
+    desk.mark(BTCUSDT=100.0, ETHUSDT=10.0)
+    desk.delta(replace(good, entry_price=nan))
+    assert isnan(desk.ratio("USDT"))
+    row = desk.book.rows()[0]
+    assert desk.book.assess(row).unknown
+    desk.watch("USDT", up=0.5)
+    desk.delta(good)
+    assert desk.ratio("USDT") == pytest.approx(1.1 / 20.0)
+    desk.watch("USDT", up=0.05)
+    assert desk.mark(ETHUSDT=10.0) == ["binance/main/USDT"]
+
+
 # -- the running totals against a calculation from scratch --------------------------------------
 
 prices = st.floats(1.0, 500.0)

@@ -1,5 +1,6 @@
 """Blindness by the risk behind it."""
 
+from dataclasses import replace
 from math import inf, nan
 
 import pytest
@@ -37,9 +38,11 @@ def test_severity(what: Blindness, severity: Severity) -> None:
 
 
 def test_only_marks_have_waited_already() -> None:
-    """Their age is judged at the feed; the other streams get a moment."""
+    """Their age is judged at the feed; the other streams get a moment, counted from their last data."""
     assert hold_s(blind(), StaleFeedConfig()) == 0.0
-    assert hold_s(blind("user"), StaleFeedConfig(account_s=7.0)) == 7.0
+    assert hold_s(replace(blind("user"), age_s=None), StaleFeedConfig(account_s=7.0)) == 7.0
+    assert hold_s(replace(blind("user"), age_s=3.0), StaleFeedConfig(account_s=7.0)) == 4.0
+    assert hold_s(replace(blind("user"), age_s=9.0), StaleFeedConfig(account_s=7.0)) == 0.0
 
 
 def test_text_names_what_cannot_be_seen_and_the_risk() -> None:
