@@ -115,6 +115,8 @@ def test_a_configuration_never_shows_its_secrets() -> None:
 
 
 # One file a fault: what stands in it, and the whole of what is said about it.
+KNOWN = ", ".join(sorted(venues()))
+
 FAULTS = {
     "no account": ("", ["account: missing; name at least one account in a table [[account]]"]),
     "one table instead of a list": (
@@ -122,14 +124,14 @@ FAULTS = {
         ["account: must be a list of tables; write [[account]], not [account]"],
     ),
     "an account that is no table": ("account = [1]", ["account[0]: must be a table"]),
-    "no venue": (ACCOUNT.replace('venue = "binance"', ""), ["account[0].venue: missing; must be one of: binance"]),
+    "no venue": (ACCOUNT.replace('venue = "binance"', ""), [f"account[0].venue: missing; must be one of: {KNOWN}"]),
     "unknown venue": (
         ACCOUNT.replace('"binance"', '"binanse"'),
-        ['account[0].venue: found "binanse"; must be one of: binance (did you mean binance?)'],
+        [f'account[0].venue: found "binanse"; must be one of: {KNOWN} (did you mean binance?)'],
     ),
     "venue of the wrong kind": (
         ACCOUNT.replace('"binance"', "1"),
-        ["account[0].venue: found 1; must be one of: binance"],
+        [f"account[0].venue: found 1; must be one of: {KNOWN}"],
     ),
     "no name": (ACCOUNT.replace('name = "main"', ""), ["account[0].name: missing; it has no default"]),
     "one name twice": (

@@ -12,6 +12,7 @@ from monitor.model.assessment import Basis, FeedState, PoolAssessment
 from monitor.model.events import (
     AccountDelta,
     AccountSnapshot,
+    FeedChanged,
     InstrumentsLoaded,
     Marks,
     SnapshotReason,
@@ -232,6 +233,26 @@ async def test_a_socket_that_does_not_answer_pings_is_replaced(server: OkxServer
         server.pongs = True
         await watch.until(lambda: watch.state("user") is FeedState.LIVE, "a live user stream")
         assert SnapshotReason.RECONNECT in {event.reason for event in watch.of(AccountSnapshot)}
+
+
+@pytest.mark.parametrize(("channel", "vital"), [("liquidation-warning", False), ("positions", True)])
+async def test_a_channel_that_a_site_does_not_have(
+    server: OkxServer, clock: QuickClock, channel: str, vital: bool
+) -> None:
+    """Without a warning OKX is watched all the same; without positions only by snapshots, and it is said."""
+    server.refused.add(channel)
+    async with run(server, clock, ticking=False) as watch:
+        if vital:
+            await watch.until(lambda: watch.of(AccountSnapshot), "a snapshot")
+            await watch.until(lambda: watch.state("user") is FeedState.DOWN, "a user stream that is down")
+            assert any("code 60018" in health.detail for health in watch_health(watch))
+        else:
+            await watch.in_sync_account()
+
+
+def watch_health(watch: Watch) -> list[FeedChanged]:
+    """What was said of the user stream."""
+    return [event for event in watch.of(FeedChanged) if event.stream == "user"]
 
 
 async def test_a_log_in_by_a_wrong_clock_succeeds_by_the_venues(server: OkxServer, clock: QuickClock) -> None:
