@@ -16,6 +16,7 @@ from connectors.backoff import Backoff
 from connectors.health import AccountHealth
 from connectors.okx import answers, snapshot
 from connectors.okx.config import AccountSettings
+from connectors.okx.pages import Pages
 from connectors.okx.parse import (
     PONG,
     AccountRow,
@@ -54,9 +55,6 @@ another is taken, which knows them all: nothing is lost."""
 
 FRAMES_REMEMBERED = 256
 """Frames in which a repetition is recognised: two connections overlap, and venues repeat themselves."""
-
-PAGES_MAX = 200
-"""Pages of one set of positions. A set that is longer is forgotten: it cannot be one."""
 
 EVENT_GRACE_S = 5.0
 """How long the push that explains a snapshot's correction may be on its way."""
@@ -111,8 +109,7 @@ class AccountFeed:
         """The private connection under which the last snapshot was taken: since then every change must be told."""
         self._waiting: list[UserFrame] | None = []
         """Pushes that wait for the first snapshot; None once it is there."""
-        self._pages: dict[str, list[Positions]] = {}
-        """Pages of a set of positions that is not complete yet, by connection."""
+        self._pages = Pages()
         self._owed: dict[Key | str, float] = {}
         """Corrections that a push has yet to explain, and until when."""
         self._recent: deque[bytes | str] = deque(maxlen=FRAMES_REMEMBERED)
@@ -142,7 +139,7 @@ class AccountFeed:
 
     def closed(self, connection: str, reason: str, now: float) -> Sequence[Event]:
         """Events may be missed from here on."""
-        self._pages.pop(connection, None)
+        self._pages.forget(connection)
         self._health.unreachable(reason)
         if self._private.closed(connection, reason, now):
             self._verified_link = None
@@ -179,27 +176,11 @@ class AccountFeed:
         self._recent.append(frame)
         self._health.heard(now)
         if isinstance(told, Positions):
-            whole = self._collect(connection, told)
+            whole = self._pages.collect(connection, told)
             if whole is None:
                 return ()
             told = whole
         return self._keep(told, now) if self._waiting is not None else self._apply(told, now)
-
-    def _collect(self, connection: str, told: Positions) -> Positions | None:
-        """A set that comes in pages is put together; None while some are missing. Pages out of turn spoil the set."""
-        if not told.whole or (told.page == 1 and told.last):
-            return told
-        pages = self._pages.setdefault(connection, [])
-        if told.page != len(pages) + 1 or len(pages) >= PAGES_MAX:
-            pages.clear()
-            if told.page != 1:
-                return replace(told, whole=False)  # its rows are good, but nothing follows from what they do not name
-        pages.append(told)
-        if not told.last:
-            return None
-        del self._pages[connection]
-        rows = tuple(row for page in pages for row in page.rows)
-        return Positions(rows, True, 1, True, frozenset[str]().union(*(page.others for page in pages)))
 
     def _replied(self, connection: str, reply: Reply, now: float) -> Sequence[Event]:
         dead = self._private.replied(connection, reply, now)
@@ -416,8 +397,9 @@ class AccountFeed:
         return [InstrumentsLoaded(self.venue, self._settings.name, tuple(changed), taken.sent_ms)] if changed else []
 
     def _on_definitions(self, now: float) -> Sequence[Event]:
-        """Tiers and fees change without an event: read them again."""
-        self._loaded.clear()
+        """Tiers and fees change without an event: read them again. What could not be read is asked for anyway."""
+        if self._state.needs() <= self._loaded.keys():
+            self._loaded.clear()
         self._want_snapshot(SnapshotReason.CONFIGURATION, now)
         return ()
 

@@ -26,6 +26,8 @@ CHANNELS: tuple[dict[str, str], ...] = (
 VITAL = frozenset({"positions", "account"})
 """Without these the stream is worth nothing; the others only say it sooner, and may be refused."""
 
+_EXTRA = [each["channel"] for each in CHANNELS if each["channel"] not in VITAL]
+
 PING = "ping"
 PING_S = 10.0
 """OKX ends connections on which nothing went for 30 s; only this text counts, WebSocket pings do not."""
@@ -105,7 +107,9 @@ class PrivateStream:
     def replied(self, connection: str, reply: Reply, now: float) -> str | None:
         """An answer of the venue's. Returns why the live connection is dead, if the answer shows that it is."""
         if not reply.good:
-            if reply.channel and reply.channel not in VITAL:
+            # Some refusals name the channel in words only.
+            channel = reply.channel or next((name for name in _EXTRA if name in reply.text), "")
+            if channel and channel not in VITAL:
                 return None
             words = f"{reply.text} (code {reply.code})" if reply.code else reply.text
             return self._refused(connection, f"{reply.channel or reply.event} refused: {words or reply.event}", now)

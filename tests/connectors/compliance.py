@@ -598,6 +598,10 @@ class Watch:
             changes = "\n".join(str(event) for event in self.of(FeedChanged))
             raise AssertionError(f"waited in vain for: {what}\n{changes}\n{self.error()}") from None
 
+    async def in_sync_account(self) -> None:
+        """Wait until the account is live, whatever its marks do."""
+        await self.until(lambda: self.state("account") == self.state("user") == FeedState.LIVE, "a live account")
+
     async def in_sync(self) -> None:
         """Wait until everything is live and a mark has come."""
         from monitor.model.events import Marks

@@ -66,6 +66,7 @@ class Desk:
         reports: tuple[PoolReport, ...] = (),
         mode: AccountMode = AccountMode.SINGLE_ASSET,
         at_ms: int | None = None,
+        mark_pause_s: float = 0.0,
     ) -> None:
         """A REST snapshot."""
         self.now_ms += 1
@@ -73,7 +74,17 @@ class Desk:
         stamped = tuple(replace(p, updated_ms=p.updated_ms or at) for p in positions)
         self.book.apply_snapshot(
             AccountSnapshot(
-                "binance", "main", FEED, at, SnapshotReason.TIMER, mode, PositionMode.HEDGE, wallets, stamped, reports
+                "binance",
+                "main",
+                FEED,
+                at,
+                SnapshotReason.TIMER,
+                mode,
+                PositionMode.HEDGE,
+                wallets,
+                stamped,
+                reports,
+                mark_pause_s,
             )
         )
 
@@ -251,6 +262,19 @@ def test_an_instrument_held_again_gets_time_for_its_first_mark() -> None:
     desk.delta(isolated("BTCUSDT", 1.0, 100.0, 10.0, Slot.LONG))
     assert stale(now=1000.0, limit_s=5.0) == {}
     assert list(stale(now=1006.0, limit_s=5.0).values()) == [1005.0]
+
+
+def test_a_venue_that_pauses_between_marks_is_given_its_pause() -> None:
+    """Where an unchanged mark is repeated every ten seconds, six without one prove nothing."""
+    desk = Desk()
+    desk.snapshot((cross("BTCUSDT", 1.0, 100.0),), (Wallet("USDT", 50.0),), mark_pause_s=12.0)
+    desk.mark(now=100.0, BTCUSDT=100.0)
+    ledger = desk.book.ledger
+    assert ledger.stale_instruments(100.0, 5.0) == {}
+    assert ledger.stale_instruments(111.0, 5.0) == {}
+    assert list(ledger.stale_instruments(113.0, 5.0).values()) == [13.0]
+    desk.snapshot((cross("BTCUSDT", 1.0, 100.0),), (Wallet("USDT", 50.0),))
+    assert list(ledger.stale_instruments(111.0, 5.0).values()) == [11.0]
 
 
 def test_closing_evicts_the_pool() -> None:

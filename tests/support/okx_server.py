@@ -85,6 +85,8 @@ class OkxServer:
         self.connections: list[Connection] = []
         self.faults: list[tuple[str, Callable[[], web.StreamResponse | None]]] = []
         self.pongs = True
+        self.refused: set[str] = set()
+        """Private channels that do not exist here."""
         self._refusals: dict[str, tuple[int, int]] = {}
         self._silent: set[str] = set()
         self._numbers = count(1)
@@ -330,8 +332,8 @@ class OkxServer:
         if private and connection.number not in self._logged_in:
             connection.put(orjson.dumps({"event": "error", "code": "60011", "msg": "Please log in", "connId": "c"}))
             return
-        if channel == "mark-price" and name not in self.state.marks:
-            words = f"Wrong URL or channel:mark-price,instId:{name} doesn't exist."
+        if channel in self.refused or (channel == "mark-price" and name not in self.state.marks):
+            words = f"Wrong URL or channel:{channel},instId:{name} doesn't exist."
             connection.put(orjson.dumps({"event": "error", "code": "60018", "msg": words, "connId": "c"}))
             return
         connection.put(orjson.dumps({"event": operation, "arg": arg, "connId": "c"}))
