@@ -139,6 +139,7 @@ async def test_handshakes_that_are_refused_are_tried_again(watch: Watch, stream:
     name = watch.venue.name
     await watch.until(lambda: watch.telemetry.connects.get(name, stream, "opened") > 1, "a new connection")
     assert watch.telemetry.connects.get(name, stream, "refused") == 2
+    await watch.in_sync()  # a connection that is open may still have to log in
     await (marks_go_on if stream is Stream.MARK else events_go_on)(watch)
 
 

@@ -343,6 +343,7 @@ def test_a_contract_that_is_described_after_its_position_may_be_an_inverse_one()
     """A position may be told first; then it is unknown, and afterwards it is what the contract says."""
     desk = Desk()
     position = isolated("BTCUSD", 30_000.0, 60_000.0, 0.1)
+    desk.snapshot()
     desk.delta(position)
     desk.load(Instrument("BTCUSD", ContractKind.INVERSE, "BTC", 1.0, TABLES[0]))
     desk.snapshot((position,))
