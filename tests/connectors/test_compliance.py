@@ -320,6 +320,7 @@ async def test_secrets_are_never_printed(
             await watch.until(
                 lambda n=failed: watch.telemetry.reconciliations.get(name, "main", "failed") > n, "a failure"
             )
+        await watch.until(lambda: watch.state("user") is FeedState.LIVE, "a live user stream")
         await venue.end_stream_key(silent=False)
         await watch.until(lambda: FeedState.STALE in watch.states("user"), "a stale user stream")
         await watch.in_sync()
@@ -344,6 +345,7 @@ async def test_a_recording_tells_the_same_again(venue: VenueUnderTest, clock: Qu
         await venue.spoil(Stream.USER, Spoil.GARBAGE)
         await venue.end(Stream.USER, Ending.CUT)
         await watch.until(lambda: watch.telemetry.connects.get(venue.name, "user", "opened") > 1, "a new connection")
+        await watch.in_sync()
         await venue.end_stream_key(silent=False)
         await watch.until(lambda: FeedState.STALE in watch.states("user"), "a stale user stream")
         await watch.in_sync()
