@@ -74,8 +74,11 @@ class MarketFeed:
 
     def opened(self, connection: str, now: float) -> Sequence[Event]:
         """Subscribe at once."""
-        tickers = self._by_connection[connection] = self._by_prefix[connection.rpartition("-")[0]]
+        tickers = self._by_prefix[connection.rpartition("-")[0]]
         tickers.opened(connection, now)
+        # Of connections that were dropped on purpose nothing is heard, so they are forgotten here.
+        held = {name: each for name, each in self._by_connection.items() if each.holds(name)}
+        self._by_connection = {**held, connection: tickers}
         return ()
 
     def closed(self, connection: str, reason: str, now: float) -> Sequence[Event]:

@@ -182,6 +182,10 @@ class Tickers:
         self.reachable = self._open.pop(connection, None) is not None
         self._links.closed(connection, reason, now)
 
+    def holds(self, connection: str) -> bool:
+        """Whether the connection is open, as far as we are concerned."""
+        return connection in self._open
+
     # --- frames
 
     def received(self, connection: str, data: Any, now: float) -> Sequence[Event]:
