@@ -214,6 +214,17 @@ def test_an_unstated_mode_is_told_by_what_spot_holds(spot: Any, expected: Abstra
     assert state_of(Abstraction.UNSTATED, spot=spot).stands_for is expected
 
 
+def test_a_wild_moment_does_not_change_an_unstated_mode() -> None:
+    """Spot and dexes are read a moment apart; what agreed once may differ more."""
+    state = state_of(Abstraction.UNSTATED, spot=UNIFIED)
+    told = load(UNIFIED)
+    told["balances"][0]["hold"] = str(2606.720442 * 1.05)
+    state.spot = spot_state(told)
+    state.decide_mode()
+    assert state.stands_for is Abstraction.UNIFIED
+    assert state_of(Abstraction.UNSTATED, spot=told).stands_for is Abstraction.STANDARD
+
+
 def test_a_stated_mode_is_believed() -> None:
     """Whatever the balances look like."""
     assert state_of(Abstraction.STANDARD, spot=UNIFIED).stands_for is Abstraction.STANDARD
