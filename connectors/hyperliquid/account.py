@@ -146,6 +146,7 @@ class AccountFeed:
             self._verified_link = None
             self._owed.clear()
             self._health.lost(now)
+            self._timers.pull("snapshot", max(now + WITHOUT_STREAM_S, self._not_before))
         return self._judge(now)
 
     def received(self, connection: str, frame: bytes | str, now: float) -> Sequence[Event]:
@@ -458,6 +459,7 @@ class AccountFeed:
         self._verified_link = None
         self._owed.clear()
         self._health.silent(reason, now)
+        self._timers.pull("snapshot", max(now + WITHOUT_STREAM_S, self._not_before))
         return self._judge(now)
 
     def _count_bad(self, stream: str, defect: Defect) -> None:

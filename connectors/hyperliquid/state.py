@@ -27,6 +27,9 @@ MODES = {
 RESERVED_TOLERANCE = 0.01
 """Spot and dexes are read a moment apart: by so much what spot holds may differ from what the dexes say they have."""
 
+RESERVED_TOLERANCE_ONCE_SEEN = 0.1
+"""Likewise, once the two have been seen to agree: a wild moment is not to make another account of it."""
+
 CASH_ROUNDING = 5e-5
 """Sums of figures with six decimals; more is a payment."""
 
@@ -130,8 +133,10 @@ class AccountState:
 
         An account in unified mode holds in spot what its dexes have reserved.
         """
+        seen = self.stands_for is Abstraction.UNIFIED
         self.stands_for = self.abstraction
         if self.abstraction is Abstraction.UNSTATED:
+            tolerance = RESERVED_TOLERANCE_ONCE_SEEN if seen else RESERVED_TOLERANCE
             reserved: dict[str, float] = {}
             for dex, state in self.dexes.items():
                 token = self.tokens.get(dex)
@@ -139,7 +144,7 @@ class AccountState:
                     reserved[token] = reserved.get(token, 0.0) + state.total_value
             held = self.spot.held if self.spot else {}
             same = [
-                isclose(held.get(token, 0.0), value, rel_tol=RESERVED_TOLERANCE)
+                isclose(held.get(token, 0.0), value, rel_tol=tolerance)
                 for token, value in reserved.items()
                 if value > CASH_ROUNDING
             ]

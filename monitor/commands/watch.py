@@ -27,7 +27,7 @@ def watch(
     venue: Annotated[PublicVenue, typer.Argument(help="A venue whose accounts are public.")],
     addresses: Annotated[
         list[str],
-        typer.Argument(metavar="ADDRESS...", help="0x and 40 hexadecimal digits; several are watched at once."),
+        typer.Argument(metavar="ADDRESS", help="0x and 40 hexadecimal digits; several are watched at once."),
     ],
     listen: Annotated[
         str, typer.Option(metavar="HOST:PORT", help="Where the board and the metrics are; port 0 takes any free one.")

@@ -12,6 +12,7 @@ from connectors import FeedSettings
 from connectors.hyperliquid.account import AccountFeed
 from connectors.hyperliquid.config import AccountSettings
 from connectors.hyperliquid.market import MarketFeed
+from connectors.hyperliquid.stream import PING
 from connectors.session import Action, Connect, Disconnect, Request, Send, Session
 from monitor.clock import ManualClock
 from monitor.errors import VenueError
@@ -76,7 +77,10 @@ class Stage:
         """What each kind of question is answered with: JSON, bytes as they are, or an error; `NOTHING` is no answer."""
         self.stamped = True
         """Whether states bear the time at which they are asked for, as they would; else the one of their fixture."""
-        self.answering: Callable[[Request], None] = lambda request: None
+        self.connecting = True
+        """Whether connections can be made; otherwise they hang."""
+        self.ponging = True
+        """Whether pings are answered."""
 
     # --- what happens
 
@@ -128,8 +132,11 @@ class Stage:
     def _perform(self, action: Action) -> None:
         match action:
             case Connect(connection):
-                self.open.append(connection)
-                self.events += self.session.opened(connection, self.clock.now())
+                if self.connecting:
+                    self.open.append(connection)
+                    self.events += self.session.opened(connection, self.clock.now())
+            case Send(connection, text) if text == PING and self.ponging and connection in self.open:
+                self.events += self.session.received(connection, raw("ws_pong"), self.clock.now())
             case Disconnect(connection):
                 if connection in self.open:
                     self.open.remove(connection)
@@ -137,7 +144,6 @@ class Stage:
                 self._answer(action)
 
     def _answer(self, request: Request) -> None:
-        self.answering(request)
         kind = request.id.rpartition("-")[0]
         reply, now = self.replies[kind], self.clock.now()
         if reply is NOTHING:
@@ -209,7 +215,7 @@ def context(coin: str, price: str) -> dict[str, Any]:
     return frame
 
 
-def held(state: dict[str, Any], coin: str, **fields: Any) -> dict[str, Any]:
+def held(state: dict[str, Any], coin: str, /, **fields: Any) -> dict[str, Any]:
     """A state with other fields in one position, or without it when none are given."""
     changed = deepcopy(state)
     rows = changed["assetPositions"]

@@ -1,0 +1,74 @@
+"""`check` against a venue on loopback."""
+
+import pytest
+
+from connectors import CheckLine
+from connectors.hyperliquid import check
+from connectors.hyperliquid.config import AccountConfig
+from monitor.clock import SystemClock
+from monitor.model.events import AccountSnapshot, InstrumentsLoaded
+from tests.support.hyperliquid_server import Address, Held, HyperliquidServer, hyperliquid_server
+
+ADDRESS = "0x" + "ab" * 20
+
+
+async def lines(server: HyperliquidServer) -> dict[str, CheckLine]:
+    """Findings by subject."""
+    account = AccountConfig.model_validate({"name": "hl", "address": ADDRESS, "rest_url": server.rest_url})
+    return {line.subject: line for line in await check(account, SystemClock())}
+
+
+async def test_a_good_account() -> None:
+    """Address, tables, snapshot with its events, and each pool as the venue reports it."""
+    async with hyperliquid_server(SystemClock()) as server:
+        address = server.add(Address(ADDRESS, cash={"": 4_000.0, "xyz": 100.0}))
+        address.positions = {
+            "BTC": Held("BTC", 1.0, 75_000.0, max_leverage=50),
+            "HYPE": Held("HYPE", -15.0, 40.0, raw_usd=700.0),
+            "xyz:AAPL": Held("xyz:AAPL", 1.0, 250.0),
+        }
+        found = await lines(server)
+    assert {subject: line.ok for subject, line in found.items()} == {
+        "address": True,
+        "margin tables": True,
+        "snapshot": True,
+        "BTC": None,
+        "pool USDC": True,
+        "pool xyz:USDC": True,
+        "pool HYPE:short": True,
+    }
+    assert "no key is needed" in found["address"].text
+    assert found["snapshot"].text == "3 open positions on 2 dexes, standard mode"
+    assert "maximum leverage of 50, its table says 40" in found["BTC"].text
+    assert [type(event) for event in found["snapshot"].events] == [InstrumentsLoaded, AccountSnapshot]
+    assert "margin ratio 0.1875" in found["pool USDC"].text
+
+
+async def test_an_unstated_mode_says_what_it_is_taken_for() -> None:
+    """Because a person may know better."""
+    async with hyperliquid_server(SystemClock()) as server:
+        address = server.add(Address(ADDRESS, None, cash={"": 4_000.0}))
+        address.positions["BTC"] = Held("BTC", 1.0, 75_000.0)
+        found = await lines(server)
+    assert found["snapshot"].text == "1 open positions on 2 dexes, unified mode (the venue says it is unstated)"
+
+
+@pytest.mark.parametrize(
+    ("role", "words"),
+    [({"role": "missing"}, "check every digit"), ({"role": "agent", "data": {"user": "0xcd"}}, "account, 0xcd")],
+)
+async def test_what_is_no_account_fails(role: dict[str, object], words: str) -> None:
+    """Although it looks like an empty one."""
+    async with hyperliquid_server(SystemClock()) as server:
+        server.add(Address(ADDRESS, role=role))
+        found = await lines(server)
+    assert found["address"].ok is False
+    assert words in found["address"].text
+
+
+async def test_a_venue_that_does_not_answer_is_a_sentence() -> None:
+    """No traceback."""
+    async with hyperliquid_server(SystemClock()) as server:
+        url = server
+    found = await lines(url)
+    assert found["snapshot"].ok is False
