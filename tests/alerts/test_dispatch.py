@@ -318,8 +318,14 @@ async def test_a_sink_that_refuses_everything_loses_nothing(path: Path) -> None:
 
 
 async def test_the_order_to_the_disk_leaves_right_behind_the_send(path: Path) -> None:
-    """In the same turn of the loop: a run that is killed later than the write has it on the disk."""
-    sink = RecordingSink()
+    """In the same turn of the loop, whenever the other side answers."""
+
+    class Silent(RecordingSink):
+        async def deliver(self, batch: Sequence[Envelope]) -> None:
+            await super().deliver(batch)
+            await asyncio.Event().wait()
+
+    sink = Silent()
     async with run(path, sink) as now:
         await until(lambda: sink.connections == 1, "connected")
         await asyncio.sleep(0)
