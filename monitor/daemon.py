@@ -269,7 +269,11 @@ class Daemon:
             if now >= next_sinks:
                 next_sinks = now + SINKS_S
                 for sink in self._dispatcher.health():
-                    self._deliver(self._engine.on_sink(sink.sink, sink.failing_since, sink.pending, sink.detail, now))
+                    self._deliver(
+                        self._engine.on_sink(
+                            sink.sink, sink.failing_since, sink.pending, sink.detail, now, sink.refused
+                        )
+                    )
             if watchdog_s and now >= next_watchdog:
                 next_watchdog = now + watchdog_s
                 self._notifier.watchdog()
@@ -277,10 +281,11 @@ class Daemon:
 
     def _pipeline_settings(self) -> PipelineSettings:
         alerts = self.config.alerts
-        rungs = alerts.margin_ratio.rungs()
+        ladder = alerts.margin_ratio
+        rungs = ladder.rungs()
         return PipelineSettings(
             mark_s=alerts.stale_feed.mark_s,
-            first_rung=rungs[0][1] if rungs else None,
+            remedy_ratio=ladder.release(rungs[0][1]) if rungs else None,
             shown_max=self.config.metrics.max_pools,
         )
 

@@ -42,8 +42,8 @@ class PipelineSettings:
 
     mark_s: float = 5.0
     """Age at which a mark with risk behind it is blindness."""
-    first_rung: float | None = 0.5
-    """The margin ratio that advice aims below."""
+    remedy_ratio: float | None = 0.45
+    """The margin ratio that advice aims below: where the first rung lets go."""
     cycle_s: float = 1.0
     """Every pool worth it is assessed once in so many seconds."""
     slice_s: float = 0.002
@@ -190,7 +190,7 @@ class Pipeline:
     def _assess(self, row: int) -> PoolAssessment:
         """The full assessment of a pool. A fault of ours in it makes that pool unknown, and no other one wait."""
         try:
-            assessment = self.book.assess(row, self.settings.first_rung)
+            assessment = self.book.assess(row, self.settings.remedy_ratio)
         except Exception as error:
             self._telemetry.assess_failures += 1
             assessment = self.book.unknown(row, f"the calculation ({type(error).__name__})")

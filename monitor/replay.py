@@ -157,7 +157,8 @@ class Replay:
             self._clock,
             self.telemetry,
             PipelineSettings(
-                mark_s=config.stale_feed.mark_s if judge_marks else inf, first_rung=rungs[0][1] if rungs else None
+                mark_s=config.stale_feed.mark_s if judge_marks else inf,
+                remedy_ratio=config.margin_ratio.release(rungs[0][1]) if rungs else None,
             ),
         )
         self._over: set[str] = set()
