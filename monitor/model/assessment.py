@@ -74,7 +74,8 @@ class PoolAssessment:
 
     `marked_at` is the venue's time (seconds since the epoch) of the oldest mark used, None without one. `unknown` names
     what keeps the figures from being known (then they are nan); an unknown pool is never safe. `distance` is the
-    smallest of the legs', None where no leg has one. `remedy` is present when the ratio is above where the first rung lets go.
+    smallest of the legs', None where no leg has one. `remedy` is present when the ratio is above where the first rung
+    lets go.
     """
 
     pool: str
