@@ -106,16 +106,20 @@ def test_pure_modules_have_no_clock_no_socket_no_log(module: str, path: Path) ->
 
 
 def test_no_venue_imports_another() -> None:
-    """A venue's connector stands alone, and so do its margin rules."""
+    """A venue's connector stands alone, and so do its margin rules.
+
+    A folder ``<house>_common`` is what the venues of one house share: they may import it, it imports none of them.
+    """
     for parent in (ROOT / "connectors", ROOT / "monitor" / "margin" / "venues"):
         names = {p.stem if p.is_file() else p.name for p in parent.iterdir() if not p.name.startswith("_")}
         prefix = ".".join(parent.relative_to(ROOT).parts)
         for folder in (p for p in parent.iterdir() if p.is_dir() and p.name not in {"__pycache__", "simulator"}):
+            own = {n for n in names if n.endswith("_common") and folder.name.startswith(n.removesuffix("_common"))}
             for path in folder.rglob("*.py"):
                 others = {
                     name
                     for name in imports(path)
-                    for other in names - {folder.name}
+                    for other in names - {folder.name} - own
                     if _below(name, f"{prefix}.{other}") and (parent / other).is_dir()
                 }
                 assert not others, f"{path} imports {others}"

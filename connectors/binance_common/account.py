@@ -13,10 +13,9 @@ from random import Random
 import orjson
 
 from connectors.backoff import Backoff
-from connectors.binance import answers, snapshot
-from connectors.binance.config import AccountSettings
-from connectors.binance.health import AccountHealth
-from connectors.binance.parse import (
+from connectors.binance_common import answers
+from connectors.binance_common.health import AccountHealth
+from connectors.binance_common.parse import (
     AccountUpdate,
     AssetModeChanged,
     BadFrame,
@@ -28,10 +27,12 @@ from connectors.binance.parse import (
     UserEvent,
     user_event,
 )
-from connectors.binance.permissions import refusal, unknown_permissions
-from connectors.binance.private import KEEP, LISTEN, PrivateStream
-from connectors.binance.snapshot import Round
-from connectors.binance.state import AccountState, Key
+from connectors.binance_common.permissions import refusal, unknown_permissions
+from connectors.binance_common.private import KEEP, LISTEN, PrivateStream
+from connectors.binance_common.product import Product
+from connectors.binance_common.settings import AccountSettings
+from connectors.binance_common.snapshot import Round
+from connectors.binance_common.state import AccountState, Key
 from connectors.session import Action, Halt, Request, Security, Timers, Warn
 from monitor.errors import MarginwatchError, VenueError
 from monitor.model.account import AccountMode, Position, Wallet
@@ -73,21 +74,22 @@ class AccountFeed:
     """One account. See `connectors.session.AccountSession` for the protocol."""
 
     def __init__(
-        self, settings: AccountSettings, life_s: float, telemetry: Telemetry, random: Random, venue: str
+        self, settings: AccountSettings, life_s: float, telemetry: Telemetry, random: Random, product: Product
     ) -> None:
-        self.name = f"{venue}/{settings.name}"
-        self.venue = venue
+        self.name = f"{product.venue}/{settings.name}"
+        self.venue = product.venue
         self.stream = "user"
         self.feed = settings.feed
         self.actions: list[Action] = []
+        self._product = product
         self._settings = settings
         self._telemetry = telemetry
         self._timers = Timers()
         self._backoff = Backoff(1.0, 60.0, random)
         self._private = PrivateStream(
             f"{self.name}/user",
-            settings.rest_url,
-            settings.private_url,
+            (settings.rest_url, product.listen_path),
+            tuple(f"{settings.private_url}{path}" for path in product.private_paths),
             self.actions,
             self._timers,
             random,
@@ -96,7 +98,7 @@ class AccountFeed:
             life_s,
         )
         self._state = AccountState()
-        self._health = AccountHealth(venue, settings.name, settings.feed, settings.reconcile_s)
+        self._health = AccountHealth(product.venue, settings.name, settings.feed, settings.reconcile_s)
         self._instruments: dict[str, Instrument] = {}
         self._request_count = 0
         self._last_asked: dict[str, str] = {}
@@ -297,6 +299,7 @@ class AccountFeed:
             self._timers.set("snapshot", self._not_before)
             return ()
         self._round = Round.begin(
+            self._product,
             self._next_reason,
             self._private.trusted,
             definitions=self._definitions_due,
@@ -304,7 +307,7 @@ class AccountFeed:
         )
         self._next_reason = SnapshotReason.TIMER
         for kind in sorted(self._round.missing):
-            self._ask(snapshot.request(self._settings.rest_url, kind))
+            self._ask(self._product.request(self._settings, kind))
         self._timers.set("round", now + ROUND_S)
         return ()
 
@@ -312,7 +315,7 @@ class AccountFeed:
         assert self._round is not None  # noqa: S101 - the caller looked
         another = self._round.take(kind, body, sent_ms)
         if another is not None:
-            self._ask(snapshot.request(self._settings.rest_url, another))
+            self._ask(self._product.request(self._settings, another))
         return () if self._round.missing else self._complete(self._round, now)
 
     def _on_round_overdue(self, now: float) -> Sequence[Event]:
@@ -340,7 +343,7 @@ class AccountFeed:
         corrected = self._state.absorb(taken)
         for event in self._waiting or ():
             if isinstance(event, AccountUpdate):
-                self._state.update(event)
+                self._state.update(self._product.priced(event, self._instruments))
         waited, self._waiting = self._waiting or (), None
         unexplained = [] if first or done.link is None or done.link != self._verified_link else corrected
         self._owed.update(dict.fromkeys(unexplained, now + EVENT_GRACE_S))
@@ -369,16 +372,13 @@ class AccountFeed:
 
     def _load(self, done: Round, at_ms: int, now: float) -> list[Event]:
         """Instruments that are new or changed."""
-        found = done.definitions()
+        # A table that lacks a symbol for once does not unlearn its tiers.
+        found = done.listing({symbol: it.tiers for symbol, it in self._instruments.items() if it.tiers})
         if found is None:
             return []
-        exchange, tables = found
-        # A table that lacks a symbol for once does not unlearn its tiers.
-        known = {symbol: it.tiers for symbol, it in self._instruments.items() if it.tiers}
-        instruments = answers.instruments(exchange, known | tables)
-        changed = [it for symbol, it in instruments.items() if self._instruments.get(symbol) != it]
-        self._instruments.update(instruments)
-        self._state.margin_coins = exchange.margin_coins
+        changed = [it for symbol, it in found.instruments.items() if self._instruments.get(symbol) != it]
+        self._instruments.update(found.instruments)
+        self._state.margin_coins = found.margin_coins
         self._definitions_due = False
         self._timers.set("definitions", now + DEFINITIONS_S)
         return [InstrumentsLoaded(self.venue, self._settings.name, tuple(changed), at_ms)] if changed else []
@@ -436,7 +436,7 @@ class AccountFeed:
             self._owed.pop((row.symbol, row.slot), None)
         for coin, _ in event.balances:
             self._owed.pop(coin, None)
-        wallets, positions, stale = self._state.update(event)
+        wallets, positions, stale = self._state.update(self._product.priced(event, self._instruments))
         if stale:
             self._telemetry.bad_frames.add(self.venue, self.stream, Defect.OUT_OF_ORDER.value, amount=stale)
         if event.reason == "MARGIN_TYPE_CHANGE":
@@ -487,6 +487,7 @@ class AccountFeed:
         overdue = [key for key, until in self._owed.items() if until <= now]
         if overdue:
             named = ", ".join(key if isinstance(key, str) else key[0] for key in overdue)
+            self._private.turn()
             self._private.renew(now)
             return self._expired(f"no event told of a change that a snapshot found: {named}", now)
         if self._health.well_since is not None and now - self._health.well_since > STEADY_S:

@@ -1,8 +1,9 @@
 """The market stream: marks of what anybody on the feed holds.
 
-One socket on the routed ``/market`` path, one ``<symbol>@markPrice@1s`` stream for each instrument, or
-``!markPrice@arr@1s`` when there are many. The un-routed path accepts the same subscriptions, acknowledges them and then
-stays silent, so nothing but the age of the data counts as health.
+One socket, one ``<symbol>@markPrice@1s`` stream for each instrument, or ``!markPrice@arr@1s`` when there are many. A
+path that Binance no longer feeds accepts the same subscriptions, acknowledges them and then stays silent, so nothing
+but the age of the data counts as health, and where a product may be on several paths a silent one gives way to the
+next.
 """
 
 from collections.abc import Collection, Sequence
@@ -14,8 +15,9 @@ from typing import Any
 import orjson
 
 from connectors import FeedSettings
-from connectors.binance.parse import INDEX_PREFIX, BadFrame, Defect
-from connectors.binance.parse import mark as event_of
+from connectors.binance_common.parse import INDEX_PREFIX, BadFrame, Defect
+from connectors.binance_common.parse import mark as event_of
+from connectors.binance_common.product import Product
 from connectors.links import Links
 from connectors.session import Action, Send, Timers
 from monitor.errors import VenueError
@@ -48,9 +50,6 @@ LAG_RELAX = 0.001
 TIME_JUMP_S = 60.0
 """A mark so far ahead of the others is refused: believing it would make every later one look old."""
 
-_COIN_M = 2
-"""Since June 2026 the arrays carry COIN-M as well; its symbols are priced in other units."""
-
 _EVENTS = ("markPriceUpdate", "assetIndexUpdate")
 
 
@@ -66,14 +65,17 @@ class MarketFeed:
     """Marks of one address. See `connectors.session.MarketSession` for the protocol."""
 
     def __init__(
-        self, feed: str, market_url: str, settings: FeedSettings, telemetry: Telemetry, random: Random, venue: str
+        self, feed: str, market_url: str, settings: FeedSettings, telemetry: Telemetry, random: Random, product: Product
     ) -> None:
         self.name = f"{feed}/mark"
-        self.venue = venue
+        self.venue = product.venue
         self.stream = "mark"
         self.feed = feed
         self.actions: list[Action] = []
-        self._url = f"{market_url}/market/ws"
+        self._urls = tuple(f"{market_url}{path}" for path in product.market_paths)
+        self._url = 0
+        # Since June 2026 the arrays carry USD-M and COIN-M; the other's symbols are priced in other units.
+        self._foreign = product.foreign
         self._mark_s = settings.mark_s
         self._late_s = min(settings.late_s, settings.mark_s)
         self._telemetry = telemetry
@@ -142,6 +144,8 @@ class MarketFeed:
 
     def closed(self, connection: str, reason: str, now: float) -> Sequence[Event]:
         """A successor is made after a while."""
+        if connection == self._links.heir:
+            self._turn()
         self._reachable = self._open.pop(connection, None) is not None
         self._links.closed(connection, reason, now)
         return ()
@@ -225,7 +229,7 @@ class MarketFeed:
         names: list[str] = []
         prices: list[float] = []
         times_ms: list[int] = []
-        wanted = self._times_ms
+        wanted, foreign = self._times_ms, self._foreign
         # A new connection may tell another time: a venue that steps its clock forward is not refused for ever.
         limit_ms = (now - self._lag + TIME_JUMP_S) * 1000.0 if connection == self._links.live else inf
         kind = _kind(rows)
@@ -239,7 +243,7 @@ class MarketFeed:
                     continue
                 at_ms = row["E"]
                 price = float(row[key])
-                if last_ms < at_ms <= limit_ms and 0.0 < price < inf and row["e"] == kind and row.get("st") != _COIN_M:
+                if last_ms < at_ms <= limit_ms and 0.0 < price < inf and row["e"] == kind and row.get("st") != foreign:
                     wanted[name] = at_ms
                     names.append(name)
                     prices.append(price)
@@ -258,7 +262,7 @@ class MarketFeed:
     def _odd_row(self, row: object) -> None:
         """Count what is wrong with a row that was not used."""
         try:
-            event = event_of(row)
+            event = event_of(row, self._foreign)
         except BadFrame as bad:
             self._count_bad(bad.defect)
             return
@@ -280,7 +284,11 @@ class MarketFeed:
     # --- connections and subscriptions
 
     def _dial(self, now: float) -> None:
-        self._links.connect(self._url, now)
+        self._links.connect(self._urls[self._url], now)
+
+    def _turn(self) -> None:
+        """A connection that never delivered: the next may do better on another path."""
+        self._url = (self._url + 1) % len(self._urls)
 
     def _on_dial(self, now: float) -> Sequence[Event]:
         self._links.on_dial(now)
@@ -289,6 +297,7 @@ class MarketFeed:
     def _on_prove(self, now: float) -> Sequence[Event]:
         if self._links.heir is not None:
             self._open.pop(self._links.heir, None)
+            self._turn()
         self._links.on_prove(now)
         return ()
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from math import isclose, nan
 
-from connectors.binance.answers import (
+from connectors.binance_common.answers import (
     AccountAnswer,
     AssetIndex,
     AssetRow,
@@ -18,7 +18,7 @@ from connectors.binance.answers import (
     RiskRow,
     SymbolConfig,
 )
-from connectors.binance.parse import INDEX_PREFIX, AccountUpdate, PositionRow
+from connectors.binance_common.parse import INDEX_PREFIX, AccountUpdate, PositionRow
 from monitor.model.account import AccountMode, MarginMode, Position, PositionMode, Wallet
 from monitor.model.events import PoolReport
 from monitor.model.ids import MULTI_SCOPE, Slot, isolated_scope, side_of
@@ -297,8 +297,8 @@ def _cross_reports(
 
 
 def _marks(holdings: Iterable[HoldingRow]) -> tuple[tuple[str, float], ...]:
-    """The marks behind an answer: notional / size, which is exact to the digits that the venue prints."""
-    return tuple({row.symbol: abs(row.notional / row.size) for row in holdings}.items())
+    """The marks behind an answer."""
+    return tuple({row.symbol: row.mark_price for row in holdings}.items())
 
 
 def _balance_of(wallet: Wallet | None) -> float:

@@ -1,7 +1,8 @@
 """Frames of Binance's streams as values. Free functions: they know the wire and nothing else.
 
 Every function raises `BadFrame` for what it cannot use, with the reason that is counted. Unknown keys are ignored,
-because Binance adds keys without notice. Meaning of the keys: Binance's documentation of the USD-M user data streams.
+because Binance adds keys without notice. Meaning of the keys: Binance's documentation of the user data streams of USD-M
+and COIN-M, which are alike.
 """
 
 from collections.abc import Mapping
@@ -123,8 +124,8 @@ class Mark:
     at_ms: int
 
 
-def mark(row: object) -> Mark | None:
-    """``markPriceUpdate`` or ``assetIndexUpdate``; None for contracts of COIN-M (``st`` = 2).
+def mark(row: object, foreign: int) -> Mark | None:
+    """``markPriceUpdate`` or ``assetIndexUpdate``; None for contracts of the `foreign` ``st`` (USD-M 1, COIN-M 2).
 
     `market` reads the same keys in line, for speed, and comes here with what it could not use.
     """
@@ -132,7 +133,8 @@ def mark(row: object) -> Mark | None:
     name = text(fields.get("s"))
     match fields.get("e"):
         case "markPriceUpdate":
-            return None if fields.get("st") == 2 else Mark(name, positive(fields.get("p")), millis(fields.get("E")))
+            mine = fields.get("st") != foreign
+            return Mark(name, positive(fields.get("p")), millis(fields.get("E"))) if mine else None
         case "assetIndexUpdate":
             return Mark(INDEX_PREFIX + name, positive(fields.get("i")), millis(fields.get("E")))
         case str(other):
@@ -151,6 +153,7 @@ class PositionRow:
     margin_mode: MarginMode
     isolated_wallet: float
     mark_price: float | None
+    unrealized_pnl: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,11 +282,20 @@ def _position(row: Mapping[str, Any]) -> PositionRow:
         mode,
         isolated_wallet,
         implied_mark(size, entry_price, row.get("up")),
+        _known(row.get("up")),
     )
 
 
+def _known(value: object) -> float | None:
+    """A number where it is one."""
+    try:
+        return number(value)
+    except BadFrame:
+        return None
+
+
 def implied_mark(size: float, entry_price: float, unrealized_pnl: object) -> float | None:
-    """The mark behind an unrealized PnL: PnL = size * (mark - entry). None when it does not follow."""
+    """The mark behind a linear contract's unrealized PnL: PnL = size * (mark - entry). None when it does not follow."""
     if size == 0.0:
         return None
     try:
