@@ -112,8 +112,9 @@ class VenueModule(Protocol):
 
 def venues() -> Mapping[str, VenueModule]:
     """Every venue by the name it has in the configuration; imported only when they are asked for."""
-    from connectors import binance
+    from connectors import binance, binance_coinm
 
     return {
         "binance": binance,
+        "binance-coinm": binance_coinm,
     }

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from connectors.binance import answers
 from connectors.binance.config import STREAM_URL
+from connectors.binance_common.market import INDIVIDUAL_STREAMS_MAX
 from connectors.binance_common.parse import AccountUpdate
 from connectors.binance_common.product import Listing
 from connectors.binance_common.settings import AccountSettings
@@ -38,6 +39,7 @@ class UsdM:
     private_paths = ("/private/ws?listenKey={key}",)
     # The un-routed path accepts the same subscriptions, acknowledges them and then stays silent.
     market_paths = ("/market/ws",)
+    single_streams_max = INDIVIDUAL_STREAMS_MAX
     foreign = 2
     definitions = frozenset(_DEFINITIONS)
     state = frozenset(_STATE)
@@ -54,7 +56,7 @@ class UsdM:
         multi = kind == "modes" and answers.modes(body).account_mode is AccountMode.MULTI_ASSET
         return "indexes" if multi else None
 
-    def answers(self, bodies: Mapping[str, bytes], sent_ms: int) -> Answers:
+    def answers(self, bodies: Mapping[str, bytes], sent_ms: int, instruments: Mapping[str, Instrument]) -> Answers:
         """All answers together."""
         indexes = bodies.get("indexes")
         return Answers(

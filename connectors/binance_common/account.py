@@ -29,7 +29,7 @@ from connectors.binance_common.parse import (
 )
 from connectors.binance_common.permissions import refusal, unknown_permissions
 from connectors.binance_common.private import KEEP, LISTEN, PrivateStream
-from connectors.binance_common.product import Product
+from connectors.binance_common.product import Listing, Product
 from connectors.binance_common.settings import AccountSettings
 from connectors.binance_common.snapshot import Round
 from connectors.binance_common.state import AccountState, Key
@@ -159,7 +159,7 @@ class AccountFeed:
             return ()
         self._recent.append(frame)
         try:
-            event = user_event(orjson.loads(frame))
+            event = user_event(orjson.loads(frame), self._product.foreign)
         except orjson.JSONDecodeError:
             return self._missed(Defect.JSON, now)
         except BadFrame as bad:
@@ -334,8 +334,10 @@ class AccountFeed:
 
     def _complete(self, done: Round, now: float) -> Sequence[Event]:
         """All answers are in: lay them over what the events told."""
-        taken = done.answers()
-        loaded = self._load(done, taken.sent_ms, now)
+        # A table that lacks a symbol for once does not unlearn its tiers.
+        listing = done.listing({symbol: it.tiers for symbol, it in self._instruments.items() if it.tiers})
+        taken = done.answers({**self._instruments, **(listing.instruments if listing else {})})
+        loaded = self._load(listing, taken.sent_ms, now) if listing else []
         self._round = None
         self._timers.clear("round")
         self._backoff.reset()
@@ -370,12 +372,8 @@ class AccountFeed:
         later = [event for kept in waited if not isinstance(kept, AccountUpdate) for event in self._apply(kept, now)]
         return [*loaded, seen, *later, *self._judge(now)]
 
-    def _load(self, done: Round, at_ms: int, now: float) -> list[Event]:
+    def _load(self, found: Listing, at_ms: int, now: float) -> list[Event]:
         """Instruments that are new or changed."""
-        # A table that lacks a symbol for once does not unlearn its tiers.
-        found = done.listing({symbol: it.tiers for symbol, it in self._instruments.items() if it.tiers})
-        if found is None:
-            return []
         changed = [it for symbol, it in found.instruments.items() if self._instruments.get(symbol) != it]
         self._instruments.update(found.instruments)
         self._state.margin_coins = found.margin_coins

@@ -89,8 +89,8 @@ async def _snapshot(rest: Rest, product: Product, account: FuturesAccountConfig)
             response = await rest.perform(product.request(settings, kind))
             another = asked.take(kind, response.body, response.sent_ms)
             waiting += [another] if another else []
-        taken = asked.answers()
         listing = asked.listing({}) or Listing({}, frozenset(), 0)
+        taken = asked.answers(listing.instruments)
     except VenueError as error:
         return [CheckLine(False, "snapshot", str(error))]
     except BadFrame as error:

@@ -76,6 +76,7 @@ class MarketFeed:
         self._url = 0
         # Since June 2026 the arrays carry USD-M and COIN-M; the other's symbols are priced in other units.
         self._foreign = product.foreign
+        self._single_max = product.single_streams_max
         self._mark_s = settings.mark_s
         self._late_s = min(settings.late_s, settings.mark_s)
         self._telemetry = telemetry
@@ -309,7 +310,7 @@ class MarketFeed:
         """Every stream wanted."""
         symbols = {name for name in self._times_ms if not name.startswith(INDEX_PREFIX)}
         # Between half the limit and the limit the choice stands, so that it does not flap.
-        self._all = len(symbols) > (INDIVIDUAL_STREAMS_MAX // 2 if self._all else INDIVIDUAL_STREAMS_MAX)
+        self._all = len(symbols) > (self._single_max // 2 if self._all else self._single_max)
         streams = {ALL_MARKS} if self._all else {f"{symbol.lower()}@markPrice@1s" for symbol in symbols}
         return streams | {ALL_INDEXES} if len(symbols) < len(self._times_ms) else streams
 

@@ -232,11 +232,20 @@ _IGNORED = frozenset(
 )
 
 
-def user_event(frame: object) -> UserEvent | None:
-    """One event of the private stream; None for one that is known and says nothing about margin."""
+_PRODUCTS = {1: "UM", 2: "CM"}
+
+
+def user_event(frame: object, foreign: int = 0) -> UserEvent | None:
+    """One event of the private stream; None for one that is known and says nothing about margin here.
+
+    Binance merged USD-M and COIN-M in June 2026 and does not say whether a listen key carries both since; an event
+    that names the `foreign` product (by ``st`` or, as under portfolio margin, by ``fs``) is not ours.
+    """
     event = mapping(frame)
     if "data" in event and "e" not in event:
         event = mapping(event["data"])
+    if foreign and (event.get("st") == foreign or event.get("fs") == _PRODUCTS[foreign]):
+        return None
     match event.get("e"):
         case "ACCOUNT_UPDATE":
             return account_update(event)

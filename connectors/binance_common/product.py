@@ -57,6 +57,11 @@ class Product(Protocol):
         ...
 
     @property
+    def single_streams_max(self) -> int:
+        """Above this many instruments the stream of all marks is read instead of one for each."""
+        ...
+
+    @property
     def foreign(self) -> int:
         """``st`` of the other product's rows, which the same streams carry (USD-M is 1, COIN-M is 2)."""
         ...
@@ -84,8 +89,8 @@ class Product(Protocol):
         """The kind of another question that an answer raises. Raises BadFrame."""
         ...
 
-    def answers(self, bodies: Mapping[str, bytes], sent_ms: int) -> Answers:
-        """All answers about the account together. Raises BadFrame."""
+    def answers(self, bodies: Mapping[str, bytes], sent_ms: int, instruments: Mapping[str, Instrument]) -> Answers:
+        """All answers about the account together; `instruments` are those known by now. Raises BadFrame."""
         ...
 
     def listing(self, bodies: Mapping[str, bytes], known: Mapping[str, tuple[Tier, ...]]) -> Listing:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from connectors.binance_common.product import Listing, Product
 from connectors.binance_common.state import Answers
 from monitor.model.events import SnapshotReason
-from monitor.model.instrument import Tier
+from monitor.model.instrument import Instrument, Tier
 
 
 @dataclass(slots=True)
@@ -42,9 +42,9 @@ class Round:
         self.missing.add(another)
         return another
 
-    def answers(self) -> Answers:
-        """All answers together. Raises BadFrame."""
-        return self.product.answers(self.bodies, min(self.sent_ms))
+    def answers(self, instruments: Mapping[str, Instrument]) -> Answers:
+        """All answers together; `instruments` are those known by now. Raises BadFrame."""
+        return self.product.answers(self.bodies, min(self.sent_ms), instruments)
 
     def listing(self, known: Mapping[str, tuple[Tier, ...]]) -> Listing | None:
         """Contracts and tiers, when they were asked for. Raises BadFrame."""
