@@ -169,12 +169,15 @@ def tick_size(row: Mapping[str, Any]) -> float | None:
 
 
 def tiers(listed: list[Any], floor: str = "notionalFloor", cap: str = "notionalCap") -> tuple[Tier, ...]:
-    """Brackets in ascending order. The last has no end: a notional past the venue's limit keeps the last rate."""
+    """Brackets in ascending order; `floor` and `cap` are the names of their bounds.
+
+    The last has no end: a notional past the venue's limit keeps the last rate.
+    """
     found = sorted(
         (
             Tier(
                 not_negative(mapping(row).get(floor)),
-                positive(row.get("notionalCap")),
+                positive(row.get(cap)),
                 not_negative(row.get("maintMarginRatio")),
                 number(row.get("cum")),
             )

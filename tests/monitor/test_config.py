@@ -15,6 +15,7 @@ from monitor.config import ACCOUNTS_KEY, Config, Sections, load, parse
 from monitor.errors import ConfigurationError
 from monitor.faults import known_keys, model_at
 
+VENUES = ", ".join(sorted(venues()))
 SECRET = "vmPUZE6mv9SD5VNHk4HlWFsOr6aPE2zvsw0MuIgwCIPy6utIco14y7Ju91duEh8A"
 ACCOUNT = """
 [[account]]
@@ -122,14 +123,14 @@ FAULTS = {
         ["account: must be a list of tables; write [[account]], not [account]"],
     ),
     "an account that is no table": ("account = [1]", ["account[0]: must be a table"]),
-    "no venue": (ACCOUNT.replace('venue = "binance"', ""), ["account[0].venue: missing; must be one of: binance"]),
+    "no venue": (ACCOUNT.replace('venue = "binance"', ""), [f"account[0].venue: missing; must be one of: {VENUES}"]),
     "unknown venue": (
         ACCOUNT.replace('"binance"', '"binanse"'),
-        ['account[0].venue: found "binanse"; must be one of: binance (did you mean binance?)'],
+        [f'account[0].venue: found "binanse"; must be one of: {VENUES} (did you mean binance?)'],
     ),
     "venue of the wrong kind": (
         ACCOUNT.replace('"binance"', "1"),
-        ["account[0].venue: found 1; must be one of: binance"],
+        [f"account[0].venue: found 1; must be one of: {VENUES}"],
     ),
     "no name": (ACCOUNT.replace('name = "main"', ""), ["account[0].name: missing; it has no default"]),
     "one name twice": (
