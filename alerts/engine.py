@@ -44,12 +44,13 @@ _NO_FIGURES: dict[str, Any] = {
     "legs": (),
 }
 _RECOVERED = Verdict(None, None, Reason.RECOVERED)
+_OUT_OF_SIGHT = Verdict(None, Severity.EMERGENCY, Reason.ACCOUNT_OUT_OF_SYNC, unknown=True)
 
 
 class _Track:
     """One key: where its alert stands, what it is about and what was last said."""
 
-    __slots__ = ("deadline", "key", "last", "policy", "rule", "status", "subject", "verdict")
+    __slots__ = ("accused", "deadline", "key", "last", "policy", "rule", "status", "subject", "verdict")
 
     def __init__(self, key: str, rule: Rule[Any], policy: Policy) -> None:
         self.key = key
@@ -57,6 +58,8 @@ class _Track:
         self.policy = policy
         self.status = Status()
         self.verdict = _NOT_SEEN_YET
+        self.accused: Verdict | None = None
+        """The last verdict that demanded something: the words of an alert that fires while its calm runs."""
         self.subject: Any = None
         self.last: Alert | None = None
         self.deadline: float | None = None
@@ -79,6 +82,7 @@ class Engine:
 
     def _use(self, config: AlertsConfig) -> None:
         self._config = config
+        # The margin ratio is first: `ratio_only` takes it alone.
         self._pool_rules = [(rule, config.rule(rule.name)) for rule in POOL_RULES]
         self._policies = {rule.name: _policy(config, rule.name) for rule in _ALL_RULES}
         levels = {rung for _, rung in config.margin_ratio.rungs()}
@@ -88,14 +92,17 @@ class Engine:
 
     # What is seen
 
-    def on_pool(self, assessment: PoolAssessment, now: float) -> list[Alert]:
-        """Judge one pool by every pool rule. A safe pool about which nothing fires costs next to nothing."""
+    def on_pool(self, assessment: PoolAssessment, now: float, *, ratio_only: bool = False) -> list[Alert]:
+        """Judge one pool by every pool rule. A safe pool about which nothing fires costs next to nothing.
+
+        `ratio_only`: by its margin ratio alone, when a tick cannot wait for the rest, which must follow soon.
+        """
         if isnan(assessment.margin_ratio):
             self._unseen_pools.add(assessment.pool)
         else:
             self._unseen_pools.discard(assessment.pool)
         said: list[Alert] = []
-        for rule, section in self._pool_rules:
+        for rule, section in self._pool_rules[:1] if ratio_only else self._pool_rules:
             verdict = rule.judge(assessment, section)
             key = f"{rule.name}:{assessment.pool}"
             track = self._tracks.get(key)
@@ -127,8 +134,14 @@ class Engine:
         }
         return [alert for pool in sorted(gone) for alert in self.on_pool_gone(pool, now)]
 
-    def on_blind(self, blindness: Sequence[Blindness], now: float) -> list[Alert]:
-        """Everything that cannot be seen at the moment. What was blind before and is absent now has recovered."""
+    def on_blind(
+        self, blindness: Sequence[Blindness], now: float, unknown: Collection[tuple[str, str]] = ()
+    ) -> list[Alert]:
+        """Everything that cannot be seen at the moment. What was blind before and is absent now has recovered.
+
+        `unknown`: accounts (venue, name) that are not in sync, about whose streams nothing can be said: what fires for
+        them neither eases nor resolves.
+        """
         said: list[Alert] = []
         seen: set[str] = set()
         for blind in blindness:
@@ -137,10 +150,15 @@ class Engine:
             track = self._track(key, STALE_FEED)
             track.policy = replace(track.policy, hold_s=stale_feed.hold_s(blind, self._config.stale_feed))
             self._blind.add(key)
-            said += self._see(track, blind, STALE_FEED.judge(blind, self._config.stale_feed), now)
+            verdict = STALE_FEED.judge(blind, self._config.stale_feed)
+            if (blind.venue, blind.account) in unknown:
+                verdict = replace(verdict, holds=Severity.EMERGENCY, unknown=True)
+            said += self._see(track, blind, verdict, now)
         for key in self._blind - seen:
             track = self._tracks[key]
-            said += self._see(track, track.subject, _RECOVERED, now)
+            # What only waits to fire may go: an account that is not in sync is blindness of its own.
+            unseen = track.status.severity is not None and _account_of(track) in unknown
+            said += self._see(track, track.subject, _OUT_OF_SIGHT if unseen else _RECOVERED, now)
             if track.status.idle:
                 self._blind.discard(key)
         return said
@@ -156,10 +174,15 @@ class Engine:
         return self._see(self._track(key, SINK_FAILURE), failure, verdict, now)
 
     def on_notice(self, notice: VenueNotice, now: float) -> list[Alert]:
-        """What the venue said. More of the same while it fires prolongs it; the repeats carry the newest words."""
+        """What the venue said. The same words while it fires prolong it; other words are a change of their own."""
         key = f"{VENUE_NOTICE.name}:{notice.venue}/{notice.account}/{notice.kind}/{notice.instrument}"
         track = self._track(key, VENUE_NOTICE)
-        said = self._see(track, notice, VENUE_NOTICE.judge(notice, self._config.venue_notice), now)
+        verdict = VENUE_NOTICE.judge(notice, self._config.venue_notice)
+        news = VENUE_NOTICE.describe(notice, verdict).text
+        if track.status.severity is not None and track.last is not None and track.last.text != news:
+            said = [self._say_again(track, notice, verdict, now)]
+        else:
+            said = self._see(track, notice, verdict, now)
         # A notice is a moment, not a condition: calm begins right after it.
         return said + self._see(track, notice, _RECOVERED, now)
 
@@ -266,11 +289,20 @@ class Engine:
         before = track.status
         track.subject = subject
         track.verdict = verdict
+        if verdict.demands is not None:
+            track.accused = verdict
         track.status, step = lifecycle.advance(before, verdict, track.policy, now)
         self._schedule(track)
         if track.status.idle:
             track.subject = None if step is None else subject
         return [] if step is None else [self._say(track, before, step, verdict.reason, now)]
+
+    def _say_again(self, track: _Track, subject: Any, verdict: Verdict, now: float) -> Alert:
+        before = track.status
+        track.subject, track.verdict, track.accused = subject, verdict, verdict
+        track.status, step = lifecycle.again(before, now)
+        self._schedule(track)
+        return self._say(track, before, step, verdict.reason, now)
 
     def _end(self, track: _Track, reason: Reason, now: float) -> list[Alert]:
         before = track.status
@@ -293,6 +325,9 @@ class Engine:
     def _say(self, track: _Track, before: Status, step: Step, reason: Reason, now: float) -> Alert:
         severity = track.status.severity or before.severity or Severity.NOTICE
         state = State.FIRING if track.status.severity is not None else State.RESOLVED
+        verdict = _verdict_for(track, state)
+        if verdict is not track.verdict:
+            reason = verdict.reason
         alert = Alert(
             id=alert_id(self._salt, track.key, track.status.serial, severity, state),
             key=track.key,
@@ -305,7 +340,7 @@ class Engine:
             step=step,
             serial=track.status.serial,
             at=now,
-            **_substance(track, state, reason),
+            **_substance(track, verdict, state, reason),
         )
         track.last = alert
         if state is State.RESOLVED:
@@ -325,14 +360,25 @@ def _policy(config: AlertsConfig, name: str) -> Policy:
     )
 
 
-def _substance(track: _Track, state: State, reason: Reason) -> dict[str, Any]:
+def _account_of(track: _Track) -> tuple[str | None, str | None]:
+    about = track.subject if track.subject is not None else track.last
+    return (None, None) if about is None else (about.venue, about.account)
+
+
+def _verdict_for(track: _Track, state: State) -> Verdict:
+    """The verdict that an alert speaks of. While its calm runs it still fires, and must not say that all is well."""
+    verdict = track.verdict
+    calming = verdict is _RECOVERED or verdict is _OUT_OF_SIGHT
+    return track.accused if state is State.FIRING and calming and track.accused is not None else verdict
+
+
+def _substance(track: _Track, verdict: Verdict, state: State, reason: Reason) -> dict[str, Any]:
     """The fields that say what the alert is about. Without a subject (restored, not judged yet) the last word's."""
     if track.subject is None:
         return _from_last(track, state, reason)
-    wording = track.rule.describe(track.subject, track.verdict)
+    wording = track.rule.describe(track.subject, verdict)
     text = f"{wording.text} · resolved" if state is State.RESOLVED else wording.text
     advice = "" if state is State.RESOLVED else wording.advice
-    verdict = track.verdict
     return {
         "value": verdict.value,
         "threshold": verdict.threshold,

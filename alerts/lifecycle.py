@@ -71,6 +71,13 @@ def end(status: Status, now: float) -> tuple[Status, Step | None]:
     return _resolved(status, now), Step.RESOLVED
 
 
+def again(status: Status, now: float) -> tuple[Status, Step]:
+    """What fires has happened once more in another way: a change of its own, at the same severity."""
+    if status.severity is None:
+        raise ValueError("nothing fires that could happen again")
+    return _said(status, status.severity, now), Step.RAISED
+
+
 def deadline(status: Status, policy: Policy) -> float | None:
     """When `advance` must be called again even if nothing new is known; None for never."""
     if status.severity is None:

@@ -7,7 +7,8 @@ from connectors.backoff import Backoff
 from connectors.session import Action, Connect, Disconnect, Timers
 
 RETRY_BASE_S = 1.0
-RETRY_CAP_S = 30.0
+RETRY_CAP_S = 10.0
+"""Every second of it is blindness, and a try costs the venue one handshake: far below any limit."""
 REPLACE_BASE_S = 5.0
 REPLACE_CAP_S = 300.0
 """A connection that works but lacks something is replaced at once, then ever more seldom: the venue may simply have

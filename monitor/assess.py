@@ -8,7 +8,7 @@ from monitor.margin.remedy import remedy
 from monitor.margin.risk import Leg, Pool, Risk
 from monitor.margin.rules import VenueRules, account_pools
 from monitor.model.account import Account
-from monitor.model.assessment import LegAssessment, PoolAssessment
+from monitor.model.assessment import Basis, LegAssessment, PoolAssessment
 from monitor.model.ids import pool_id
 
 
@@ -74,12 +74,14 @@ def _assess_instrument(
     known = total.margin_balance == total.margin_balance and total.maintenance_margin == total.maintenance_margin
     liquidation = full = bankruptcy = distance = nan if not known else None
     if known:
-        first = liquidation_crossings(legs, balance - maintenance, mark)
+        ahead = legs[0].side.sign * legs[0].maintenance.ahead  # only positions that stand alone have one
+        first = liquidation_crossings(legs, balance - maintenance, mark, nearest_only=True).moved(ahead, mark)
         liquidation, distance = first.nearest(mark), first.distance(mark)
         bankruptcy = bankruptcy_crossings(legs, balance, mark).nearest(mark)
         full = liquidation
         if any(leg.maintenance.full for leg in legs):
-            full = liquidation_crossings(legs, balance - maintenance, mark, full=True).nearest(mark)
+            last = maintenance - sum(leg.relief(leg.mark) for leg in pool.legs if leg.instrument != legs[0].instrument)
+            full = liquidation_crossings(legs, balance - last, mark, full=True).moved(ahead, mark).nearest(mark)
     for index, leg in zip(indices, legs, strict=True):
         result[index] = LegAssessment(
             instrument=leg.instrument,
@@ -88,7 +90,7 @@ def _assess_instrument(
             mark_price=mark,
             notional=leg.notional(mark),
             unrealized_pnl=parts[index].margin_balance,
-            maintenance_margin=parts[index].maintenance_margin,
+            maintenance_margin=parts[index].maintenance_margin if pool.basis is Basis.COMPUTED else nan,
             liquidation_price=liquidation,
             full_liquidation_price=full,
             bankruptcy_price=bankruptcy,
@@ -102,16 +104,17 @@ def _unknown(pool: Pool) -> list[str]:
     if pool.base.margin_balance != pool.base.margin_balance:
         reasons.append("collateral value")
     for leg in pool.legs:
-        reasons += _unknown_of(leg)
+        reasons += _unknown_of(leg, pool.basis)
     return list(dict.fromkeys(reasons))
 
 
-def _unknown_of(leg: Leg) -> list[str]:
+def _unknown_of(leg: Leg, basis: Basis) -> list[str]:
     reasons = []
     if leg.mark != leg.mark:
         reasons.append(f"mark price of {leg.instrument}")
     if not leg.maintenance.first:
-        reasons.append(f"maintenance tiers of {leg.instrument}")
+        computed = basis is Basis.COMPUTED
+        reasons.append(f"maintenance tiers of {leg.instrument}" if computed else "the venue's report of the pool")
     if leg.quantity != leg.quantity:
         reasons.append(f"price of the margin coin of {leg.instrument}")
     return reasons

@@ -12,6 +12,11 @@ class Clock(Protocol):
         ...
 
 
+def _steady() -> float:
+    """Seconds that never run backwards and go on while the machine sleeps: what was seen before a sleep is old."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
+
+
 class SystemClock:
     """The wall clock at construction, carried on by the monotonic clock.
 
@@ -22,11 +27,11 @@ class SystemClock:
     __slots__ = ("_offset",)
 
     def __init__(self) -> None:
-        self._offset = time.time() - time.monotonic()
+        self._offset = time.time() - _steady()
 
     def now(self) -> float:
         """Seconds since the epoch, steady."""
-        return time.monotonic() + self._offset
+        return _steady() + self._offset
 
 
 class ManualClock:

@@ -42,6 +42,10 @@ SINKS_S = 1.0
 STOP_S = 3.0
 """How long connections may take to say goodbye."""
 RESTART_S = 2.0
+RETRY_REFUSED_S = 300.0
+"""An account that its venue refused is asked for again so often: a key may be mended there without a word to us."""
+GC_ALLOCATIONS = 20_000
+"""New containers between two collections; the interpreter's own 700 mean one in the middle of every other alert."""
 
 log = structlog.get_logger(__name__)
 
@@ -97,6 +101,10 @@ class Daemon:
         self._runners: dict[str, list[Runner]] = {}
         self._tasks: dict[str, list[asyncio.Task[None]]] = {}
         self._restarts: dict[str, asyncio.Task[None]] = {}
+        self._refused: dict[tuple[str, str], Exception] = {}
+        self._changing = asyncio.Lock()
+        """Held while runners are started or stopped: a reload and a restart never do so at once."""
+        self._ran_before = False
         self._failed: asyncio.Future[None] | None = None
         self.urls: list[str] = []
         """Where HTTP answers, once started."""
@@ -106,7 +114,8 @@ class Daemon:
     ) -> None:
         """Watch until `stop` is set. `started` is called once everything runs (the accounts may not be in sync yet).
 
-        Raises UserError for what the configuration asks and cannot be had, VenueError when the only account is refused.
+        Raises UserError for what the configuration asks and cannot be had, and what every account was refused with when
+        that is all that ever happened.
         """
         built = sinks.build(self.config.sinks, self._clock, socket.gethostname())
         names = [sink.name for sink in built]
@@ -114,6 +123,7 @@ class Daemon:
             outbox = Outbox.open(self.config.state.path, names, self._clock, self.telemetry)
             stack.callback(outbox.close)
             now = self._clock.now()
+            self._ran_before = outbox.sequence > 0
             self._engine.restore(outbox.restored, now)
             self.pipeline = Pipeline(
                 self._book, self._engine, self._deliver, self._clock, self.telemetry, self._pipeline_settings()
@@ -134,13 +144,12 @@ class Daemon:
             self._deliver(self._engine.retain(self._configured(), names, now))
             self._failed = asyncio.get_running_loop().create_future()
             stack.push_async_callback(self._stop_accounts)
-            for venue in {account.venue for account in self.config.accounts}:
-                self._start_venue(venue)
+            async with self._changing:
+                for venue in sorted({account.venue for account in self.config.accounts}):
+                    self._start_venue(venue)
             warm = asyncio.create_task(self._warm(), name="warm")
             stack.push_async_callback(_cancel, [warm])
-            # What start-up left behind is not looked through again in every collection.
-            gc.collect()
-            gc.freeze()
+            quiet_collector()
             self._notifier.ready(f"watching {len(self.config.accounts)} accounts")
             await _maybe(started(self))
             await self._until(stop, delivery, warm)
@@ -166,8 +175,11 @@ class Daemon:
 
     def _start_venue(self, venue: str) -> None:
         """Start all accounts of a venue."""
-        accounts = [account for account in self.config.accounts if account.venue == venue]
+        accounts = _of(venue, self.config.accounts)
+        if not accounts:
+            return
         for account in accounts:
+            self._refused.pop((venue, account.name), None)
             self.pipeline.add_account(venue, account.name)
         settings = FeedSettings(mark_s=self.config.alerts.stale_feed.mark_s)
         self._runners[venue] = list(
@@ -184,31 +196,50 @@ class Daemon:
 
     async def _stop_accounts(self) -> None:
         await _cancel(list(self._restarts.values()))
+        self._restarts.clear()
         for venue in list(self._tasks):
             await self._stop_venue(venue)
 
     async def _keep(self, venue: str, runner: Runner) -> None:
-        """Run a runner. What its venue refuses for good ends the daemon, unless it watches another account."""
+        """Run a runner. An account that its venue refuses is blind, and said to be, until it is let in again."""
         try:
             await runner.run()
             log.error("runner ended by itself", runner=runner.name)
         except (UserError, VenueError) as error:
-            if not any(account.synced for account in self._book.accounts()):
-                self._fail(error)
-                return
-            # Only a person can mend it: the account stays blind, which is an alert, until a reload.
-            log.error("account refused; mend it and reload", runner=runner.name, error=str(error))  # noqa: TRY400
+            log.error("account refused", runner=runner.name, error=str(error))  # noqa: TRY400
+            self._refused[venue, runner.name.removeprefix(f"{venue}/")] = error
             self.pipeline.lose(venue, runner.name.removeprefix(f"{venue}/"), str(error), self._clock.now())
+            self._judge_refusals(venue, error)
             return
         except Exception:
             # A fault here must not blind this venue for longer than it takes to begin anew.
             log.exception("runner failed in a way it should not", runner=runner.name)
-        self._restarts[venue] = asyncio.create_task(self._restart(venue), name=f"restart {venue}")
+        self._restart_later(venue, RESTART_S)
 
-    async def _restart(self, venue: str) -> None:
-        await asyncio.sleep(RESTART_S)
-        await self._stop_venue(venue)
-        self._start_venue(venue)
+    def _judge_refusals(self, venue: str, error: Exception) -> None:
+        """With every account refused at the first start ever there is nothing to watch: say why and end.
+
+        Later the same is an alert, because whoever relies on the warnings may not look at a service that ended. It is
+        tried again, seldom; while other accounts of the venue are watched, only by a reload, so as not to disturb them.
+        """
+        if not self._configured() <= self._refused.keys():
+            if {key for key in self._configured() if key[0] == venue} <= self._refused.keys():
+                self._restart_later(venue, RETRY_REFUSED_S)
+        elif self._ran_before or any(account.synced for account in self._book.accounts()):
+            self._restart_later(venue, RETRY_REFUSED_S)
+        else:
+            self._fail(error)
+
+    def _restart_later(self, venue: str, pause_s: float) -> None:
+        if venue not in self._restarts:
+            self._restarts[venue] = asyncio.create_task(self._restart(venue, pause_s), name=f"restart {venue}")
+
+    async def _restart(self, venue: str, pause_s: float) -> None:
+        await asyncio.sleep(pause_s)
+        async with self._changing:
+            self._restarts.pop(venue, None)
+            await self._stop_venue(venue)
+            self._start_venue(venue)
 
     def _fail(self, error: Exception) -> None:
         if self._failed is not None and not self._failed.done():
@@ -268,7 +299,8 @@ class Daemon:
         except UserError as error:
             log.error("configuration not reloaded", errors=str(error).splitlines())  # noqa: TRY400
         else:
-            await self._take(fresh)
+            async with self._changing:
+                await self._take(fresh)
         self._notifier.ready(f"watching {len(self.config.accounts)} accounts")
 
     async def _take(self, fresh: Config) -> None:
@@ -276,6 +308,7 @@ class Daemon:
         later = [name for name in ("sinks", "http", "state", "log") if getattr(old, name) != getattr(fresh, name)]
         self.config = fresh
         self._view.config = fresh.alerts
+        self._book.tolerance = fresh.alerts.model_error.tolerance
         self._deliver(self._engine.reconfigure(fresh.alerts, now))
         self.pipeline.reconfigure(self._pipeline_settings())
         feeds_changed = old.alerts.stale_feed.mark_s != fresh.alerts.stale_feed.mark_s
@@ -322,6 +355,13 @@ async def serve(
     finally:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             loop.remove_signal_handler(number)
+
+
+def quiet_collector() -> None:
+    """Keep the garbage collector away from ticks: what start-up left is not looked through again, the young seldom."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(GC_ALLOCATIONS, 20, 50)
 
 
 def _of(venue: str, accounts: Sequence[BaseAccountConfig]) -> list[BaseAccountConfig]:

@@ -16,7 +16,7 @@ from monitor.faults import faults_of
 from monitor.margin.rules import VenueRules
 from monitor.margin.venues import RULES
 from monitor.model.account import Account, AccountMode, MarginMode, Position, PositionMode, Wallet
-from monitor.model.assessment import LegAssessment, PoolAssessment
+from monitor.model.assessment import Basis, LegAssessment, PoolAssessment
 from monitor.model.ids import Side, Slot
 from monitor.model.instrument import ContractKind, Instrument, Tier
 
@@ -125,6 +125,9 @@ def read_document(text: bytes, source: str) -> tuple[Account, dict[str, float], 
 
 def _contradictions(document: Document, rules: VenueRules) -> Iterator[Fault]:
     """What no single key can know."""
+    if rules.basis(_mode(document), MarginMode.CROSS) is Basis.REPORTED:
+        mode = _mode(document).value
+        yield Fault("account_mode", f'found "{mode}"; only the venue can compute its maintenance margin')
     for name, instrument in document.instruments.items():
         yield from _tier_faults(f"instruments.{name}.tiers", instrument.tiers)
     yield from _collateral_faults(document, rules)

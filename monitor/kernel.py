@@ -38,7 +38,8 @@ def check(pools: Any, touched: Any, crossed: Any, counts: Any) -> None:
         w = touched[k] * POOL_WIDTH
         balance = pools[w + BASE_BALANCE] + pools[w + LEGS_PNL]
         maintenance = pools[w + BASE_MAINTENANCE] + pools[w + LEGS_MAINTENANCE]
-        if (maintenance > 0.0 and maintenance >= pools[w + UP] * balance) or maintenance < pools[w + DOWN] * balance:
+        reached = maintenance >= pools[w + UP] * balance and (maintenance > 0.0 or balance < 0.0)
+        if reached or maintenance < pools[w + DOWN] * balance:
             crossed[n] = touched[k]
             n += 1
     counts[CROSSED] = n
@@ -46,35 +47,38 @@ def check(pools: Any, touched: Any, crossed: Any, counts: Any) -> None:
 
 def tick(
     legs: Any,
+    leg_instrument: Any,
     leg_pool: Any,
     pools: Any,
     pool_turn: Any,
     turn: int,
+    values: Any,
     slots: Any,
     starts: Any,
     lengths: Any,
-    instruments: Any,
-    values: Any,
+    lists: Any,
     n: int,
     touched: Any,
     left: Any,
     crossed: Any,
     counts: Any,
 ) -> None:
-    """Move `n` instruments to new values of v(p) and check the pools this touches.
+    """Move the legs in `n` of the lists to the new `values` of v(p) of their instruments, and check their pools.
 
-    Legs whose notional left [LOW, HIGH] are put into `left`, computed with the old ALPHA and BETA, and nothing is
+    A list is a stretch of `slots` from its start over its length. A leg whose value is nan (no mark yet) stays as it
+    is. Legs whose notional left [LOW, HIGH] are put into `left`, computed with the old ALPHA and BETA, and nothing is
     checked: the caller mends them and calls `check`. `pool_turn` remembers the last `turn` that touched a pool, so that
     each is listed once.
     """
     n_touched = 0
     n_left = 0
-    for b in range(n):
-        instrument = instruments[b]
-        value = values[b]
-        start = starts[instrument]
-        for j in range(start, start + lengths[instrument]):
+    for k in range(n):
+        start = starts[lists[k]]
+        for j in range(start, start + lengths[lists[k]]):
             leg = slots[j]
+            value = values[leg_instrument[leg]]
+            if value != value:
+                continue
             row = leg * LEG_WIDTH
             quantity = legs[row]
             pnl = unrealized_pnl(quantity, value, legs[row + ENTRY_VALUE])

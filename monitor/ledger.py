@@ -6,6 +6,7 @@ Knows no account and no venue: `monitor.book` decides which rows there are and w
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from math import nan
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +37,10 @@ from monitor.margin.risk import Risk, maintenance_margin
 from monitor.margin.tiers import UNKNOWN, Maintenance
 from monitor.model.events import Marks
 
+LEND_AFTER_MS = 5_000
+SWEEP_INSTRUMENTS_MIN = 16
+"""Frames of fewer instruments never go through the whole book."""
+
 
 @dataclass(slots=True)
 class Instruments:
@@ -50,6 +55,8 @@ class Instruments:
     mark_ms: list[int] = field(default_factory=list)
     seen: list[float] = field(default_factory=list)
     """nan until the stream itself brought a mark."""
+    turn: list[int] = field(default_factory=list)
+    """The last frame that moved it."""
 
 
 class Ledger:
@@ -87,7 +94,7 @@ class Ledger:
             return ()
         if self._versions != (self.legs.version, self.pools.version, self.lists.version, len(known.mark)):
             self._refresh_views()
-        n = 0
+        n, turn = 0, self._turn + 1
         for symbol, price, at_ms in zip(marks.instruments, marks.prices, marks.times_ms, strict=True):
             i = index.get(symbol)
             if i is None or at_ms <= known.mark_ms[i]:
@@ -98,13 +105,15 @@ class Ledger:
             known.mark[i] = price
             if old != old:
                 self._first_mark(i)
-            self._batch[n] = i
-            self._batch_values[n] = -1.0 / price if known.inverse[i] else price
-            n += 1
+            self._values[i] = -1.0 / price if known.inverse[i] else price
+            if known.turn[i] != turn:  # a frame may name an instrument twice
+                known.turn[i] = turn
+                self._moved[n] = i
+                n += 1
         if n == 0:
             return ()
-        self._turn += 1
-        self.kernel.tick(*self._leg_views, self._turn, *self._list_views, n, *self._out_views)
+        self._turn = turn
+        self.kernel.tick(*self._leg_views, self._turn, *self._lists_of(n), *self._out_views)
         counts = self._counts
         if counts[LEFT]:
             for leg in self._left[: counts[LEFT]].tolist():
@@ -113,28 +122,40 @@ class Ledger:
             self.kernel.check(*self._check_views)
         return self._crossed[: counts[CROSSED]].tolist() if counts[CROSSED] else ()
 
+    def _lists_of(self, n: int) -> tuple[Any, ...]:
+        """What the kernel is to walk for the `n` instruments that moved.
+
+        Most of a big book at once goes through the rows from first to last instead: reading them in the order of memory
+        is several times as fast as jumping about in it, and a leg that did not move changes nothing.
+        """
+        if n > SWEEP_INSTRUMENTS_MIN:
+            rows = self.legs.rows.used
+            if int(self.lists.lengths[self._moved_array[:n]].sum()) * 2 > rows:
+                self._all_lengths[0] = rows
+                return (*self._sweep_views, 1)
+        return (*self._list_views, n)
+
     def _refresh_views(self) -> None:
         """Take new views after a table has grown; scratch buffers follow the tables."""
         wrap = self.kernel.wrap
-        instruments = len(self.instruments.mark)
-        legs, pools, lists = self.legs, self.pools, self.lists
-        self._batch = wrap(np.zeros(instruments, np.int64))
-        self._batch_values = wrap(np.zeros(instruments))
+        known, legs, pools, lists = self.instruments, self.legs, self.pools, self.lists
+        self._moved_array = np.zeros(len(known.mark), np.int64)
+        self._moved = wrap(self._moved_array)
+        marks = np.array(known.mark)
+        self._values = wrap(np.where(np.array(known.inverse, np.bool_), -1.0 / marks, marks))
         self._left = np.zeros(legs.rows.capacity, np.int32)
         self._crossed = np.zeros(pools.rows.capacity, np.int32)
         touched, counts = wrap(np.zeros(pools.rows.capacity, np.int32)), wrap(self._counts)
         table, crossed = wrap(pools.table), wrap(self._crossed)
-        self._leg_views = (wrap(legs.table), wrap(legs.pool), table, wrap(pools.turn))
-        self._list_views = (
-            wrap(lists.slots),
-            wrap(lists.starts),
-            wrap(lists.lengths),
-            self._batch,
-            self._batch_values,
-        )
+        self._leg_views = (wrap(legs.table), wrap(legs.instrument), wrap(legs.pool), table, wrap(pools.turn))
+        self._list_views = (self._values, wrap(lists.slots), wrap(lists.starts), wrap(lists.lengths), self._moved)
+        self._all_lengths = np.zeros(1, np.int64)
+        zero = wrap(np.zeros(1, np.int64))
+        every = wrap(np.arange(legs.rows.capacity, dtype=np.int32))
+        self._sweep_views = (self._values, every, zero, wrap(self._all_lengths), zero)
         self._out_views = (touched, wrap(self._left), crossed, counts)
         self._check_views = (table, touched, crossed, counts)
-        self._versions = (legs.version, pools.version, lists.version, instruments)
+        self._versions = (legs.version, pools.version, lists.version, len(known.mark))
 
     def _first_mark(self, instrument: int) -> None:
         """Legs opened before their instrument's first mark are no longer unknown."""
@@ -155,20 +176,33 @@ class Ledger:
             known.mark.append(nan)
             known.mark_ms.append(0)
             known.seen.append(nan)
+            known.turn.append(0)
+        elif known.inverse[i] is not inverse:  # first heard of before the venue had described it
+            known.inverse[i] = inverse
+            self._versions = (-1, -1, -1, -1)
         return i
 
     def has_mark(self, instrument: int) -> bool:
         """Whether any mark is known."""
         return self.instruments.mark[instrument] == self.instruments.mark[instrument]
 
-    def lend_mark(self, instrument: int, price: float) -> None:
-        """Use a mark from elsewhere until the stream brings one; it does not count as seen."""
-        if not self.has_mark(instrument):
-            self.instruments.mark[instrument] = price
+    def lend_mark(self, instrument: int, price: float, at_ms: int) -> None:
+        """Use a mark from elsewhere, of `at_ms`, while the stream brings none; it does not count as seen.
+
+        A mark of the stream is left alone unless it is older by `LEND_AFTER_MS`: then it is of a former life of the
+        position, or the stream is silent.
+        """
+        known = self.instruments
+        if self.has_mark(instrument) and at_ms < known.mark_ms[instrument] + LEND_AFTER_MS:
+            return
+        first = not self.has_mark(instrument)
+        known.mark[instrument] = price
+        self._versions = (-1, -1, -1, -1)  # the kernel's values are made from the marks
+        if first:
             self._first_mark(instrument)
-            for leg in self.lists.legs(instrument).tolist():
-                self.choose_segment(leg)
-                self.revalue(leg)
+        for leg in self.lists.legs(instrument).tolist():
+            self.choose_segment(leg)
+            self.revalue(leg)
 
     def stale_instruments(self, now: float, limit_s: float) -> dict[int, float | None]:
         """Instruments with legs whose newest mark from the stream is older than `limit_s`, to its age.
@@ -242,9 +276,10 @@ class Ledger:
 
     def choose_segment(self, leg: int) -> None:
         """Choose alpha and beta for the leg's notional at its mark."""
-        maintenance = self.maintenance[leg]
-        if maintenance.first:
-            row = leg * LEG_WIDTH
+        maintenance, row = self.maintenance[leg], leg * LEG_WIDTH
+        if not maintenance.first:
+            self.legs.table[row + ALPHA : row + HIGH + 1] = (0.0, 0.0, 0.0, np.inf)
+        else:
             s = maintenance.at(self.notional(leg))
             self.legs.table[row + ALPHA : row + HIGH + 1] = (s.alpha, s.beta + maintenance.shift, s.floor, s.cap)
 
@@ -314,7 +349,8 @@ class Ledger:
         row, risk = pool * POOL_WIDTH, self.risk(pool)
         up, down = self.pools.table[row + UP], self.pools.table[row + DOWN]
         balance, maintenance = risk.margin_balance, risk.maintenance_margin
-        return bool((maintenance > 0.0 and maintenance >= up * balance) or maintenance < down * balance)
+        reached = maintenance >= up * balance and (maintenance > 0.0 or balance < 0.0)
+        return bool(reached or maintenance < down * balance)
 
     def risks(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Margin balance and maintenance margin of many pools; nan where a mark is missing."""
@@ -342,7 +378,7 @@ class Ledger:
         with np.errstate(divide="ignore", invalid="ignore"):
             values = np.where(inverse, 1.0 / marks, marks)
             gross = np.abs(table[:, QUANTITY]) * values[instrument]
-            gross[(table[:, HIGH] == np.inf) & (table[:, ALPHA] == 0.0)] = 0.0  # collateral and rows not in use
+            gross[table[:, ENTRY_VALUE] == 0.0] = 0.0  # collateral and rows not in use
             total = np.bincount(self.legs.pool[: len(table)], np.nan_to_num(gross), self.pools.rows.capacity)[rows]
             balance, maintenance = self.risks(rows)
             return np.where(total > 0.0, (balance - maintenance) / total, np.inf)

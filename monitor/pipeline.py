@@ -10,6 +10,7 @@ from math import inf
 from time import perf_counter
 
 import numpy as np
+import structlog
 
 from alerts.alert import Alert
 from alerts.engine import Engine
@@ -26,8 +27,12 @@ from monitor.model.events import (
     Marks,
     VenueNotice,
 )
+from monitor.pools import AccountBook, Exposure
 from monitor.telemetry import Telemetry
 
+log = structlog.get_logger(__name__)
+
+_BLIND = (FeedState.STALE, FeedState.DOWN)
 Deliver = Callable[[Sequence[Alert]], None]
 
 
@@ -75,7 +80,8 @@ class Pipeline:
         self._clock = clock
         self._telemetry = telemetry
         self._assessments: dict[str, PoolAssessment] = {}
-        self._feed_states: dict[tuple[str, str, str], FeedChanged] = {}
+        self._feed_states: dict[tuple[str, str, str, str], FeedChanged] = {}
+        """(venue, account or empty, feed where the account is empty, stream) to its last change."""
         self._blind: Sequence[Blindness] = ()
         self._queue: list[int] = []
         self._previous: set[int] = set()
@@ -83,6 +89,7 @@ class Pipeline:
         """Rows whose assessments are kept for showing; None for all. An alert's is kept until the next cycle."""
         self._next_cycle = 0.0
         self._next_rebuild = clock.now() + self.settings.rebuild_s
+        self._faulty: set[str] = set()
         self._unconfirmed: set[tuple[str, str]] = set()
 
     # -- accounts -------------------------------------------------------------------------------
@@ -118,7 +125,7 @@ class Pipeline:
         if type(event) is Marks:
             crossed = self.book.apply_marks(event, now)
             if crossed:
-                self._decide(crossed, now)
+                self._decide(crossed, now, hot=True)
             self._telemetry.ticks += 1
             self._telemetry.tick_seconds.observe(perf_counter() - received)
             return
@@ -135,7 +142,8 @@ class Pipeline:
             case VenueNotice():
                 self._submit(self._engine.on_notice(event, now))
             case FeedChanged():
-                self._feed_states[event.venue, event.account, event.stream] = event
+                feed = "" if event.account else event.feed
+                self._feed_states[event.venue, event.account, feed, event.stream] = event
                 self._look_for_blindness(now)
             case Marks():
                 raise AssertionError("marks are handled before")
@@ -164,17 +172,32 @@ class Pipeline:
             # What came new is shown at once, unless there are very many; the rest within a cycle.
             self._decide([row for row in change.touched if self.book.name_of(row) not in self._assessments], now)
 
-    def _decide(self, rows: Iterable[int], now: float) -> None:
-        """Assess pools in full, let the engine judge them, submit what it says."""
-        engine, book, settings = self._engine, self.book, self.settings
+    def _decide(self, rows: Iterable[int], now: float, *, hot: bool = False) -> None:
+        """Assess pools in full, let the engine judge them, submit what it says.
+
+        `hot`: by the margin ratio alone; the other rules follow with the next cycle, within about a second.
+        """
+        engine, book = self._engine, self.book
         for row in rows:
-            assessment = book.assess(row, settings.first_rung)
-            said = engine.on_pool(assessment, now)
+            assessment = self._assess(row)
+            said = engine.on_pool(assessment, now, ratio_only=hot)
             if said:
                 self._submit(said)
             if said or self._shown is None or row in self._shown:
                 self._assessments[assessment.pool] = assessment
             book.ledger.set_thresholds(row, *engine.thresholds(assessment.pool))
+
+    def _assess(self, row: int) -> PoolAssessment:
+        """The full assessment of a pool. A fault of ours in it makes that pool unknown, and no other one wait."""
+        try:
+            assessment = self.book.assess(row, self.settings.first_rung)
+        except Exception as error:
+            self._telemetry.assess_failures += 1
+            assessment = self.book.unknown(row, f"the calculation ({type(error).__name__})")
+            if assessment.pool not in self._faulty:
+                self._faulty.add(assessment.pool)
+                log.exception("a pool could not be assessed", pool=assessment.pool)
+        return assessment
 
     def _rethreshold(self, rows: Iterable[int]) -> None:
         for row in rows:
@@ -201,7 +224,8 @@ class Pipeline:
             self._plan_cycle()
         if now >= self._next_rebuild:
             self._next_rebuild = now + self.settings.rebuild_s
-            self._telemetry.book_drift_ratio = self.book.rebuild()
+            self.book.rebuild()
+            self._telemetry.book_drift_ratio, self.book.drift = self.book.drift, 0.0
         end = perf_counter() + self.settings.slice_s
         while self._queue and perf_counter() < end:
             row = self._queue.pop()
@@ -241,35 +265,53 @@ class Pipeline:
     def _blindness(self, now: float) -> list[Blindness]:
         """Everything that cannot be seen: accounts out of sync, user streams, marks with legs behind them."""
         found: list[Blindness] = []
-        states = self._feed_states
         for account in self.book.accounts():
             risk = self.book.account_exposure(account) if account.synced else (0.0, 0.0)
-            if not account.synced:
-                found.append(
-                    Blindness(
-                        account.venue, account.name, "account", FeedState.DOWN, (), None, *risk, "no snapshot yet"
-                    )
-                )
-            for (venue, name, stream), feed in states.items():
-                if (venue, name) == (account.venue, account.name) and feed.state in (FeedState.STALE, FeedState.DOWN):
-                    age = now - feed.at if account.synced else None
-                    found.append(Blindness(venue, name, stream, feed.state, (), age, *risk, feed.detail))
+            own = {
+                feed.stream: feed for key, feed in self._feed_states.items() if key[:2] == (account.venue, account.name)
+            }
+            if not account.synced and "account" not in own:
+                found.append(_blind(account, "account", FeedState.DOWN, None, risk, "no snapshot yet"))
+            for feed in own.values():
+                if feed.state in _BLIND or (feed.stream == "account" and not account.synced):
+                    age = now - (feed.at if feed.data_at is None else feed.data_at) if account.synced else None
+                    state = feed.state if feed.state in _BLIND else FeedState.DOWN
+                    found.append(_blind(account, feed.stream, state, age, risk, feed.detail or "no snapshot yet"))
+        return found + self._blind_to_marks(now)
+
+    def _blind_to_marks(self, now: float) -> list[Blindness]:
+        """By the age of each instrument's newest mark, and by what the market stream's own session says of it.
+
+        Marks that come, but ever later, are as good as none, and only the session, which compares clocks, can tell.
+        """
         ages = self.book.ledger.stale_instruments(now, self.settings.mark_s)
-        for (venue, name), seen in self.book.exposure(ages).items():
-            found.append(
-                Blindness(
-                    venue=venue,
-                    account=name,
-                    stream="mark",
-                    state=FeedState.DOWN if seen.age_s is None else FeedState.STALE,
-                    instruments=tuple(seen.instruments),
-                    age_s=seen.age_s,
-                    notional=seen.notional,
-                    worst_ratio=seen.worst_ratio,
-                    detail="",
-                )
+        seen = dict(self.book.exposure(ages))
+        details: dict[tuple[str, str], str] = {}
+        for (venue, name, feed_name, _), feed in self._feed_states.items():
+            if name or feed.state not in _BLIND:
+                continue
+            age = now - (feed.at if feed.data_at is None else feed.data_at)
+            for account in self.book.accounts():
+                if account.venue == venue and account.feed == feed_name and account.legs:
+                    key = (venue, account.name)
+                    details[key] = feed.detail
+                    if key not in seen:
+                        notional, worst = self.book.account_exposure(account)
+                        seen[key] = Exposure(self.book.instruments_of(account), age, notional, worst)
+        return [
+            Blindness(
+                venue=venue,
+                account=name,
+                stream="mark",
+                state=FeedState.DOWN if exposure.age_s is None else FeedState.STALE,
+                instruments=tuple(exposure.instruments),
+                age_s=exposure.age_s,
+                notional=exposure.notional,
+                worst_ratio=exposure.worst_ratio,
+                detail=details.get((venue, name), ""),
             )
-        return found
+            for (venue, name), exposure in seen.items()
+        ]
 
     # -- PoolSource -----------------------------------------------------------------------------
 
@@ -297,3 +339,9 @@ class Pipeline:
         if unseen:
             reasons.append(f"no mark yet of {', '.join(unseen[:10])}{' ...' if len(unseen) > 10 else ''}")
         return not reasons, tuple(reasons)
+
+
+def _blind(
+    account: AccountBook, stream: str, state: FeedState, age_s: float | None, risk: tuple[float, float], detail: str
+) -> Blindness:
+    return Blindness(account.venue, account.name, stream, state, (), age_s, *risk, detail)

@@ -54,8 +54,8 @@ class Telemetry:
     """All counters of one daemon."""
 
     __slots__ = (
-        "alerts", "bad_frames", "book_drift_ratio", "connects", "deliveries", "frames", "persist_failures",
-        "reconciliations", "tick_seconds", "ticks", "venue_errors",
+        "alerts", "assess_failures", "bad_frames", "book_drift_ratio", "connects", "deliveries", "frames",
+        "persist_failures", "reconciliations", "tick_seconds", "ticks", "venue_errors",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -71,3 +71,5 @@ class Telemetry:
         self.connects = Counter("venue", "stream", "outcome")
         self.venue_errors = Counter("venue", "code")
         self.persist_failures = 0
+        self.assess_failures = 0
+        """Pools that could not be assessed because of a fault of ours; each is shown as unknown."""

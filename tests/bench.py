@@ -1,7 +1,7 @@
 """Measure the hot path on this machine and print it beside the numbers to hold: `make bench`.
 
 Method. Everything runs in this one process unless said otherwise, after a warm-up, with the garbage collector as the
-daemon leaves it (start-up frozen). Short things are timed in batches with `time.perf_counter` and the median batch is
+daemon sets it. Short things are timed in batches with `time.perf_counter` and the median batch is
 shown, so that a busy neighbour costs a batch and not the figure; figures are for comparing within one run.
 
 * *One frame, 10 legs*: the text of one ``<symbol>@markPrice@1s`` frame given to the market session, and its event to
@@ -18,7 +18,6 @@ shown, so that a busy neighbour costs a batch and not the figure; figures are fo
 
 import asyncio
 import contextlib
-import gc
 import os
 import platform
 import shutil
@@ -29,6 +28,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -50,8 +50,10 @@ from alerts.sinks.redis import RedisConfig
 from connectors import FeedSettings
 from connectors.binance.product import USD_M
 from connectors.binance_common.market import MarketFeed
+from connectors.simulator.scenario import AccountSpec, PositionSpec, Scenario, VenueSpec
 from monitor.book import Book
 from monitor.clock import SystemClock
+from monitor.daemon import quiet_collector
 from monitor.kernel import Kernel, best_kernel, plain_kernel
 from monitor.model.account import AccountMode, Position, PositionMode, Wallet
 from monitor.model.events import AccountSnapshot, InstrumentsLoaded, Marks, SnapshotReason
@@ -59,8 +61,11 @@ from monitor.model.ids import Slot
 from monitor.pipeline import Pipeline
 from monitor.telemetry import Telemetry
 from tests.support.accounts import BTC_FLOORS, BTC_RATES, cross, isolated, linear, tiers
+from tests.support.daemon import daemon
+from tests.support.venue_server import venue_process
 
 BATCHES = 60
+IDLE_S = 15.0
 SYMBOLS = ["BTCUSDT", *(f"S{i:03d}USDT" for i in range(600))]
 CONTRACTS = tuple(linear(symbol, tiers(BTC_FLOORS, BTC_RATES)) for symbol in SYMBOLS)
 
@@ -244,7 +249,7 @@ def many_legs(kernel: Kernel) -> Row:
             desk.add(f"a{k}-{i}", positions, 50.0)
     desk.watch(["BTCUSDT"])
     frames = desk.frames({"BTCUSDT": walk(BATCHES * 5)})
-    gc.freeze()
+    quiet_collector()
     seconds = batches(desk.feed, [frames[k : k + 5] for k in range(0, len(frames), 5)])
     return Row(f"one tick, 10,000 legs, {kernel.name}", f"{seconds * 1e6:.0f} us", "under 150 us", seconds < 150e-6)
 
@@ -264,7 +269,7 @@ def array_frame(kernel: Kernel) -> Row:
     symbols = [f"S{i:03d}USDT" for i in range(600)]
     desk.watch(symbols)
     frames = desk.frames({symbol: walk(BATCHES, i) for i, symbol in enumerate(symbols)})
-    gc.freeze()
+    quiet_collector()
     seconds = batches(desk.feed, [[frame] for frame in frames])
     measured = f"{seconds * 1e3:.2f} ms, text parsing included"
     return Row(f"600-symbol array, 100,000 legs, {kernel.name}", measured, "under 5 ms", seconds < 5e-3)
@@ -326,8 +331,7 @@ async def alert_latency(kernel: Kernel, url: str, rounds: int = 400) -> list[flo
             while dispatcher.pending()["redis"] or not telemetry.deliveries.get("redis", "delivered"):
                 desk.feed(desk.frames({symbols[0]: [90.6]})[0])
                 await asyncio.sleep(0.01)
-        gc.collect()
-        gc.freeze()
+        quiet_collector()
         asyncio.StreamWriter.writelines = noting  # type: ignore[method-assign]
         took = []
         try:
@@ -362,6 +366,40 @@ def alerts(kernel: Kernel) -> Iterator[Row]:
     yield Row("frame to alert on the socket, p99", f"{p99:.2f} ms", "under 1 ms", p99 < 1.0)
 
 
+async def idle_share(folder: Path) -> tuple[float, float]:
+    """Share of a core that the daemon takes, and the ticks a second it decided meanwhile."""
+    symbols = [f"S{i:02d}USDT" for i in range(20)]
+    positions = tuple(
+        PositionSpec(symbol=s, size=Decimal(10), entry_price=Decimal(100), isolated_wallet=Decimal(500))
+        for s in symbols
+    )
+    account = AccountSpec(name="main", wallets={"USDT": Decimal(100_000)}, positions=positions)
+    marks = dict.fromkeys(symbols, Decimal(100))
+    scenario = Scenario(name="idle", marks=marks, accounts=(account,), venue=VenueSpec(republish_s=0.2))
+    async with venue_process(scenario, max_seconds=100) as venue, daemon(venue, folder) as process:
+        await process.start()
+        await asyncio.sleep(3.0)
+        me = psutil.Process(process.pid)
+
+        async def ticks() -> float:
+            lines = (await process.get("/metrics")).splitlines()
+            return next(float(line.split()[1]) for line in lines if line.startswith("marginwatch_ticks_total"))
+
+        ticks_before, before, start = await ticks(), me.cpu_times(), time.perf_counter()
+        await asyncio.sleep(IDLE_S)
+        after, took = me.cpu_times(), time.perf_counter() - start
+        used = after.user + after.system - before.user - before.system
+        return used / took, (await ticks() - ticks_before) / took
+
+
+def idle() -> Row:
+    """What watching costs."""
+    with tempfile.TemporaryDirectory() as folder:
+        share, rate = asyncio.run(idle_share(Path(folder)))
+    measured = f"{share:.1%} of a core at {rate:.0f} ticks/s"
+    return Row("20 legs, 100 ticks/s, nothing happens", measured, "under 2 % of a core", share < 0.02)
+
+
 def machine() -> str:
     """What this was measured on."""
     python = f"Python {platform.python_version()}"
@@ -380,6 +418,7 @@ def main() -> None:
         lambda: [many_legs(kernel)],
         lambda: [array_frame(kernel)],
         lambda: [memory()],
+        lambda: [idle()],
     ]
     for step in steps:
         rows += step()

@@ -23,7 +23,7 @@ ALLOWED: list[tuple[str, tuple[str, ...]]] = [
     ("monitor.views", ("alerts", *BASE)),
     (
         "monitor.pipeline",
-        ("monitor.book", "monitor.assess", "monitor.margin", "alerts.engine", "alerts.outbox", "alerts.alert", *BASE),
+        ("monitor.book", "monitor.pools", "monitor.margin", "alerts.engine", "alerts.outbox", "alerts.alert", *BASE),
     ),
     ("monitor.document", ("monitor.faults", "monitor.margin", *BASE)),
     ("monitor.faults", BASE),
@@ -31,7 +31,23 @@ ALLOWED: list[tuple[str, tuple[str, ...]]] = [
     ("monitor.pricepath", BASE),
     ("monitor.sdnotify", BASE),
     ("monitor.tomlfile", BASE),
-    ("monitor.book", ("monitor.ledger", "monitor.kernel", "monitor.assess", "monitor.margin", *BASE)),
+    ("monitor.anchoring", ("monitor.margin",)),
+    (
+        "monitor.pools",
+        ("monitor.anchoring", "monitor.ledger", "monitor.kernel", "monitor.assess", "monitor.margin", *BASE),
+    ),
+    (
+        "monitor.book",
+        (
+            "monitor.pools",
+            "monitor.anchoring",
+            "monitor.ledger",
+            "monitor.kernel",
+            "monitor.assess",
+            "monitor.margin",
+            *BASE,
+        ),
+    ),
     ("monitor.ledger", ("monitor.columns", "monitor.kernel", "monitor.margin", *BASE)),
     ("monitor.columns", ("monitor.kernel", *BASE)),
     ("monitor.kernel", ("monitor.margin", *BASE)),
@@ -48,7 +64,8 @@ ALLOWED: list[tuple[str, tuple[str, ...]]] = [
     ("connectors", ("connectors", *BASE)),
 ]
 
-PURE = ("monitor.margin", "monitor.model", "monitor.assess", "monitor.book", "monitor.ledger", "monitor.columns",
+PURE = ("monitor.margin", "monitor.model", "monitor.assess", "monitor.book", "monitor.pools", "monitor.anchoring",
+        "monitor.ledger", "monitor.columns",
         "monitor.kernel", "alerts.rules", "alerts.lifecycle", "alerts.engine", "alerts.message")  # fmt: skip
 IMPURE_MODULES = {"asyncio", "socket", "time", "logging", "structlog", "threading", "sqlite3", "os", "random"}
 
@@ -113,14 +130,16 @@ def test_no_venue_imports_another() -> None:
     for parent in (ROOT / "connectors", ROOT / "monitor" / "margin" / "venues"):
         names = {p.stem if p.is_file() else p.name for p in parent.iterdir() if not p.name.startswith("_")}
         prefix = ".".join(parent.relative_to(ROOT).parts)
-        for folder in (p for p in parent.iterdir() if p.is_dir() and p.name not in {"__pycache__", "simulator"}):
-            own = {n for n in names if n.endswith("_common") and folder.name.startswith(n.removesuffix("_common"))}
-            for path in folder.rglob("*.py"):
+        flat = parent.name == "venues"  # a file each; connectors have a folder each, and shared files beside them
+        members = [p for p in parent.iterdir() if p.suffix == ".py" or (p.is_dir() and p.name != "__pycache__")]
+        for member in (p for p in members if not p.name.startswith("_") and (flat or p.is_dir())):
+            own = {n for n in names if n.endswith("_common") and member.stem.startswith(n.removesuffix("_common"))}
+            for path in [member] if member.is_file() else member.rglob("*.py"):
                 others = {
                     name
                     for name in imports(path)
-                    for other in names - {folder.name} - own
-                    if _below(name, f"{prefix}.{other}") and (parent / other).is_dir()
+                    for other in names - {member.stem} - own
+                    if _below(name, f"{prefix}.{other}") and (flat or (parent / other).is_dir())
                 }
                 assert not others, f"{path} imports {others}"
 

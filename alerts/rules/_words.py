@@ -67,8 +67,11 @@ def whereabouts(leg: LegAssessment) -> str:
     return f"{place}, liquidation at {amount(leg.liquidation_price)} ({percent(leg.distance)} away)"
 
 
-def remedy(pool: PoolAssessment) -> str:
-    """What would bring the pool back under the first rung; figures rounded so that following them is enough."""
+def remedy(pool: PoolAssessment, *, ends_here: bool = False) -> str:
+    """What would bring the margin ratio under the target; following it to the digit is enough.
+
+    `ends_here`: the alert that says so is the one that ends there.
+    """
     cure = pool.remedy
     if cure is None:
         return ""
@@ -79,14 +82,19 @@ def remedy(pool: PoolAssessment) -> str:
         ways.append(_cut(pool, cure))
     if not ways:
         return ""
-    text = f"{', or '.join(ways)}: brings the margin ratio to {ratio(cure.target_ratio)}"
-    return text[0].upper() + text[1:]
+    text = f"{', or '.join(ways)}: brings the margin ratio below {_level(cure.target_ratio)}"
+    return f"{text[0].upper()}{text[1:]}{', where this alert ends' if ends_here else ''}"
 
 
 def _cut(pool: PoolAssessment, cure: Remedy) -> str:
     whole = "the position" if len(pool.legs) == 1 else "every position of the pool"
     share = min(100.0, ceil((cure.cut_fraction or 0.0) * 1000) / 10)
     return f"cut {whole} by {share:.1f} %"
+
+
+def _level(value: float) -> str:
+    """A level as it is configured, ``0.45``; what is below the figure shown is below the level."""
+    return f"{floor(value * 10_000 + 1e-6) / 10_000:g}"
 
 
 def _magnitude(value: float) -> int:

@@ -17,8 +17,13 @@ class DistanceConfig(LadderConfig):
 
 
 def judge(pool: PoolAssessment, config: DistanceConfig) -> Verdict:
-    """Hold the smallest distance against the rungs. No liquidation price at all is safe; an unknown one is not."""
+    """Hold the smallest distance against the rungs. No liquidation price at all is safe; an unknown one is not.
+
+    A pool whose margin ratio is past liquidation has no way left, even where no price of one instrument would end that.
+    """
     value = pool.distance
+    if pool.margin_ratio >= 1.0:
+        value = 0.0 if value is None or not value < 0.0 else value
     if (value is not None and isnan(value)) or (value is None and pool.unknown):
         return Verdict(None, Severity.EMERGENCY, Reason.UNKNOWN, value, None, unknown=True)
     if value is None:
@@ -36,7 +41,7 @@ def judge(pool: PoolAssessment, config: DistanceConfig) -> Verdict:
 def describe(pool: PoolAssessment, verdict: Verdict) -> Wording:
     """The way left first, then mark and liquidation price."""
     leg = _words.nearest_leg(pool)
-    where = f" · {_words.whereabouts(leg)}" if leg is not None else ""
+    where = f" · {_words.whereabouts(leg)}" if leg is not None else " · past liquidation at the present marks"
     ratio = f" · margin ratio {_words.ratio(pool.margin_ratio)}"
     if verdict.value is None or isnan(verdict.value):
         if verdict.unknown:

@@ -43,5 +43,7 @@ def describe(pool: PoolAssessment, verdict: Verdict) -> Wording:
         return Wording(text, "Look at the venue itself: the last figure that could be seen was in danger.")
     if isinf(pool.margin_ratio):
         text = f"infinite margin ratio · {pool.pool} · margin balance {_words.amount(pool.margin_balance)} {pool.unit}"
-        return Wording(text + where, _words.remedy(pool))
-    return Wording(f"{_words.ratio(pool.margin_ratio)} margin ratio · {pool.pool}{where}", _words.remedy(pool))
+        return Wording(text + where, _words.remedy(pool, ends_here=True))
+    return Wording(
+        f"{_words.ratio(pool.margin_ratio)} margin ratio · {pool.pool}{where}", _words.remedy(pool, ends_here=True)
+    )

@@ -1,5 +1,8 @@
 """What the venue itself says: margin calls, liquidation and auto-deleveraging orders."""
 
+from pydantic import field_validator
+from pydantic_core import PydanticCustomError
+
 from alerts.alert import Reason, Severity, Verdict, Wording
 from alerts.rules._ladder import RuleConfig, Seconds
 from monitor.model.events import VenueNotice
@@ -16,6 +19,14 @@ class VenueNoticeConfig(RuleConfig):
     """``[alerts.venue_notice]``: a notice has no end of its own; it counts as over after `calm_s` without another."""
 
     calm_s: Seconds = 900.0
+
+    @field_validator("hold_s")
+    @classmethod
+    def _refuse_hold(cls, hold_s: float) -> float:
+        if hold_s > 0:
+            problem = "must be left out: a venue says a notice once, and one that is held back is lost"
+            raise PydanticCustomError("notice_held", problem)
+        return hold_s
 
 
 def judge(notice: VenueNotice, config: VenueNoticeConfig) -> Verdict:

@@ -302,7 +302,7 @@ def _alert_families(source: AlertSource) -> Iterator[_Family]:
 
 
 def _telemetry_families(telemetry: Telemetry) -> Iterator[_Family]:
-    yield _count("ticks", "Mark prices decided.", telemetry.ticks)
+    yield _count("ticks", "Frames of mark prices decided.", telemetry.ticks)
     yield _tick_histogram(telemetry.tick_seconds)
     yield _counter("alerts", "Alerts raised and resolved.", telemetry.alerts)
     yield _counter("deliveries", "Deliveries to sinks by outcome.", telemetry.deliveries)
@@ -311,6 +311,7 @@ def _telemetry_families(telemetry: Telemetry) -> Iterator[_Family]:
     yield _counter("bad_frames", "Frames refused, by reason.", telemetry.bad_frames)
     yield _counter("connects", "Attempts to connect to venues, by outcome.", telemetry.connects)
     yield _counter("venue_errors", "Errors that venues answered, by code.", telemetry.venue_errors)
+    yield _count("assess_failures", "Pools shown as unknown because of a fault.", telemetry.assess_failures)
     yield _count("persist_failures", "Failed writes of alert state to disk.", telemetry.persist_failures)
     text = "Largest relative difference when pool totals were last rebuilt from the legs; should be rounding."
     yield _gauge("book_drift_ratio", text, telemetry.book_drift_ratio)

@@ -85,7 +85,7 @@ class AccountFeed:
         self._settings = settings
         self._telemetry = telemetry
         self._timers = Timers()
-        self._backoff = Backoff(1.0, 60.0, random)
+        self._backoff = Backoff(1.0, 15.0, random)
         self._private = PrivateStream(
             f"{self.name}/user",
             (settings.rest_url, product.listen_path),

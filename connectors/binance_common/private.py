@@ -59,7 +59,7 @@ class PrivateStream:
         self._random = random
         self._ask = ask
         self._took_over = took_over
-        self._backoff = Backoff(1.0, 60.0, random)
+        self._backoff = Backoff(1.0, 15.0, random)
         self._links = Links(name, actions, timers, self._dial, random, prove_s=OPEN_S, life_s=life_s)
         self._dead = False
         self.key: str | None = None

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from connectors.recorder import Recorder
     from monitor.config import Config
 
+FAILURE_S = 0.25
+"""How often is looked whether the recording can still be written."""
+
 
 def record(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The recording to write; .gz packs it.")],
@@ -31,7 +34,7 @@ def record(
     from connectors.recorder import Recorder
     from monitor import logs
     from monitor.config import load
-    from monitor.errors import ConfigurationError, Fault
+    from monitor.errors import ConfigurationError, Fault, MarginwatchError
 
     loaded = load(config)
     logs.configure(loaded.log)
@@ -43,11 +46,17 @@ def record(
         events = run_loop(_record(loaded, recorder, seconds))
     finally:
         recorder.close()
+    if recorder.failure is not None:
+        reason = recorder.failure.strerror or recorder.failure
+        raise MarginwatchError(f"{out}: {reason}; the recording ends there, and what is in it can be replayed")
     typer.echo(f"{out}: {out.stat().st_size:,} bytes, {events:,} events", err=True)
 
 
 async def _record(config: "Config", recorder: "Recorder", seconds: float | None) -> int:
-    """Run every account's connector into the recorder until told to stop; returns how many events there were."""
+    """Run every account's connector into the recorder until told to stop, or until nothing can be written any more.
+
+    Returns how many events there were.
+    """
     import asyncio
     import signal
     from contextlib import suppress
@@ -74,14 +83,23 @@ async def _record(config: "Config", recorder: "Recorder", seconds: float | None)
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     tasks = [asyncio.create_task(runner.run(), name=f"runner {runner.name}") for runner in runners]
     stopping = asyncio.create_task(stop.wait(), name="stop")
+    broken = asyncio.create_task(_until_broken(recorder), name="recorder")
     try:
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                done, _ = await asyncio.wait([*tasks, stopping], return_when=asyncio.FIRST_COMPLETED)
+                done, _ = await asyncio.wait([*tasks, stopping, broken], return_when=asyncio.FIRST_COMPLETED)
                 for task in done:
                     task.result()
     finally:
-        for task in (*tasks, stopping):
+        for task in (*tasks, stopping, broken):
             task.cancel()
-        await asyncio.gather(*tasks, stopping, return_exceptions=True)
+        await asyncio.gather(*tasks, stopping, broken, return_exceptions=True)
     return events
+
+
+async def _until_broken(recorder: "Recorder") -> None:
+    """Until the recorder has failed: it says so to nobody, because a watch goes on without it."""
+    import asyncio
+
+    while recorder.failure is None:  # noqa: ASYNC110 - it is set by whoever writes, in the middle of a frame
+        await asyncio.sleep(FAILURE_S)

@@ -38,6 +38,14 @@ class Crossings:
     above: float | None
     safe: bool
 
+    def moved(self, by: float, mark: float) -> "Crossings":
+        """Every price moved `by` so much, but never from one side of the mark to the other, nor to zero or below."""
+        if by == 0.0:
+            return self
+        below = None if self.below is None else min(self.below + by, mark)
+        above = None if self.above is None else max(self.above + by, mark)
+        return Crossings(below if below is None or below > 0.0 else None, above, self.safe)
+
     def nearest(self, mark: float) -> float | None:
         """The crossing with the smaller relative distance from `mark`."""
         if self.below is None or self.above is None:
@@ -70,7 +78,9 @@ def leg_pieces(leg: Leg, segments: Sequence[Segment], shift: float) -> list[Piec
     return [Piece(s.floor / size, s.cap / size, entry - s.beta, leg.quantity - s.alpha * size, 0.0) for s in segments]
 
 
-def liquidation_crossings(legs: Iterable[Leg], rest: float, mark: float, *, full: bool = False) -> Crossings:
+def liquidation_crossings(
+    legs: Iterable[Leg], rest: float, mark: float, *, full: bool = False, nearest_only: bool = False
+) -> Crossings:
     """Where margin balance meets maintenance margin.
 
     `legs` are the pool's legs priced by the instrument; `rest` is the surplus of everything else in the pool (margin
@@ -79,7 +89,7 @@ def liquidation_crossings(legs: Iterable[Leg], rest: float, mark: float, *, full
     """
     stages = ((leg, leg.maintenance) for leg in legs)
     curves = [leg_pieces(leg, m.full if full and m.full else m.first, m.shift) for leg, m in stages]
-    return crossings(curves, rest, mark)
+    return crossings(curves, rest, mark, nearest_only=nearest_only)
 
 
 def bankruptcy_crossings(legs: Iterable[Leg], rest: float, mark: float) -> Crossings:
@@ -87,24 +97,34 @@ def bankruptcy_crossings(legs: Iterable[Leg], rest: float, mark: float) -> Cross
     return crossings([leg_pieces(leg, NO_MAINTENANCE.first, 0.0) for leg in legs], rest, mark)
 
 
-def crossings(curves: Sequence[Sequence[Piece]], rest: float, mark: float) -> Crossings:
+def crossings(curves: Sequence[Sequence[Piece]], rest: float, mark: float, *, nearest_only: bool = False) -> Crossings:
     """Walk from `mark` both ways through the sum of `curves` plus `rest` and return the first sign changes.
 
     Each curve covers all prices from zero to infinity, in ascending order and without gaps. The curves may jump at
     their edges (venues whose whole position takes its tier's rate); a jump through zero is a crossing at the edge. A
-    surplus of exactly zero at the mark is a crossing at the mark.
+    surplus of exactly zero at the mark is a crossing at the mark. `nearest_only`: the farther of the two may be left
+    out.
     """
-    here = rest
+    here, slope = rest, 0.0
     for curve in curves:
         piece = curve[_place(curve, mark, -1)]
         here += piece.a + piece.b * mark + piece.c / mark
+        slope += piece.b - piece.c / (mark * mark)
     if here == 0.0:
         return Crossings(mark, mark, safe=False)
-    return Crossings(_walk(curves, rest, mark, here, -1), _walk(curves, rest, mark, here, 1), here > 0.0)
+    # First the way on which the surplus shrinks: it ends soon, and then the other one need not be followed to its end.
+    falling = slope * here >= 0.0
+    first = _walk(curves, rest, mark, here, -1 if falling else 1, inf)
+    reach = inf if first is None or not nearest_only else abs(first - mark)
+    second = _walk(curves, rest, mark, here, 1 if falling else -1, reach)
+    below, above = (first, second) if falling else (second, first)
+    return Crossings(below, above, here > 0.0)
 
 
-def _walk(curves: Sequence[Sequence[Piece]], rest: float, mark: float, here: float, step: int) -> float | None:
-    """The first sign change on the way from `mark` down (`step` -1) or up (1), None if there is none."""
+def _walk(
+    curves: Sequence[Sequence[Piece]], rest: float, mark: float, here: float, step: int, reach: float
+) -> float | None:
+    """The first sign change on the way from `mark` down (`step` -1) or up (1), None if there is none within `reach`."""
     places = [_place(curve, mark, step) for curve in curves]
     near, end = mark, 0.0 if step < 0 else inf
     while True:
@@ -123,7 +143,7 @@ def _walk(curves: Sequence[Sequence[Piece]], rest: float, mark: float, here: flo
         for root in _roots(a, b, c):
             if low < root < high and (found is None or (root - found) * step < 0.0):
                 found = root
-        if found is not None or far == end:
+        if found is not None or far == end or abs(far - mark) > reach:
             return found
         for k, curve in enumerate(curves):
             piece = curve[places[k]]

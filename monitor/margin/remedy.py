@@ -1,26 +1,26 @@
-"""What brings a pool back to a target ratio: collateral to add, or size to cut, at the present marks."""
+"""What brings a pool back under a target ratio: collateral to add, or size to cut, at the present marks."""
 
 from bisect import bisect_left
 
 from monitor.margin.risk import Leg, Pool
 from monitor.model.assessment import Remedy
 
-_ROUNDING = 1e-12
+_UNDER = 1e-7
+"""How far under the target, relatively, a remedy aims: at the target itself an alert still holds."""
 
 
 def remedy(pool: Pool, target_ratio: float) -> Remedy | None:
-    """Both ways back to `target_ratio`, or None when the pool is unknown or already at or below it.
+    """Both ways to just under `target_ratio`, or None when the pool is unknown or already below it.
 
     Cutting leaves the margin balance where it is (profit only moves to the wallet; fees are not counted) unless the
     venue frees margin with it (`Pool.cut_releases_margin`): then only falling into lower tiers helps.
     """
     risk = pool.risk()
-    allowed = target_ratio * risk.margin_balance
-    # What rounding alone puts above the target needs no remedy.
-    if not risk.maintenance_margin > allowed + _ROUNDING * abs(allowed):
+    if not risk.maintenance_margin > 0.0 or not risk.margin_ratio >= target_ratio:
         return None
-    add = risk.maintenance_margin / target_ratio - risk.margin_balance
-    return Remedy(target_ratio, add, _cut_fraction(pool, risk.margin_balance, target_ratio))
+    aim = target_ratio * (1.0 - _UNDER)
+    add = risk.maintenance_margin / aim - risk.margin_balance
+    return Remedy(target_ratio, add, _cut_fraction(pool, risk.margin_balance, aim))
 
 
 def _cut_fraction(pool: Pool, margin_balance: float, target_ratio: float) -> float | None:

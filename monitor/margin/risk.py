@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from math import nan
 
 from monitor.margin.pnl import notional, price_value, unrealized_pnl
-from monitor.margin.tiers import Maintenance
+from monitor.margin.tiers import Maintenance, segment_at
 from monitor.model.assessment import Basis, margin_ratio
 from monitor.model.ids import Side, side_of
 
@@ -36,8 +36,8 @@ class Risk:
 
     @property
     def is_liquidatable(self) -> bool:
-        """Whether maintenance is open and not covered; False when unknown (which is not the same as safe)."""
-        return self.maintenance_margin > 0.0 and self.margin_balance <= self.maintenance_margin
+        """Whether the venue would liquidate; False when unknown (which is not the same as safe)."""
+        return self.margin_ratio >= 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +45,7 @@ class Leg:
     """One position inside a pool, ready to compute.
 
     `quantity` is signed: contracts * multiplier * the margin coin's price in the pool's unit, so that every amount
-    comes out in the pool's unit. `segments` state maintenance by notional in that unit; `full_segments`, where a venue
-    liquidates in stages, those of the last stage. `mark` is nan while unknown.
+    comes out in the pool's unit; `maintenance` is in that unit too. `mark` is nan while unknown.
     """
 
     instrument: str
@@ -82,6 +81,14 @@ class Leg:
             return nan
         segment = self.maintenance.at(value)
         return maintenance_margin(segment.alpha, value, segment.beta + self.maintenance.shift * share)
+
+    def relief(self, price: float) -> float:
+        """By how much less than for the first stage is required for the last one, at `price`; 0.0 without stages."""
+        if not self.maintenance.full:
+            return 0.0
+        value = self.notional(price)
+        first, last = self.maintenance.at(value), segment_at(self.maintenance.full, value)
+        return (first.alpha - last.alpha) * value + first.beta - last.beta
 
     def risk(self, price: float) -> Risk:
         """The leg's part in its pool's risk at `price`."""

@@ -6,7 +6,7 @@ from math import nan
 from typing import Protocol
 
 from monitor.margin.risk import Leg, Pool, Risk
-from monitor.margin.tiers import Maintenance
+from monitor.margin.tiers import UNKNOWN, Maintenance
 from monitor.model.account import Account, AccountMode, MarginMode, Position, Wallet
 from monitor.model.assessment import Basis
 from monitor.model.ids import isolated_scope
@@ -47,6 +47,10 @@ class VenueRules(Protocol):
         """Unit of that cross pool."""
         ...
 
+    def basis(self, mode: AccountMode, margin_mode: MarginMode) -> Basis:
+        """Whether these rules can say what such positions require; if not, it is held as the venue last reported it."""
+        ...
+
     def maintenance(self, held: Held) -> Maintenance:
         """What is required for a position, in its margin coin; `UNKNOWN` when the rules cannot say."""
         ...
@@ -82,7 +86,7 @@ def position_scope(rules: VenueRules, mode: AccountMode, instrument: Instrument,
     return rules.cross_scope(mode, instrument.margin_coin)
 
 
-def make_leg(rules: VenueRules, held: Held, mark: float, unit_price: float = 1.0) -> Leg:
+def make_leg(held: Held, maintenance: Maintenance, mark: float, unit_price: float = 1.0) -> Leg:
     """A position as a leg. `unit_price` is the margin coin's price in the pool's unit."""
     instrument = held.instrument
     return Leg(
@@ -91,7 +95,7 @@ def make_leg(rules: VenueRules, held: Held, mark: float, unit_price: float = 1.0
         quantity=held.size * instrument.multiplier * unit_price,
         inverse=instrument.kind is ContractKind.INVERSE,
         entry_price=held.entry_price,
-        maintenance=rules.maintenance(held).scaled(unit_price),
+        maintenance=maintenance.scaled(unit_price),
         mark=mark,
     )
 
@@ -120,6 +124,7 @@ def _pool(
     rules: VenueRules,
 ) -> Pool:
     mode, first, coin = account.account_mode, members[0][0], members[0][1].margin_coin
+    basis = rules.basis(mode, first.margin_mode)
     isolated = first.margin_mode is MarginMode.ISOLATED
     if isolated:
         unit, balance = coin, first.isolated_wallet
@@ -140,6 +145,8 @@ def _pool(
             position.leverage,
             position.margin_mode,
         )
-        legs.append(make_leg(rules, held, marks.get(position.instrument, nan), unit_price))
+        # What a venue would have to report is not known here.
+        required = rules.maintenance(held) if basis is Basis.COMPUTED else UNKNOWN
+        legs.append(make_leg(held, required, marks.get(position.instrument, nan), unit_price))
     releases = isolated and rules.cut_releases_isolated_margin
-    return Pool(account.venue, account.name, scope, unit, Basis.COMPUTED, Risk(balance, 0.0), tuple(legs), releases)
+    return Pool(account.venue, account.name, scope, unit, basis, Risk(balance, 0.0), tuple(legs), releases)

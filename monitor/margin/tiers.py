@@ -25,18 +25,21 @@ class Maintenance:
 
     `first` is the stage at which the venue begins to liquidate, `full` the last one where that differs. `shift` is
     added to both at every notional: what depends on the position but not on the mark, such as a fee fixed at entry.
+    `ahead` is by how much nearer to the mark, in price, the venue states a position's liquidation price than where
+    margin balance and maintenance meet.
     """
 
     first: tuple[Segment, ...]
     full: tuple[Segment, ...] | None = None
     shift: float = 0.0
+    ahead: float = 0.0
 
     def scaled(self, factor: float) -> "Maintenance":
         """The same with notional and maintenance expressed in another unit, `factor` units for one."""
         if factor == 1.0:
             return self
         full = None if self.full is None else scale(self.full, factor)
-        return Maintenance(scale(self.first, factor), full, self.shift * factor)
+        return Maintenance(scale(self.first, factor), full, self.shift * factor, self.ahead)
 
     def at(self, notional: float) -> Segment:
         """The segment of the first stage that holds at `notional`."""

@@ -19,6 +19,8 @@ class AccountMode(StrEnum):
 
     SINGLE_ASSET = "single-asset"
     MULTI_ASSET = "multi-asset"
+    PORTFOLIO = "portfolio"
+    """All collateral together, and a maintenance that only the venue can compute."""
 
 
 class PositionMode(StrEnum):

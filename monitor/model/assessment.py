@@ -21,11 +21,9 @@ def margin_ratio(margin_balance: float, maintenance_margin: float) -> float:
     """Maintenance margin / margin balance, as defined in this module's docstring; nan when either is unknown."""
     if margin_balance != margin_balance or maintenance_margin != maintenance_margin:
         return nan
-    if maintenance_margin <= 0.0:
-        return 0.0
-    if margin_balance <= 0.0:
-        return inf
-    return maintenance_margin / margin_balance
+    if margin_balance > 0.0:
+        return max(maintenance_margin, 0.0) / margin_balance
+    return inf if maintenance_margin > 0.0 or margin_balance < 0.0 else 0.0
 
 
 class Basis(StrEnum):
@@ -39,8 +37,9 @@ class Basis(StrEnum):
 class LegAssessment:
     """One position inside a pool. Prices None mean "there is none"; nan means unknown.
 
-    `size` is unsigned, in contracts. `distance` is the relative move of the mark to the liquidation price, positive
-    while safe, None where there is no liquidation price.
+    `maintenance_margin` is nan as well where the venue reports one for the whole pool only. `size` is unsigned, in
+    contracts. `distance` is the relative move of the mark to the liquidation price, positive while safe, None where
+    there is no liquidation price.
     """
 
     instrument: str

@@ -107,7 +107,10 @@ class VenueNotice:
 
 @dataclass(frozen=True, slots=True)
 class FeedChanged:
-    """A stream's health changed. `account` is empty for market streams; `detail` says why, for people."""
+    """A stream's health changed. `account` is empty for market streams; `detail` says why, for people.
+
+    `data_at` is when its newest data was had, None where that is not known or there never was any.
+    """
 
     venue: str
     account: str
@@ -116,6 +119,7 @@ class FeedChanged:
     state: FeedState
     at: float
     detail: str
+    data_at: float | None = None
 
 
 Event = Marks | InstrumentsLoaded | AccountSnapshot | AccountDelta | VenueNotice | FeedChanged

@@ -47,6 +47,7 @@ def test_a_section_without_rungs_keeps_the_default_ones() -> None:
         ({"repeat": {"notice_s": 0}}, "notice_s"),
         ({"stale_feed": {"mark_s": 0}}, "mark_s"),
         ({"model_error": {"tolerance": float("inf")}}, "tolerance"),
+        ({"venue_notice": {"hold_s": 1}}, "a venue says a notice once"),
         ({"no_such_rule": {}}, "no_such_rule"),
     ],
 )

@@ -51,9 +51,10 @@ def test_a_jump_says_one_alert_at_the_highest_rung() -> None:
 
 def test_a_negative_margin_balance_is_an_emergency() -> None:
     """+inf is past every rung, and the text says why."""
-    (alert,) = engine().on_pool(a_pool(0.5, margin_ratio=inf, margin_balance=-12.0), 0.0)
+    alert, distance = engine().on_pool(a_pool(0.5, margin_ratio=inf, margin_balance=-12.0), 0.0)
     assert (alert.severity, alert.reason) == (Severity.EMERGENCY, Reason.NO_MARGIN_BALANCE)
     assert alert.text.startswith("infinite margin ratio · binance/main/USDT · margin balance -12 USDT")
+    assert (distance.rule, distance.severity) == ("distance", Severity.EMERGENCY)
 
 
 def test_a_safe_pool_says_nothing_and_leaves_nothing_behind() -> None:
@@ -149,9 +150,9 @@ def test_nothing_is_missed_by_looking_only_when_a_threshold_is_crossed(seed: int
     down, up = few.thresholds(POOL)
     for tick in range(200):
         now, ratio = tick * 0.5, abs(ratio + rng.gauss(0.0, 0.1))
-        said[0].extend(every.on_pool(a_pool(ratio), now) + every.due(now))
+        said[0].extend(every.on_pool(a_pool(ratio), now, ratio_only=True) + every.due(now))
         if ratio < down or ratio >= up:
-            said[1].extend(few.on_pool(a_pool(ratio), now))
+            said[1].extend(few.on_pool(a_pool(ratio), now, ratio_only=True))
         said[1].extend(few.due(now))
         down, up = few.thresholds(POOL)
     assert [(a.id, a.at) for a in said[0]] == [(a.id, a.at) for a in said[1]]
@@ -293,7 +294,7 @@ def test_a_state_file_that_is_not_written_is_critical() -> None:
 
 
 def test_a_notice_fires_at_once_and_is_over_after_a_quiet_while() -> None:
-    """More of the same prolongs it without another message."""
+    """More of the same prolongs it without another message; the last one says that it is over."""
     subject = engine(venue_notice={"calm_s": 60})
     notice = VenueNotice("binance", "main", 0, "liquidation", "BTCUSDT", "0.5 at 57,800")
     (alert,) = subject.on_notice(notice, 0.0)
@@ -301,7 +302,71 @@ def test_a_notice_fires_at_once_and_is_over_after_a_quiet_while() -> None:
     assert alert.text == "1 liquidation order from binance/main · BTCUSDT · 0.5 at 57,800"
     assert subject.on_notice(notice, 50.0) == []
     assert due_until(subject, 109.0) == []
-    assert brief(due_until(subject, 110.0)) == [("venue_notice", Step.RESOLVED, Severity.EMERGENCY)]
+    (over,) = due_until(subject, 110.0)
+    assert (over.step, over.severity) == (Step.RESOLVED, Severity.EMERGENCY)
+    assert over.text == "0 more: liquidation order of binance/main · BTCUSDT · over · resolved"
+
+
+def test_a_notice_that_is_repeated_says_what_it_said() -> None:
+    """Its calm runs from the first moment, but an alert that fires never says that it is over."""
+    subject = engine(venue_notice={"calm_s": 900})
+    (alert,) = subject.on_notice(VenueNotice("binance", "main", 0, "liquidation", "BTCUSDT", "sell 1"), 0.0)
+    (repeat,) = due_until(subject, 120.0)
+    assert (repeat.step, repeat.id, repeat.text) == (Step.REPEATED, alert.id, alert.text)
+    assert (repeat.reason, repeat.value) == (Reason.LIQUIDATION, 1.0)
+
+
+def test_another_notice_while_one_fires_is_a_change_of_its_own() -> None:
+    """A second liquidation, of more, is not swallowed by the first; nor is it after a restart."""
+    subject = engine()
+    notice = VenueNotice("binance", "main", 0, "liquidation", "BTCUSDT", "sell 1")
+    (first,) = subject.on_notice(notice, 0.0)
+    (second,) = subject.on_notice(replace(notice, detail="sell 99"), 5.0)
+    assert (second.step, second.state, second.severity) == (Step.RAISED, State.FIRING, Severity.EMERGENCY)
+    assert (second.key, second.serial, second.raised_at) == (first.key, first.serial + 1, 5.0)
+    assert second.id != first.id
+    assert second.text.endswith("sell 99")
+    assert subject.on_notice(replace(notice, detail="sell 99"), 6.0) == []
+    again = engine()
+    again.restore(Restored("salt", (second,)), 7.0)
+    assert again.on_notice(replace(notice, detail="sell 99"), 8.0) == []
+    (third,) = again.on_notice(replace(notice, detail="sell 100"), 9.0)
+    assert third.serial == second.serial + 1
+
+
+def test_a_repeat_during_the_calm_of_blindness_does_not_say_that_all_can_be_seen() -> None:
+    """What fires is said as what fires until its calm is over."""
+    subject = engine(repeat={"warning_s": 60}, stale_feed={"calm_s": 600})
+    (blind,) = subject.on_blind([MARKS], 0.0)
+    assert subject.on_blind([], 1.0) == []
+    (repeat,) = due_until(subject, 60.0)
+    assert (repeat.step, repeat.text, repeat.reason) == (Step.REPEATED, blind.text, Reason.MARKS_STALE)
+
+
+def test_what_is_blind_of_an_account_out_of_sync_is_not_said_to_be_seen_again() -> None:
+    """Its streams are absent because nothing is known of them; they resolve after it is in sync again."""
+    known = ("binance", "main")
+    subject = engine(repeat={"emergency_s": 3600, "warning_s": 3600, "critical_s": 3600})
+    subject.on_blind([replace(MARKS, worst_ratio=0.9)], 0.0)
+    after = engine()
+    after.restore(Restored("salt", tuple(subject.firing())), 1.0)
+    for each in (subject, after):
+        for second in range(2, 60):
+            assert each.on_blind([], float(second), {known}) == []
+            assert each.due(float(second)) == []
+        assert each.on_blind([replace(MARKS, worst_ratio=None)], 60.0, {known}) == []
+        assert due_until(each, 100.0) == []
+        assert each.on_blind([], 100.0, {("binance", "other")}) == []
+        assert brief(due_until(each, 106.0)) == [("stale_feed", Step.RESOLVED, Severity.EMERGENCY)]
+
+
+def test_what_only_waits_to_fire_is_forgotten_with_an_account_out_of_sync() -> None:
+    """The account itself is blind then, and says so."""
+    subject = engine()
+    user = Blindness("binance", "main", "user", FeedState.STALE, (), 3.0, 100.0, 0.2, "")
+    assert subject.on_blind([user], 0.0) == []
+    assert subject.on_blind([], 1.0, {("binance", "main")}) == []
+    assert due_until(subject, 100.0) == []
 
 
 def test_a_trembling_value_piles_nothing_up() -> None:

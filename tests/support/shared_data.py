@@ -23,6 +23,7 @@ def cases(venue: str) -> list[dict[str, Any]]:
 
 
 def tier_rows(name: str) -> list[dict[str, str]]:
-    """The rows of a tier table (``.csv.gz``)."""
-    with gzip.open(ROOT / "tiers" / name, "rt") as file:
+    """The rows of a tier table (``.csv`` or ``.csv.gz``)."""
+    path = ROOT / "tiers" / name
+    with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as file:
         return list(csv.DictReader(file))

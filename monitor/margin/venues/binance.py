@@ -10,7 +10,8 @@ from functools import lru_cache
 
 from monitor.margin.rules import Held
 from monitor.margin.tiers import Maintenance, segments_by_notional
-from monitor.model.account import AccountMode
+from monitor.model.account import AccountMode, MarginMode
+from monitor.model.assessment import Basis
 from monitor.model.ids import MULTI_SCOPE
 from monitor.model.instrument import Tier
 
@@ -32,11 +33,15 @@ class BinanceRules:
 
     def cross_scope(self, mode: AccountMode, coin: str) -> str:
         """The margin coin, or ``multi``."""
-        return MULTI_SCOPE if mode is AccountMode.MULTI_ASSET else coin
+        return coin if mode is AccountMode.SINGLE_ASSET else MULTI_SCOPE
 
     def unit(self, mode: AccountMode, coin: str) -> str:
         """The margin coin, or USD, in which multi-assets mode adds up."""
-        return "USD" if mode is AccountMode.MULTI_ASSET else coin
+        return coin if mode is AccountMode.SINGLE_ASSET else "USD"
+
+    def basis(self, mode: AccountMode, margin_mode: MarginMode) -> Basis:
+        """Computed, save under portfolio margin."""
+        return Basis.REPORTED if mode is AccountMode.PORTFOLIO else Basis.COMPUTED
 
     def maintenance(self, held: Held) -> Maintenance:
         """The brackets: the notional chooses, and nothing else counts. Binance states one threshold."""

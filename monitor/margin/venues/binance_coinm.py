@@ -11,7 +11,8 @@ from functools import lru_cache
 
 from monitor.margin.rules import Held
 from monitor.margin.tiers import Maintenance, segments_by_notional
-from monitor.model.account import AccountMode
+from monitor.model.account import AccountMode, MarginMode
+from monitor.model.assessment import Basis
 from monitor.model.instrument import Tier
 
 
@@ -35,6 +36,10 @@ class BinanceCoinRules:
     def unit(self, mode: AccountMode, coin: str) -> str:
         """The coin."""
         return coin
+
+    def basis(self, mode: AccountMode, margin_mode: MarginMode) -> Basis:
+        """Computed, in every mode that there is."""
+        return Basis.COMPUTED
 
     def maintenance(self, held: Held) -> Maintenance:
         """The brackets: the notional in the coin chooses, and nothing else counts. Binance states one threshold."""

@@ -1,6 +1,6 @@
 """Distance to liquidation against its ladder."""
 
-from math import nan
+from math import inf, nan
 
 import pytest
 
@@ -25,6 +25,16 @@ def test_verdicts(distance: float | None, demands: Severity | None, holds: Sever
     """Danger falls with the value; a leg without a liquidation price is far from it."""
     verdict = judge(a_pool(0.1, distance=distance), DistanceConfig())
     assert (verdict.demands, verdict.holds, verdict.reason) == (demands, holds, reason)
+
+
+@pytest.mark.parametrize("ratio", [1.0, 7.5, inf])
+def test_a_pool_past_liquidation_without_a_price_is_an_emergency(ratio: float) -> None:
+    """Hedged legs have no liquidation price of one instrument, also when the pool is lost already."""
+    pool = a_pool(0.5, margin_ratio=ratio, distance=None)
+    verdict = judge(pool, DistanceConfig())
+    assert (verdict.demands, verdict.holds) == (Severity.EMERGENCY, Severity.EMERGENCY)
+    assert (verdict.reason, verdict.value) == (Reason.LIQUIDATION_PASSED, 0.0)
+    assert "past liquidation at the present marks" in describe(pool, verdict).text
 
 
 @pytest.mark.parametrize(("distance", "unknown"), [(nan, ()), (None, ("no mark for X",))])

@@ -35,7 +35,10 @@ def test_advice_names_both_ways() -> None:
     """Collateral to add or size to cut; for several legs, every one."""
     pool = a_pool(0.8, remedy=Remedy(0.49, 12.0, 0.251_23), legs=(a_leg(), a_leg("ETHUSDT")))
     assert _words.remedy(pool) == (
-        "Add at least 12 USDT of margin, or cut every position of the pool by 25.2 %: brings the margin ratio to 0.490"
+        "Add at least 12 USDT of margin, or cut every position of the pool by 25.2 %: brings the margin ratio below 0.49"
+    )
+    assert _words.remedy(pool, ends_here=True).endswith(
+        "25.2 %: brings the margin ratio below 0.49, where this alert ends"
     )
 
 
@@ -43,7 +46,8 @@ def test_advice_names_both_ways() -> None:
     ("remedy", "text"),
     [
         (None, ""),
-        (Remedy(0.5, 12.0, None), "Add at least 12 USDT of margin: brings the margin ratio to 0.500"),
+        (Remedy(0.5, 12.0, None), "Add at least 12 USDT of margin: brings the margin ratio below 0.5"),
+        (Remedy(0.445_56, 12.0, None), "below 0.4455"),
         (Remedy(0.5, 12.0, 1.0), "or cut the position by 100.0 %"),
         (Remedy(0.5, nan, None), ""),
     ],

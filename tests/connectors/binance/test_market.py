@@ -280,7 +280,7 @@ def test_a_venue_that_cannot_be_reached_is_down() -> None:
     stage.pass_s(300.0)
     assert states(stage) == [FeedState.LATE, FeedState.DOWN]
     assert "refused" in stage.of(FeedChanged)[-1].detail
-    assert 10 <= len(stage.did(Connect)) <= 60
+    assert 30 <= len(stage.did(Connect)) <= 100
 
 
 def test_connections_end_before_the_venue_ends_them_and_after_the_next_delivers() -> None:

@@ -147,6 +147,17 @@ def test_without_a_liquidation_price_no_price_liquidates(
         assert there * here > 0 or abs(there) <= 1e-9 * scale
 
 
+@given(instrument_legs(), st.floats(-0.2, 1.5))
+def test_looking_for_the_nearest_only_finds_the_nearest(drawn: tuple[list[Leg], float], share: float) -> None:
+    """What is left out is never the nearer one."""
+    legs, mark = drawn
+    rest = share * sum(one.notional(mark) for one in legs)
+    both = liquidation_crossings(legs, rest, mark)
+    quick = liquidation_crossings(legs, rest, mark, nearest_only=True)
+    assert quick.nearest(mark) == both.nearest(mark)
+    assert quick.distance(mark) == both.distance(mark)
+
+
 @given(instrument_legs(), st.floats(0.01, 1.5))
 def test_a_pool_is_bankrupt_where_its_balance_is_zero(drawn: tuple[list[Leg], float], share: float) -> None:
     """At the bankruptcy price the margin balance is zero."""

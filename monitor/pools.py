@@ -1,0 +1,259 @@
+"""Pools in the ledger's rows: whose they are, and the answers to questions about them."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import nan
+from types import MappingProxyType
+
+import numpy as np
+
+from monitor.anchoring import Anchor
+from monitor.assess import assess_pool
+from monitor.kernel import ENTRY_VALUE, LEG_WIDTH, QUANTITY, Kernel
+from monitor.ledger import Ledger
+from monitor.margin.risk import Leg, Pool, Risk
+from monitor.margin.rules import VenueRules
+from monitor.model.account import AccountMode, MarginMode, PositionMode, Wallet
+from monitor.model.assessment import Basis, PoolAssessment, PoolTable
+from monitor.model.ids import isolated_scope, pool_id
+from monitor.model.instrument import Instrument
+
+COLLATERAL = 7
+WIDTH = 8
+"""An instrument's slots and its place as collateral are so many keys."""
+INDEX_PREFIX = "index:"
+"""Of the instruments that price collateral, for example ``index:BTCUSD``."""
+
+
+@dataclass(slots=True)
+class Exposure:
+    """What stands behind marks that are missing: see `monitor.model.assessment.Blindness`."""
+
+    instruments: list[str] = field(default_factory=list)
+    age_s: float | None = None
+    notional: float = 0.0
+    worst_ratio: float = 0.0
+
+
+@dataclass(slots=True)
+class AccountBook:
+    """What the book keeps per account beside the rows."""
+
+    venue: str
+    name: str
+    rules: VenueRules
+    feed: str = ""
+    mode: AccountMode = AccountMode.SINGLE_ASSET
+    position_mode: PositionMode = PositionMode.ONE_WAY
+    synced: bool = False
+    instruments: Mapping[str, Instrument] = field(default_factory=dict)
+    """Shared with other accounts; replaced, never changed."""
+    wallets: dict[str, Wallet] = field(default_factory=dict)
+    legs: dict[int, int] = field(default_factory=dict)
+    """Instrument index * `WIDTH` + slot, to leg row."""
+    pools: dict[str, int] = field(default_factory=dict)
+    """Scope to pool row."""
+    anchors: dict[int, Anchor] = field(default_factory=dict)
+    """Pool row to what the venue reported beyond the model."""
+
+
+class Pools:
+    """The rows of all pools, and what there is to know about them."""
+
+    def __init__(self, kernel: Kernel, tolerance: float) -> None:
+        self.ledger = Ledger(kernel)
+        self.tolerance = tolerance
+        self.drift = 0.0
+        """The largest relative difference that rebuilding totals has found; whoever reads it may set it back."""
+        self._pool_owner: list[AccountBook | None] = []
+        self._pool_scope: list[str] = []
+        self._accounts: dict[tuple[str, str], AccountBook] = {}
+        self._names: list[str] | None = None
+
+    def accounts(self) -> Iterable[AccountBook]:
+        """Every account."""
+        return self._accounts.values()
+
+    def has_account(self, venue: str, name: str) -> bool:
+        """Whether the account is known."""
+        return (venue, name) in self._accounts
+
+    def account(self, venue: str, name: str) -> AccountBook:
+        """One account. Raises KeyError for one that was never added."""
+        return self._accounts[venue, name]
+
+    def rows(self) -> list[int]:
+        """The rows of all pools, in the order of `table`."""
+        return [row for account in self._accounts.values() for row in account.pools.values()]
+
+    def rebuild(self) -> float:
+        """Recompute every pool's totals from its legs; returns the largest relative difference found."""
+        return self._rebuild(self.rows())
+
+    def _rebuild(self, pools: Iterable[int]) -> float:
+        drift = self.ledger.rebuild(pools)
+        self.drift = max(self.drift, drift)
+        return drift
+
+    def table(self) -> PoolTable:
+        """All pools as columns; what is unknown is nan."""
+        if self._names is None:
+            self._names = [pool_id(a.venue, a.name, s) for a in self._accounts.values() for s in a.pools]
+        balance, maintenance = self.ledger.risks(np.array(self.rows(), np.int64))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ratio = np.where(balance > 0.0, np.maximum(maintenance, 0.0) / balance, np.inf)
+            ratio[(balance == 0.0) & (maintenance <= 0.0)] = 0.0
+        ratio[np.isnan(balance) | np.isnan(maintenance)] = nan
+        return PoolTable(self._names, balance, maintenance, ratio)
+
+    def pool(self, row: int) -> Pool:
+        """One pool with its legs, as the calculator takes it. Raises KeyError for a row without a pool."""
+        account, scope = self._owner(row), self._pool_scope[row]
+        legs = self._pool_legs(row)
+        base = self.ledger.base(row) + Risk(self._collateral_value(row), 0.0)
+        isolated = self._is_isolated(row, legs)
+        unit = (
+            account.instruments[legs[0].instrument].margin_coin if isolated else account.rules.unit(account.mode, scope)
+        )
+        releases = isolated and account.rules.cut_releases_isolated_margin
+        return Pool(account.venue, account.name, scope, unit, self._basis(account, row, legs), base, legs, releases)
+
+    def assess(self, row: int, remedy_ratio: float | None = None) -> PoolAssessment:
+        """The full assessment of one pool at the present marks; `remedy_ratio` as in `assess_pool`."""
+        account = self._owner(row)
+        held = account.anchors.get(row)
+        return assess_pool(
+            self.pool(row),
+            account.rules,
+            remedy_ratio=remedy_ratio,
+            marked_at=self._marked_at(row),
+            model_error=None if held is None else held.error,
+        )
+
+    def exposure(self, ages: Mapping[int, float | None]) -> Mapping[tuple[str, str], Exposure]:
+        """What stands behind instruments of which the newest mark has these ages, by (venue, account)."""
+        found: dict[tuple[str, str], Exposure] = {}
+        for i, age in ages.items():
+            symbol = self.ledger.instruments.symbols[i]
+            for leg in self.ledger.lists.legs(i).tolist():
+                row = int(self.ledger.legs.pool[leg])
+                owner = self._owner(row)
+                exposure = found.setdefault((owner.venue, owner.name), Exposure(age_s=age))
+                if symbol not in exposure.instruments:
+                    exposure.instruments.append(symbol)
+                    exposure.age_s = None if age is None or exposure.age_s is None else max(age, exposure.age_s)
+                exposure.notional += self.ledger.notional(leg)
+                exposure.worst_ratio = _worse(exposure.worst_ratio, self.ledger.risk(row).margin_ratio)
+        return found
+
+    def instruments_of(self, account: AccountBook) -> list[str]:
+        """The instruments that an account's positions are in."""
+        symbols = self.ledger.instruments.symbols
+        return sorted({symbols[key // WIDTH] for key in account.legs if key % WIDTH != COLLATERAL})
+
+    def unknown(self, row: int, reason: str) -> PoolAssessment:
+        """An assessment of which nothing is known, for `reason`."""
+        account = self._owner(row)
+        return PoolAssessment(
+            pool=self.name_of(row),
+            venue=account.venue,
+            account=account.name,
+            scope=self._pool_scope[row],
+            basis=Basis.COMPUTED,
+            unit="",
+            margin_balance=nan,
+            maintenance_margin=nan,
+            margin_ratio=nan,
+            venue_margin_ratio=None,
+            legs=(),
+            unknown=(reason,),
+        )
+
+    def account_exposure(self, account: AccountBook) -> tuple[float, float]:
+        """Notional of an account's open legs at their last marks, and the worst ratio of its pools."""
+        total = sum(self.ledger.notional(leg) for key, leg in account.legs.items() if key % WIDTH != COLLATERAL)
+        worst = 0.0
+        for row in account.pools.values():
+            worst = _worse(worst, self.ledger.risk(row).margin_ratio)
+        return total, worst
+
+    def has_pool(self, row: int) -> bool:
+        """Whether there is a pool in a row."""
+        return self._pool_owner[row] is not None
+
+    def disagrees(self, account: AccountBook) -> bool:
+        """Whether the last report about any pool of the account was off the model by more than the tolerance."""
+        return any(held.error > self.tolerance for held in account.anchors.values())
+
+    def row_of(self, venue: str, account: str, pool: str) -> int | None:
+        """The row of a pool by its id, None when there is none."""
+        book = self._accounts.get((venue, account))
+        return None if book is None else book.pools.get(pool.removeprefix(pool_id(venue, account, "")))
+
+    def name_of(self, row: int) -> str:
+        """The id of the pool in a row. Raises KeyError for a row without a pool."""
+        account = self._owner(row)
+        return pool_id(account.venue, account.name, self._pool_scope[row])
+
+    def _owner(self, row: int) -> AccountBook:
+        owner = self._pool_owner[row]
+        if owner is None:
+            raise KeyError(row)
+        return owner
+
+    def _collateral_value(self, pool: int, marks: Mapping[str, float] = MappingProxyType({})) -> float:
+        """What indexes price in a pool, at `marks` where they say, else at the present ones."""
+        known, total = self.ledger.instruments, 0.0
+        for leg in self.ledger.chain(pool):
+            if not self._is_position(leg):
+                i = int(self.ledger.legs.instrument[leg])
+                quantity = float(self.ledger.legs.table[leg * LEG_WIDTH + QUANTITY])
+                total += quantity * marks.get(known.symbols[i], known.mark[i])
+        return total
+
+    def _is_position(self, leg: int) -> bool:
+        return not self.ledger.instruments.symbols[self.ledger.legs.instrument[leg]].startswith(INDEX_PREFIX)
+
+    def _pool_legs(self, pool: int) -> tuple[Leg, ...]:
+        """The positions of a pool, oldest first."""
+        legs = [self._leg(leg) for leg in self.ledger.chain(pool) if self._is_position(leg)]
+        return tuple(reversed(legs))
+
+    def _leg(self, leg: int) -> Leg:
+        ledger = self.ledger
+        i = int(ledger.legs.instrument[leg])
+        symbol, inverse = ledger.instruments.symbols[i], ledger.instruments.inverse[i]
+        row = leg * LEG_WIDTH
+        quantity, entry_value = ledger.legs.table[row + QUANTITY : row + ENTRY_VALUE + 1].tolist()
+        return Leg(
+            instrument=symbol,
+            size=abs(float(ledger.legs.size[leg])),
+            quantity=quantity,
+            inverse=inverse,
+            entry_price=entry_price_of(inverse, entry_value),
+            maintenance=ledger.maintenance[leg],
+            mark=ledger.instruments.mark[i],
+        )
+
+    def _marked_at(self, pool: int) -> float | None:
+        """The venue's time of the oldest mark behind a pool, in seconds, None while there is none."""
+        ledger = self.ledger
+        times = [ledger.instruments.mark_ms[ledger.legs.instrument[leg]] for leg in ledger.chain(pool)]
+        return min(times) / 1000.0 if times and min(times) else None
+
+    def _basis(self, account: AccountBook, row: int, legs: Sequence[Leg]) -> Basis:
+        margin_mode = MarginMode.ISOLATED if self._is_isolated(row, legs) else MarginMode.CROSS
+        return account.rules.basis(account.mode, margin_mode)
+
+    def _is_isolated(self, row: int, legs: Sequence[Leg]) -> bool:
+        return bool(legs) and self._pool_scope[row] == isolated_scope(legs[0].instrument, legs[0].side)
+
+
+def entry_price_of(inverse: bool, entry_value: float) -> float:
+    """The price whose v(p) this is."""
+    return -1.0 / entry_value if inverse else entry_value
+
+
+def _worse(known: float, ratio: float) -> float:
+    """The higher of two ratios; one that is unknown (nan) takes nothing away from a known one."""
+    return ratio if ratio > known else known

@@ -1,0 +1,75 @@
+"""Pools whose requirement only the venue can say: held as it last reported it, and unknown before."""
+
+import pytest
+
+from monitor.book import Book
+from monitor.margin.venues import RULES
+from monitor.model.account import AccountMode, PositionMode, Wallet
+from monitor.model.assessment import Basis, PoolAssessment
+from monitor.model.events import AccountSnapshot, InstrumentsLoaded, Marks, PoolReport, SnapshotReason
+from tests.support.accounts import cross, flat_tier, linear
+
+VENUE, NAME, FEED = "hyperliquid", "main", "hyperliquid"
+
+
+def portfolio(*reports: PoolReport, mode: AccountMode = AccountMode.PORTFOLIO) -> Book:
+    """An account of one cross long, 1 BTC at 100, beside 40 of collateral."""
+    book = Book()
+    book.add_account(VENUE, NAME, RULES[VENUE])
+    book.load_instruments(InstrumentsLoaded(VENUE, NAME, (linear("BTC", flat_tier(0.1), "USDC"),), 1))
+    tell(book, *reports, mode=mode)
+    return book
+
+
+def tell(book: Book, *reports: PoolReport, mode: AccountMode = AccountMode.PORTFOLIO) -> None:
+    """A snapshot of that account."""
+    wallets, positions = (Wallet("USDC", 40.0),), (cross("BTC", 1.0, 100.0),)
+    modes = (SnapshotReason.TIMER, mode, PositionMode.ONE_WAY)
+    book.apply_snapshot(AccountSnapshot(VENUE, NAME, FEED, 1, *modes, wallets, positions, reports))
+
+
+def only(book: Book) -> PoolAssessment:
+    """The one pool."""
+    (row,) = book.rows()
+    return book.assess(row)
+
+
+def at(book: Book, price: float, at_ms: int) -> PoolAssessment:
+    """The pool after a tick."""
+    book.apply_marks(Marks(FEED, ("BTC",), (price,), (at_ms,)), at_ms / 1000.0)
+    return only(book)
+
+
+REPORT = PoolReport("multi", 50.0, 20.0, 0.4, (("BTC", 110.0),))
+
+
+def test_the_venues_requirement_is_held_between_reports() -> None:
+    """The balance moves with the marks, the maintenance stays, and the pool says on what it rests."""
+    book = portfolio(REPORT)
+    pool = at(book, 110.0, 2)
+    assert (pool.basis, pool.margin_balance, pool.maintenance_margin) == (Basis.REPORTED, 50.0, 20.0)
+    assert pool.margin_ratio == pytest.approx(0.4)
+    assert pool.model_error == 0.0
+    pool = at(book, 90.0, 3)
+    assert (pool.margin_balance, pool.maintenance_margin) == (30.0, 20.0)
+    assert pool.legs[0].liquidation_price == pytest.approx(80.0)
+    assert pool.legs[0].maintenance_margin != pool.legs[0].maintenance_margin
+
+
+def test_without_a_report_nothing_is_known() -> None:
+    """And it is not shown as safe."""
+    book = portfolio()
+    pool = at(book, 110.0, 2)
+    assert pool.margin_ratio != pool.margin_ratio
+    assert pool.unknown
+    assert book.table().margin_ratio[0] != book.table().margin_ratio[0]
+
+
+def test_a_report_of_one_mode_says_nothing_in_another() -> None:
+    """After a switch the pool is computed, or unknown until it is reported."""
+    book = portfolio(REPORT)
+    tell(book, mode=AccountMode.SINGLE_ASSET)
+    pool = at(book, 110.0, 2)
+    assert (pool.basis, pool.margin_balance, pool.maintenance_margin) == (Basis.COMPUTED, 50.0, 11.0)
+    tell(book)
+    assert at(book, 110.0, 3).margin_ratio != at(book, 110.0, 3).margin_ratio
