@@ -72,7 +72,8 @@ def test_the_model_is_what_the_venue_reports() -> None:
     for report in snapshot.reports:
         row = account.pools[report.scope]
         pool = book.assess(row)
-        assert account.model_errors[row] < 1e-3, report
+        assert pool.model_error is not None
+        assert pool.model_error < 1e-3, report
         assert isclose(pool.margin_balance, report.margin_balance, abs_tol=1e-8)
         assert isclose(pool.maintenance_margin, report.maintenance_margin, abs_tol=1e-8)
         assert pool.unit in ("BTC", "ETH")
