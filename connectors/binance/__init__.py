@@ -4,9 +4,11 @@ from collections.abc import Mapping, Sequence
 
 from connectors import CheckLine, FeedSettings, Handle
 from connectors.binance.config import AccountConfig
+from connectors.binance.portfolio import PORTFOLIO
 from connectors.binance.product import USD_M
 from connectors.binance_common import assembly
 from connectors.binance_common.check import check_account
+from connectors.binance_common.product import Product
 from connectors.config import BaseAccountConfig
 from connectors.plan import Plan
 from connectors.recorder import Recorder
@@ -15,6 +17,10 @@ from monitor.clock import Clock
 from monitor.telemetry import Telemetry
 
 __all__ = ["AccountConfig", "build", "check", "revive"]
+
+
+def _product(portfolio: bool) -> Product:
+    return PORTFOLIO if portfolio else USD_M
 
 
 def build(
@@ -27,16 +33,16 @@ def build(
 ) -> Sequence[SessionRunner]:
     """See `connectors.VenueModule.build`."""
     mine = [account for account in accounts if isinstance(account, AccountConfig)]
-    return assembly.build(USD_M, mine, handle, clock, telemetry, settings, recorder)
+    return assembly.build(_product, mine, handle, clock, telemetry, settings, recorder)
 
 
 async def check(account: BaseAccountConfig, clock: Clock) -> list[CheckLine]:
     """See `connectors.VenueModule.check`."""
     if not isinstance(account, AccountConfig):
         return [CheckLine(False, "account", "not an account of Binance")]
-    return await check_account(USD_M, account, clock)
+    return await check_account(_product(account.portfolio), account, clock)
 
 
 def revive(header: Mapping[str, object], telemetry: Telemetry) -> Plan:
     """See `connectors.VenueModule.revive`."""
-    return assembly.revive(USD_M, header, telemetry)
+    return assembly.revive(_product, header, telemetry)

@@ -33,6 +33,7 @@ class UsdM:
     """See `connectors.binance_common.product.Product`."""
 
     venue = "binance"
+    feed = "binance"
     stream_url = STREAM_URL
     time_path = "/fapi/v1/time"
     listen_path = "/fapi/v1/listenKey"
@@ -44,6 +45,10 @@ class UsdM:
     definitions = frozenset(_DEFINITIONS)
     state = frozenset(_STATE)
     multi_asset = frozenset(_INDEXES)
+
+    def public_url(self, rest_url: str) -> str:
+        """The same."""
+        return rest_url
 
     def request(self, settings: AccountSettings, kind: str) -> Request:
         """The question of this kind."""

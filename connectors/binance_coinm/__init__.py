@@ -27,7 +27,7 @@ def build(
 ) -> Sequence[SessionRunner]:
     """See `connectors.VenueModule.build`."""
     mine = [account for account in accounts if isinstance(account, AccountConfig)]
-    return assembly.build(COIN_M, mine, handle, clock, telemetry, settings, recorder)
+    return assembly.build(lambda _: COIN_M, mine, handle, clock, telemetry, settings, recorder)
 
 
 async def check(account: BaseAccountConfig, clock: Clock) -> list[CheckLine]:
@@ -39,4 +39,4 @@ async def check(account: BaseAccountConfig, clock: Clock) -> list[CheckLine]:
 
 def revive(header: Mapping[str, object], telemetry: Telemetry) -> Plan:
     """See `connectors.VenueModule.revive`."""
-    return assembly.revive(COIN_M, header, telemetry)
+    return assembly.revive(lambda _: COIN_M, header, telemetry)

@@ -26,6 +26,7 @@ class CoinM:
     """See `connectors.binance_common.product.Product`."""
 
     venue = "binance-coinm"
+    feed = "binance-coinm"
     stream_url = STREAM_URL
     time_path = "/dapi/v1/time"
     listen_path = "/dapi/v1/listenKey"
@@ -38,6 +39,10 @@ class CoinM:
     definitions = frozenset(_DEFINITIONS)
     state = frozenset(_STATE)
     multi_asset = frozenset[str]()
+
+    def public_url(self, rest_url: str) -> str:
+        """The same."""
+        return rest_url
 
     def request(self, settings: AccountSettings, kind: str) -> Request:
         """The question of this kind."""

@@ -326,7 +326,7 @@ class AccountFeed:
             self._next_reason = self._round.reason
         self._round = None
         self._timers.clear("round")
-        self._count_round("failed")
+        self._telemetry.reconciliations.add(self.venue, self._settings.name, "failed")
         self._health.failed(str(error))
         self._not_before = now + self._backoff.next(error.retry_after_s)
         self._timers.set("snapshot", self._not_before)
@@ -349,7 +349,7 @@ class AccountFeed:
         waited, self._waiting = self._waiting or (), None
         unexplained = [] if first or done.link is None or done.link != self._verified_link else corrected
         self._owed.update(dict.fromkeys(unexplained, now + EVENT_GRACE_S))
-        self._count_round("corrected" if unexplained else "clean")
+        self._telemetry.reconciliations.add(self.venue, self._settings.name, "corrected" if unexplained else "clean")
         trusted = self._private.trusted
         self._verified_link = trusted if done.link == trusted else None
         self._health.synced(now, covers_gap=done.link == trusted, stream_ok=trusted is not None)
@@ -369,6 +369,8 @@ class AccountFeed:
             reports=self._state.reports(taken, self._instruments),
         )
         self._look_for_strangers(self._state.positions.values(), now)
+        if self._state.account_mode is AccountMode.PORTFOLIO and seen.positions and not seen.reports:
+            self._want_snapshot(SnapshotReason.TIMER, now)
         later = [event for kept in waited if not isinstance(kept, AccountUpdate) for event in self._apply(kept, now)]
         return [*loaded, seen, *later, *self._judge(now)]
 
@@ -391,9 +393,6 @@ class AccountFeed:
         if any(it.instrument not in self._instruments for it in positions) and not self._definitions_due:
             self._definitions_due = True
             self._want_snapshot(SnapshotReason.CONFIGURATION, now)
-
-    def _count_round(self, outcome: str) -> None:
-        self._telemetry.reconciliations.add(self.venue, self._settings.name, outcome)
 
     # --- events
 
@@ -419,7 +418,7 @@ class AccountFeed:
                 return ()
             case MarginCall():
                 self._want_snapshot(SnapshotReason.TIMER, now)
-                return [self._notice(event.at_ms, "margin_call", symbol, told) for symbol, told in event.positions]
+                return [self._notice(event.at_ms, event.kind, symbol, told) for symbol, told in event.positions]
             case ForcedOrder():
                 return self._forced_order(event, now)
             case KeyExpired():
@@ -440,6 +439,9 @@ class AccountFeed:
         if event.reason == "MARGIN_TYPE_CHANGE":
             self._want_snapshot(SnapshotReason.CONFIGURATION, now)
         self._look_for_strangers(positions, now)
+        if self._state.account_mode is AccountMode.PORTFOLIO:
+            self._want_snapshot(SnapshotReason.TIMER, now)
+            return ()  # equity and requirement follow from no event: only a snapshot tells all of it together
         return self._delta(event.at_ms, event.reason, wallets, positions) if wallets or positions else ()
 
     def _delta(

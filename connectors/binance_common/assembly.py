@@ -1,6 +1,6 @@
 """Sessions, shells and recordings of one product's accounts: what a venue's package hands out."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from random import Random, SystemRandom
 from urllib.parse import urlsplit
@@ -18,17 +18,20 @@ from connectors.runner import SessionRunner, assemble
 from monitor.clock import Clock
 from monitor.telemetry import Telemetry
 
+Choose = Callable[[bool], Product]
+"""The product of an account, by whether it is under portfolio margin."""
+
 
 def feed_name(product: Product, market_url: str) -> str:
     """The venue's name for production, else with the address behind it."""
     if market_url == product.stream_url:
-        return product.venue
+        return product.feed
     parts = urlsplit(market_url)
-    return f"{product.venue}@{parts.netloc}{parts.path}"
+    return f"{product.feed}@{parts.netloc}{parts.path}"
 
 
 def build(
-    product: Product,
+    choose: Choose,
     accounts: Sequence[FuturesAccountConfig],
     handle: Handle,
     clock: Clock,
@@ -38,16 +41,16 @@ def build(
 ) -> Sequence[SessionRunner]:
     """See `connectors.VenueModule.build`."""
     plan = arrange(
-        product,
-        [account.settings(feed_name(product, account.market_url)) for account in accounts],
+        choose,
+        [account.settings(feed_name(choose(account.is_portfolio()), account.market_url)) for account in accounts],
         settings,
         telemetry,
         SystemRandom().getrandbits(48),
     )
     budgets = {account.rest_url: Budget(WEIGHT_PER_MINUTE) for account in accounts}
     rests = {
-        f"{product.venue}/{account.name}": Rest(
-            dialect(product, account),
+        f"{choose(account.is_portfolio()).venue}/{account.name}": Rest(
+            dialect(choose(account.is_portfolio()), account),
             budgets[account.rest_url],
             clock,
             telemetry,
@@ -61,29 +64,36 @@ def build(
 
 def dialect(product: Product, account: FuturesAccountConfig) -> BinanceDialect:
     """An account's HTTP."""
-    return BinanceDialect(product.venue, account.rest_url, account.api_key, account.api_secret, product.time_path)
+    clock_url = product.public_url(account.rest_url)
+    return BinanceDialect(product.venue, clock_url, account.api_key, account.api_secret, product.time_path)
 
 
 def arrange(
-    product: Product,
+    choose: Choose,
     accounts: Sequence[AccountSettings],
     settings: FeedSettings,
     telemetry: Telemetry,
     seed: int,
 ) -> Plan:
     """The sessions of these accounts. With the same seed and the same inputs they take the same path."""
-    feeds = {account.feed: account.market_url for account in accounts}
+    feeds = {account.feed: (account.market_url, choose(account.portfolio)) for account in accounts}
     return Plan(
         {
             feed: MarketFeed(feed, url, settings, telemetry, Random(f"{seed}/{feed}"), product)  # noqa: S311 - jitter
-            for feed, url in feeds.items()
+            for feed, (url, product) in feeds.items()
         },
         [
-            AccountFeed(account, settings.life_s, telemetry, Random(f"{seed}/{account.name}"), product)  # noqa: S311 - jitter
+            AccountFeed(
+                account,
+                settings.life_s,
+                telemetry,
+                Random(f"{seed}/{account.name}"),  # noqa: S311 - jitter
+                choose(account.portfolio),
+            )
             for account in accounts
         ],
         {
-            "venue": product.venue,
+            "venue": choose(False).venue,
             "seed": seed,
             "settings": asdict(settings),
             "accounts": [account.header() for account in accounts],
@@ -91,13 +101,13 @@ def arrange(
     )
 
 
-def revive(product: Product, header: Mapping[str, object], telemetry: Telemetry) -> Plan:
+def revive(choose: Choose, header: Mapping[str, object], telemetry: Telemetry) -> Plan:
     """See `connectors.VenueModule.revive`."""
     match header:
         case {"accounts": list(accounts), "settings": dict(settings), "seed": int(seed)}:
             try:
                 known = [AccountSettings(**account) for account in accounts]
-                return arrange(product, known, FeedSettings(**settings), telemetry, seed)
+                return arrange(choose, known, FeedSettings(**settings), telemetry, seed)
             except TypeError as error:
                 raise ValueError(str(error)) from None
     raise ValueError("accounts, settings or seed are missing")

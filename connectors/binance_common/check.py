@@ -13,6 +13,7 @@ from connectors.rest import Budget, Rest
 from connectors.session import Request, Security
 from monitor.clock import Clock
 from monitor.errors import VenueError
+from monitor.model.account import AccountMode
 from monitor.model.assessment import margin_ratio
 from monitor.model.events import AccountSnapshot, InstrumentsLoaded, SnapshotReason
 from monitor.telemetry import Telemetry
@@ -23,7 +24,13 @@ CLOCK_TOLERANCE_MS = 1000.0
 async def check_account(product: Product, account: FuturesAccountConfig, clock: Clock) -> list[CheckLine]:
     """See `connectors.VenueModule.check`."""
     settings = FeedSettings()
-    dialect = BinanceDialect(product.venue, account.rest_url, account.api_key, account.api_secret, product.time_path)
+    dialect = BinanceDialect(
+        product.venue,
+        product.public_url(account.rest_url),
+        account.api_key,
+        account.api_secret,
+        product.time_path,
+    )
     rest = Rest(
         dialect,
         Budget(WEIGHT_PER_MINUTE),
@@ -104,7 +111,7 @@ async def _snapshot(rest: Rest, product: Product, account: FuturesAccountConfig)
         AccountSnapshot(
             venue=product.venue,
             account=account.name,
-            feed=product.venue,
+            feed=product.feed,
             at_ms=taken.sent_ms,
             reason=SnapshotReason.START,
             account_mode=state.account_mode,
@@ -115,13 +122,15 @@ async def _snapshot(rest: Rest, product: Product, account: FuturesAccountConfig)
         ),
     )
     held = sorted({position.instrument for position in state.positions.values()})
-    bare = [symbol for symbol in held if symbol not in instruments or not instruments[symbol].tiers]
+    reported = state.account_mode is AccountMode.PORTFOLIO
+    bare = [it for it in held if it not in instruments or not (reported or instruments[it].tiers)]
+    tiers = "what is required is reported" if reported else f"maintenance tiers of {listing.tables} symbols"
     found = f"{len(state.positions)} open positions, {state.position_mode.value}, {state.account_mode.value}"
     return [
         CheckLine(
             not bare,
             "brackets",
-            f"no maintenance tiers for {', '.join(bare)}" if bare else f"maintenance tiers of {listing.tables} symbols",
+            f"no maintenance tiers for {', '.join(bare)}" if bare else tiers,
         ),
         CheckLine(True, "snapshot", found, events),
         *(

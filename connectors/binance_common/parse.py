@@ -190,6 +190,7 @@ class MarginCall:
     at_ms: int
     positions: tuple[tuple[str, str], ...]
     """Symbol and a sentence for each."""
+    kind: str = "margin_call"
 
 
 class ForcedKind(StrEnum):
@@ -232,6 +233,9 @@ _IGNORED = frozenset(
 )
 
 
+_PORTFOLIO_CHANGES = frozenset({"balanceUpdate", "liabilityChange", "openOrderLoss", "outboundAccountPosition"})
+"""Events of portfolio margin that change its equity and tell nothing of a position."""
+
 _PRODUCTS = {1: "UM", 2: "CM"}
 
 
@@ -257,6 +261,10 @@ def user_event(frame: object, foreign: int = 0) -> UserEvent | None:
             return margin_call(event)
         case "listenKeyExpired":
             return KeyExpired(millis(event.get("E")), str(event.get("listenKey", "")))
+        case "riskLevelChange":
+            return risk_level(event)
+        case str(name) if name in _PORTFOLIO_CHANGES:
+            return AccountUpdate(millis(event.get("E")), name, (), ())
         case str(name) if name in _IGNORED:
             return None
         case str(name):
@@ -272,12 +280,13 @@ def account_update(event: Mapping[str, Any]) -> AccountUpdate:
         at_ms,
         text(change.get("m")),
         tuple((text(mapping(row).get("a")), number(row.get("cw"))) for row in rows(change.get("B", []))),
-        tuple(_position(mapping(row)) for row in rows(change.get("P", []))),
+        tuple(_position(mapping(row), portfolio="fs" in event) for row in rows(change.get("P", []))),
     )
 
 
-def _position(row: Mapping[str, Any]) -> PositionRow:
-    mode = margin_mode(row.get("mt"))
+def _position(row: Mapping[str, Any], *, portfolio: bool) -> PositionRow:
+    """One position. Those under portfolio margin are all cross, and need not say so."""
+    mode = MarginMode.CROSS if portfolio and "mt" not in row else margin_mode(row.get("mt"))
     size = number(row.get("pa"))
     entry_price = not_negative(row.get("ep"))
     if size != 0.0 and entry_price == 0.0:
@@ -332,6 +341,17 @@ def margin_call(event: Mapping[str, Any]) -> MarginCall:
         millis(event.get("E")),
         tuple(_called(mapping(row)) for row in rows(event.get("p", []))),
     )
+
+
+def risk_level(event: Mapping[str, Any]) -> MarginCall:
+    """riskLevelChange of portfolio margin: a margin call, a stop to new positions, or the liquidation."""
+    level = text(event.get("s"))
+    told = (
+        f"{level}: uniMMR {number(event.get('u')):g}, equity {number(event.get('eq')):g} USD, "
+        f"maintenance margin {number(event.get('m')):g} USD"
+    )
+    kind = "liquidation" if level == "FORCE_LIQUIDATION" else "margin_call"
+    return MarginCall(millis(event.get("E")), (("", told),), kind)
 
 
 def _called(row: Mapping[str, Any]) -> tuple[str, str]:

@@ -32,6 +32,11 @@ class Product(Protocol):
         ...
 
     @property
+    def feed(self) -> str:
+        """The name of its marks in production: accounts of one feed read the same kinds of contracts."""
+        ...
+
+    @property
     def stream_url(self) -> str:
         """Where the market streams are in production."""
         ...
@@ -39,6 +44,10 @@ class Product(Protocol):
     @property
     def time_path(self) -> str:
         """Where the venue's clock is asked."""
+        ...
+
+    def public_url(self, rest_url: str) -> str:
+        """The base of `time_path` for an account with this REST address."""
         ...
 
     @property

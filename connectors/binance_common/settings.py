@@ -24,6 +24,10 @@ class FuturesAccountConfig(BaseAccountConfig):
     private_url: WebSocketUrl
     permissions_url: HttpUrl = ""
 
+    def is_portfolio(self) -> bool:
+        """Whether the account is under portfolio margin."""
+        return False
+
     @field_validator("api_secret")
     @classmethod
     def _hmac_only(cls, secret: Secret) -> Secret:
@@ -37,11 +41,16 @@ class FuturesAccountConfig(BaseAccountConfig):
     @classmethod
     def _default_permissions_url(cls, values: object) -> object:
         if isinstance(values, dict) and not values.get("permissions_url"):
-            known = cls.model_fields["rest_url"].default
-            rest_url = values.get("rest_url", known)
-            production = isinstance(rest_url, str) and rest_url.rstrip("/") == known
+            known = cls.production()
+            rest_url = values.get("rest_url", known[0])
+            production = isinstance(rest_url, str) and rest_url.rstrip("/") in known
             return {**values, "permissions_url": PERMISSIONS_URL if production else rest_url}
         return values
+
+    @classmethod
+    def production(cls) -> tuple[str, ...]:
+        """REST addresses whose keys Binance's main host knows, the default first."""
+        return (str(cls.model_fields["rest_url"].default),)
 
     def settings(self, feed: str) -> "AccountSettings":
         """Everything but the credentials."""
@@ -54,6 +63,7 @@ class FuturesAccountConfig(BaseAccountConfig):
             permissions_url=self.permissions_url,
             allow_dangerous_key=self.allow_dangerous_key,
             reconcile_s=self.reconcile_s,
+            portfolio=self.is_portfolio(),
         )
 
 
@@ -69,6 +79,7 @@ class AccountSettings:
     permissions_url: str
     allow_dangerous_key: bool
     reconcile_s: float
+    portfolio: bool = False
 
     def header(self) -> dict[str, object]:
         """For a recording."""

@@ -45,6 +45,7 @@ class Answers:
     account: AccountAnswer
     risk: tuple[RiskRow, ...]
     indexes: Mapping[str, AssetIndex]
+    uni_mmr: float | None = None
 
 
 @dataclass(slots=True)
@@ -209,6 +210,8 @@ class AccountState:
             for key in positions.keys() | self.positions.keys()
             if not _same_position(positions.get(key), self.positions.get(key))
         ]
+        if self.account_mode is AccountMode.PORTFOLIO:
+            return corrected  # its collateral moves with prices, which no event tells
         corrected += [
             coin
             for coin in wallets.keys() | self.wallets.keys()
@@ -235,7 +238,7 @@ class AccountState:
         held = {key: position.size for key, position in self.positions.items()}
         if sizes != held or any(at_ms > answers.sent_ms - REST_LAG_MS for at_ms in self._told_ms.values()):
             return ()
-        if self.account_mode is AccountMode.MULTI_ASSET:
+        if self.account_mode is not AccountMode.SINGLE_ASSET:
             return (self._multi_report(answers),) if held else ()
         isolated, cross = _split(answers.account.holdings, self.positions)
         return (*map(_isolated_report, isolated), *_cross_reports(answers.account.assets, cross, instruments))
@@ -247,7 +250,7 @@ class AccountState:
             MULTI_SCOPE,
             answers.account.total_margin_balance,
             answers.account.total_maintenance_margin,
-            None,
+            answers.uni_mmr,
             _marks(answers.account.holdings) + tuple(mark for mark in indexes if mark[0] in wanted),
         )
 

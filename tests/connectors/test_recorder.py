@@ -25,7 +25,7 @@ def recorded(path: Path) -> Stage:
     """An account that went through a few things, recorded."""
     recorder = Recorder(path)
     telemetry = Telemetry()
-    plan = recorder.record(arrange(USD_M, [settings()], FeedSettings(), telemetry, 7), START_S)
+    plan = recorder.record(arrange(lambda _: USD_M, [settings()], FeedSettings(), telemetry, 7), START_S)
     stage = Stage(plan.accounts[0], telemetry)
     stage.start()
     stage.pass_s(2.0)
@@ -58,7 +58,7 @@ def test_secrets_are_concealed_and_stay_apart(tmp_path: Path) -> None:
     """Each has an alias, so that a replay can tell them apart."""
     path = tmp_path / "r.jsonl"
     recorder = Recorder(path)
-    plan = recorder.record(arrange(USD_M, [settings()], FeedSettings(), Telemetry(), 7), START_S)
+    plan = recorder.record(arrange(lambda _: USD_M, [settings()], FeedSettings(), Telemetry(), 7), START_S)
     stage = Stage(plan.accounts[0], Telemetry())
     stage.start()
     stage.replies["keep"] = b'{"listenKey":"listen-key-0002"}'
@@ -87,7 +87,7 @@ def test_a_full_disk_ends_the_recording_and_not_the_watch(tmp_path: Path) -> Non
     with open("/dev/full", "wb") as full:
         os.dup2(full.fileno(), recorder._raw.fileno())
     telemetry = Telemetry()
-    plan = recorder.record(arrange(USD_M, [settings()], FeedSettings(), telemetry, 7), START_S)
+    plan = recorder.record(arrange(lambda _: USD_M, [settings()], FeedSettings(), telemetry, 7), START_S)
     stage = Stage(plan.accounts[0], telemetry)
     stage.start()
     stage.pass_s(10.0)
@@ -109,7 +109,7 @@ def test_a_recording_that_was_cut_off_is_used_as_far_as_it_goes(tmp_path: Path) 
 
 def header(**changes: Any) -> bytes:
     """The first line of a recording."""
-    plan: Plan = arrange(USD_M, [settings()], FeedSettings(), Telemetry(), 7)
+    plan: Plan = arrange(lambda _: USD_M, [settings()], FeedSettings(), Telemetry(), 7)
     line: Mapping[str, Any] = {"t": START_S, "k": "plan", "v": 1, **plan.header}
     return orjson.dumps({**line, **changes}) + b"\n"
 
@@ -149,7 +149,7 @@ def test_accounts_of_one_address_share_a_market_feed_that_watches_what_any_of_th
     """The wire between the sessions of a plan."""
     telemetry = Telemetry()
     plan = arrange(
-        USD_M,
+        lambda _: USD_M,
         [settings(name="one"), settings(name="two"), settings(name="far", feed="far", market_url="wss://far.test")],
         FeedSettings(),
         telemetry,

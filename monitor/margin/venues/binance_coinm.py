@@ -49,7 +49,7 @@ class BinanceCoinRules:
         """One: the pool's unit is the coin."""
         return 1.0
 
-    def venue_margin_ratio(self, ratio: float) -> float | None:
+    def venue_margin_ratio(self, ratio: float, basis: Basis = Basis.COMPUTED) -> float | None:
         """Binance shows the same quotient (as a percentage)."""
         return ratio
 
