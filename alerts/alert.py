@@ -6,6 +6,9 @@ from hashlib import blake2b
 
 from monitor.model.ids import Side
 
+STATE_FILE = "state"
+"""Name under which the state file takes part as a sink does, and reports its own failures."""
+
 
 class Severity(IntEnum):
     """How bad, in ascending order."""
@@ -54,6 +57,7 @@ class Reason(StrEnum):
     MODEL_AGREES = "model_agrees"
     MODEL_DISAGREES = "model_disagrees"
     SINK_FAILING = "sink_failing"
+    ALERT_REFUSED = "alert_refused"
     STATE_NOT_SAVED = "state_not_saved"
     MARGIN_CALL = "margin_call"
     LIQUIDATION = "liquidation"

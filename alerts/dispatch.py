@@ -8,15 +8,15 @@ import asyncio
 import random
 from collections import deque
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import structlog
 
-from alerts.alert import Alert, State
+from alerts.alert import STATE_FILE, Alert, State
 from alerts.message import encode
 from alerts.outbox import Outbox
-from alerts.rules.sink_failure import STATE_FILE
 from alerts.sink import Envelope, Sink
 from monitor.clock import Clock
 from monitor.errors import SinkError
@@ -37,7 +37,14 @@ BACKOFF_MAX_S = 5.0
 BACKOFF_REFUSED_S = 30.0
 """Longest pause after a failure that only a person can mend, such as a wrong password."""
 READ_S = 10.0
-SAVE_AFTER_S = 0.001
+REFUSALS_MAX = 3
+"""A sink that refused one message so often, takes a later one, and refuses it again, does not get it any more."""
+PROBES_MAX = 8
+"""So many messages are tried past one that is refused, to find out whether the sink refuses everything."""
+GIVEN_UP_MAX = 1_000
+"""Ids of messages given up that are remembered by sink; past it the oldest are forgotten, and tried anew."""
+REFUSED_SHOWN_S = 60.0
+"""How long a message that was given up is reported by `health`."""
 DRAIN_S = 2.0
 CLOSE_S = 1.0
 
@@ -48,12 +55,16 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True, slots=True)
 class SinkHealth:
-    """How a sink does; feed it to `Engine.on_sink` about once a second. The state file takes part as a sink."""
+    """How a sink does; feed it to `Engine.on_sink` about once a second. The state file takes part as a sink.
+
+    `refused` says which message the sink was given up on for, a short while ago; empty without one.
+    """
 
     sink: str
     failing_since: float | None
     pending: int
     detail: str
+    refused: str = ""
 
 
 class _Lane:
@@ -72,6 +83,18 @@ class _Lane:
         self.refused = False
         self.failing_since: float | None = None
         self.detail = ""
+        # How often each message was refused, by id; while there are any, messages go one at a time. `ahead` are those
+        # taken while an earlier one waits for its last try.
+        self.refusals: dict[str, int] = {}
+        self.given_up: dict[str, None] = {}
+        self.ahead: set[int] = set()
+        self.loss = ""
+        self.lost_at = 0.0
+
+    def is_doubtful(self, envelope: Envelope) -> bool:
+        """Whether this message was refused so often that others go first."""
+        identifier = envelope.alert.id
+        return identifier in self.given_up or self.refusals.get(identifier, 0) >= REFUSALS_MAX
 
 
 class Dispatcher:
@@ -98,6 +121,7 @@ class Dispatcher:
         self._sequence = outbox.sequence
         self._tail: deque[Envelope] = deque()
         self._unsaved: list[Envelope] = []
+        self._is_saving = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._firing = {
             alert.key: Envelope(0, alert, encode(alert))
@@ -113,8 +137,9 @@ class Dispatcher:
     def submit(self, alerts: Iterable[Alert]) -> None:
         """Take alerts, in order, from the event loop's thread. Sinks are woken first and the disk is told afterwards.
 
-        Never blocks and never refuses. Until the disk has it, an alert lives in memory alone; a run that dies before
-        comes to the same alert again, with the same id, from what is the case.
+        Never blocks and never refuses. Sinks that are connected write to their sockets in the next turn of the loop,
+        and the order to the disk leaves in the same turn, right behind them. Until the disk has it, an alert lives in
+        memory alone; a run that dies before comes to the same alert again, with the same id, if it still is the case.
         """
         for alert in alerts:
             self._sequence += 1
@@ -133,17 +158,26 @@ class Dispatcher:
             lane.wake.set()
         if self._loop is None:
             self._save()
-        else:
-            # A moment later, so that waking the writing thread does not cost the send a switch of threads.
-            self._loop.call_later(SAVE_AFTER_S, self._save)
+        elif not self._is_saving:
+            # Behind the sinks' own callbacks, so that waking the writing thread does not cost the send a switch of
+            # threads.
+            self._is_saving = True
+            self._loop.call_soon(self._save)
 
     def health(self) -> list[SinkHealth]:
         """Every sink, and the state file."""
-        pending = self.pending()
+        pending, now = self.pending(), self._clock.now()
         found = [
-            SinkHealth(lane.sink.name, lane.failing_since, pending[lane.sink.name], lane.detail) for lane in self._lanes
+            SinkHealth(
+                lane.sink.name,
+                lane.failing_since,
+                pending[lane.sink.name],
+                lane.detail,
+                lane.loss if now < lane.lost_at + REFUSED_SHOWN_S else "",
+            )
+            for lane in self._lanes
         ]
-        trouble = self._outbox.trouble(self._clock.now())
+        trouble = self._outbox.trouble(now)
         since, detail = trouble or (None, "")
         return [*found, SinkHealth(STATE_FILE, since, self._sequence - self._outbox.saved, detail)]
 
@@ -199,7 +233,17 @@ class Dispatcher:
             finally:
                 lane.idle.clear()
                 await _close(lane.sink)
-            await asyncio.sleep(self._pause(lane))
+            await self._rest(lane)
+
+    async def _rest(self, lane: _Lane) -> None:
+        """Wait before the next connection; a message that is refused does not keep the next one waiting."""
+        lane.wake.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._pause(lane)):
+                if lane.refusals and self._sequence - lane.cursor <= PROBES_MAX:
+                    await lane.wake.wait()
+                else:
+                    await asyncio.Event().wait()
 
     async def _serve(self, lane: _Lane) -> None:
         lane.proven.clear()
@@ -214,13 +258,15 @@ class Dispatcher:
             if batch is None:
                 batch = await self._reread(lane)
             if batch:
-                await self._hand_over(lane, batch, "delivered")
-                lane.cursor = batch[-1].sequence
-                self._save()  # a quick answer comes before the disk was told; the file must hear both in this order
-                self._outbox.advance(lane.sink.name, lane.cursor)
-                self._works(lane, "deliver")
+                offered = self._offer(lane, batch)
+                try:
+                    await self._hand_over(lane, offered, "delivered")
+                except SinkError as error:
+                    self._refused(lane, offered, error)
+                    raise
+                self._delivered(lane, batch, offered)
                 if sent is not None:
-                    sent.update(envelope.alert.id for envelope in batch)
+                    sent.update(envelope.alert.id for envelope in offered)
             elif lane.cursor < self._sequence:
                 continue
             elif sent is not None:
@@ -235,10 +281,77 @@ class Dispatcher:
 
     async def _reassert(self, lane: _Lane, sent: set[str]) -> None:
         if lane.reassert:
-            firing = [envelope for envelope in self._firing.values() if envelope.alert.id not in sent]
-            for batch in _cut(firing, BATCH_MAX):
-                await self._hand_over(lane, batch, "reasserted")
+            skipped = {*sent, *lane.given_up}
+            firing = [envelope for envelope in self._firing.values() if envelope.alert.id not in skipped]
+            for batch in _cut(
+                [each for each in firing if not lane.is_doubtful(each)], 1 if lane.refusals else BATCH_MAX
+            ):
+                try:
+                    await self._hand_over(lane, batch, "reasserted")
+                except SinkError as error:
+                    self._refused(lane, batch, error)
+                    raise
+            for envelope in firing:
+                # It was said before; the sink that will not hear it again is not asked for ever.
+                if lane.is_doubtful(envelope):
+                    self._give_up(lane, envelope, lane.detail)
         lane.reassert = True
+
+    def _offer(self, lane: _Lane, batch: Sequence[Envelope]) -> Sequence[Envelope]:
+        """What to hand over of the messages that come next: all, or one at a time after a lasting refusal.
+
+        A message that was refused too often is passed over. Whether it is to blame, or the sink refuses everything
+        (which a person can mend, and nothing must be lost then), shows when a later one is taken and this one, tried
+        for the last time after it, is not.
+        """
+        if not lane.refusals:
+            return batch
+        if lane.ahead:
+            return batch[:1]
+        return [next((each for each in batch[:PROBES_MAX] if not lane.is_doubtful(each)), batch[0])]
+
+    def _refused(self, lane: _Lane, offered: Sequence[Envelope], error: SinkError) -> None:
+        """Note a refusal that will last; other failures say nothing about the messages."""
+        if error.retry:
+            return
+        for envelope in offered:
+            before = lane.refusals.get(envelope.alert.id, 0)
+            lane.refusals[envelope.alert.id] = before + 1 if len(offered) == 1 else before
+        if len(offered) == 1 and (lane.ahead or offered[0].alert.id in lane.given_up):
+            self._give_up(lane, offered[0], str(error))
+            self._advance(lane, offered[0].sequence)
+
+    def _delivered(self, lane: _Lane, batch: Sequence[Envelope], offered: Sequence[Envelope]) -> None:
+        """Move on past what was taken. What was passed over for it gets a last try first: now the sink takes things."""
+        for envelope in offered:
+            lane.refusals.pop(envelope.alert.id, None)
+            lane.given_up.pop(envelope.alert.id, None)
+        if offered[0].sequence > batch[0].sequence:
+            lane.ahead.add(offered[0].sequence)
+        else:
+            # Taken after all: what went ahead of it is said again, so that the order is right in the end.
+            lane.ahead.clear()
+            self._advance(lane, offered[-1].sequence)
+        self._works(lane, "deliver")
+
+    def _advance(self, lane: _Lane, sequence: int) -> None:
+        while sequence + 1 in lane.ahead:
+            sequence += 1
+        lane.ahead = {each for each in lane.ahead if each > sequence}
+        lane.cursor = max(lane.cursor, sequence)
+        self._outbox.advance(lane.sink.name, lane.cursor)
+
+    def _give_up(self, lane: _Lane, envelope: Envelope, why: str) -> None:
+        """This sink does not get this message; it stays in the history, and the others have it."""
+        alert = envelope.alert
+        lane.refusals.pop(alert.id, None)
+        lane.given_up[alert.id] = None
+        if len(lane.given_up) > GIVEN_UP_MAX:
+            del lane.given_up[next(iter(lane.given_up))]
+        lane.loss = f"{alert.key} {alert.severity.label} {alert.state.value} ({alert.id}): {why}"
+        lane.lost_at = self._clock.now()
+        self._telemetry.deliveries.add(lane.sink.name, "refused")
+        log.error("sink refuses an alert for good", sink=lane.sink.name, alert=alert.id, key=alert.key, error=why)
 
     async def _hand_over(self, lane: _Lane, batch: Sequence[Envelope], outcome: str) -> None:
         async with asyncio.timeout(lane.sink.config.timeout_s):
@@ -283,13 +396,18 @@ class Dispatcher:
     # Inside
 
     def _save(self) -> None:
+        self._is_saving = False
         if self._unsaved:
             self._outbox.append(self._unsaved)
             self._unsaved = []
         while len(self._tail) > TAIL_MAX and (
             self._tail[0].sequence <= self._outbox.saved or len(self._tail) > UNSAVED_TAIL_MAX
         ):
-            self._tail.popleft()
+            oldest = self._tail.popleft().sequence
+            if oldest > self._outbox.saved:
+                for lane in self._lanes:
+                    if lane.cursor < oldest:
+                        self._telemetry.deliveries.add(lane.sink.name, "dropped")
 
     def _failed(self, lane: _Lane, error: Exception) -> None:
         lane.failures += 1
@@ -315,6 +433,8 @@ class Dispatcher:
 
     def _pause(self, lane: _Lane) -> float:
         """Full jitter: anything between nothing and a bound that doubles with every failure in a row."""
+        if any(refusals < REFUSALS_MAX for refusals in lane.refusals.values()):
+            return self._rng.uniform(0.0, BACKOFF_FIRST_S)  # soon, to find out which message it is
         longest = BACKOFF_REFUSED_S if lane.refused else BACKOFF_MAX_S
         return self._rng.uniform(0.0, min(longest, BACKOFF_FIRST_S * 2.0 ** min(lane.failures - 1, 16)))
 

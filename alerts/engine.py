@@ -12,6 +12,7 @@ from typing import Any
 
 from alerts import lifecycle
 from alerts.alert import (
+    STATE_FILE,
     Alert,
     AlertLeg,
     Reason,
@@ -25,7 +26,7 @@ from alerts.alert import (
 from alerts.config import AlertsConfig
 from alerts.lifecycle import Policy, Status
 from alerts.rules import POOL_RULES, SINK_FAILURE, STALE_FEED, VENUE_NOTICE, Rule, stale_feed
-from alerts.rules.sink_failure import STATE_FILE, SinkFailure
+from alerts.rules.sink_failure import SinkFailure
 from monitor.model.assessment import Blindness, PoolAssessment
 from monitor.model.events import VenueNotice
 
@@ -163,9 +164,14 @@ class Engine:
                 self._blind.discard(key)
         return said
 
-    def on_sink(self, sink: str, failing_since: float | None, pending: int, detail: str, now: float) -> list[Alert]:
-        """How a sink does; call it about once a second for each. `failing_since` is None while it works."""
-        failure = SinkFailure(sink, failing_since, pending, detail, now)
+    def on_sink(
+        self, sink: str, failing_since: float | None, pending: int, detail: str, now: float, refused: str = ""
+    ) -> list[Alert]:
+        """How a sink does; call it about once a second for each. `failing_since` is None while it works.
+
+        `refused` names an alert that it was given up on for a short while ago.
+        """
+        failure = SinkFailure(sink, failing_since, pending, detail, now, refused)
         verdict = SINK_FAILURE.judge(failure, self._config.sink_failure)
         key = f"{SINK_FAILURE.name}:{sink}"
         track = self._tracks.get(key)

@@ -2,25 +2,29 @@
 
 SQLite in WAL mode with synchronous=FULL. One thread owns the connection; everybody else leaves orders in its queue and
 waits for nothing (writes) or for an answer (reads). Orders that wait are written together in one transaction.
+
+A disk that is full, or fails in another way that may pass, keeps nobody from being warned: what can be read is read,
+the rest waits in memory, and the file is tried again for ever, also when it could not even be opened.
 """
 
+import errno
 import fcntl
 import os
 import secrets
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from threading import Thread
+from threading import Lock, Thread
 from typing import IO, Self
 
 import structlog
 
-from alerts.alert import Alert, Restored, Step
+from alerts.alert import STATE_FILE, Alert, Restored, Step
 from alerts.message import decode
 from alerts.sink import Envelope
 from monitor.clock import Clock
@@ -34,23 +38,32 @@ ROWS_MAX = 200_000
 """Messages kept at most. Past it the oldest are dropped for a sink that was away that long; what still fires is said
 again when it is back, so only changes that are long over are lost to it."""
 UNSAVED_MAX = 50_000
-"""Messages that wait in memory for a disk that refuses them; past it the oldest are not saved any more."""
+"""Messages that wait in memory for a disk that refuses them; past it the oldest are dropped, which is counted."""
+READS_MAX = 64
+"""Questions that wait for a disk that hangs; more are refused at once."""
 PRUNE_EVERY = 500
 RETRY_S = 1.0
 HANGING_S = 5.0
 """A write that takes longer is reported as trouble."""
 BUSY_S = 2.0
 
-_SCHEMA = f"""
-CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE message (sequence INTEGER PRIMARY KEY, id TEXT NOT NULL, step TEXT NOT NULL, serial INTEGER NOT NULL,
-                      at REAL NOT NULL, payload BLOB NOT NULL);
-CREATE INDEX message_id ON message (id);
-CREATE TABLE alert (key TEXT PRIMARY KEY, step TEXT NOT NULL, serial INTEGER NOT NULL, at REAL NOT NULL,
-                    payload BLOB NOT NULL) WITHOUT ROWID;
-CREATE TABLE cursor (sink TEXT PRIMARY KEY, sequence INTEGER NOT NULL) WITHOUT ROWID;
-PRAGMA user_version = {SCHEMA_VERSION};
-"""
+_SCHEMA = (
+    "CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
+    """CREATE TABLE message (sequence INTEGER PRIMARY KEY, id TEXT NOT NULL, step TEXT NOT NULL,
+                             serial INTEGER NOT NULL, at REAL NOT NULL, payload BLOB NOT NULL)""",
+    "CREATE INDEX message_id ON message (id)",
+    """CREATE TABLE alert (key TEXT PRIMARY KEY, step TEXT NOT NULL, serial INTEGER NOT NULL, at REAL NOT NULL,
+                           payload BLOB NOT NULL) WITHOUT ROWID""",
+    "CREATE TABLE cursor (sink TEXT PRIMARY KEY, sequence INTEGER NOT NULL) WITHOUT ROWID",
+    f"PRAGMA user_version = {SCHEMA_VERSION}",
+)
+
+_FULL = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN)
+_PASSING_CODES = (*_FULL, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_PROTOCOL)
+_PASSING_ERRNOS = (
+    errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBUSY, errno.EAGAIN, errno.EINTR, errno.EMFILE,
+    errno.ENFILE, errno.ENOMEM, errno.ENOLCK, errno.ETIMEDOUT, errno.ESTALE,
+)  # fmt: skip
 
 log = structlog.get_logger(__name__)
 
@@ -68,10 +81,8 @@ class _History:
     answer: Future[list[bytes]]
 
 
-@dataclass(frozen=True, slots=True)
 class _Advance:
-    sink: str
-    sequence: int
+    """The order to look at how far the sinks are."""
 
 
 class _Stop:
@@ -86,35 +97,42 @@ class Outbox:
 
     `restored`, `cursors` and `sequence` are what the file said when it was opened; `new_sinks` are those it had not
     heard of, whose cursors begin at the end. `saved` is the highest sequence on the disk. A file that cannot be written
-    is tried again for ever; `trouble` says so meanwhile.
+    is tried again for ever; `trouble` says so meanwhile. Where it could not even be read, `restored` is empty and the
+    run begins as if it were the first: what earlier runs left undelivered then stays in the file, and what still is
+    the case is said anew.
     """
 
     def __init__(
-        self,
-        path: Path,
-        connection: sqlite3.Connection,
-        lock: IO[str],
-        sinks: Sequence[str],
-        clock: Clock,
-        telemetry: Telemetry,
+        self, path: Path, sinks: Sequence[str], clock: Clock, telemetry: Telemetry, max_pages: int | None
     ) -> None:
         self._path = path
-        self._db = connection
-        self._lock = lock
+        self._max_pages = max_pages
         self._clock = clock
         self._telemetry = telemetry
-        self.cursors: dict[str, int] = {}
-        self.new_sinks: frozenset[str] = frozenset()
+        self._db: sqlite3.Connection | None = None
+        self._lock: IO[str] | None = None
+        self._is_settled = False
         self._failing_since: float | None = None
         self._detail = ""
         self._busy_since: float | None = None
-        self._load(sinks)
-        self.saved = self.sequence
-        # The thread empties the queue between two commits into `_unsaved`, which is bounded; `append` refuses more than
-        # UNSAVED_MAX while a commit hangs.
+        # For a file that cannot be read: ids of its own, and numbers that no earlier run can have reached.
+        self.sequence = self.saved = int(clock.now() * 1000)
+        self.restored = Restored(secrets.token_hex(8), ())
+        self.cursors = dict.fromkeys(sinks, self.sequence)
+        self.new_sinks = frozenset(sinks)
+        # Bounded: `append` refuses more than UNSAVED_MAX messages, `_ask` more than READS_MAX questions, and however
+        # often sinks advance, one order waits. The thread empties it between two commits into `_unsaved`, which keeps
+        # the newest UNSAVED_MAX.
         self._orders: SimpleQueue[_Order] = SimpleQueue()
+        self._gate = Lock()
+        self._waiting = 0
+        self._asked = 0
+        self._is_told = False
         self._unsaved: list[Envelope] = []
-        self._moved: dict[str, int] = {}
+        self._reached = dict(self.cursors)
+        self._kept = dict(self.cursors)
+        self.dropped = 0
+        """Messages that were never saved because too many waited; sinks that were there got them."""
         self._retry_at = 0.0
         self._since_prune = 0
         self._thread = Thread(target=self._run, name="outbox", daemon=True)
@@ -123,21 +141,25 @@ class Outbox:
     def open(
         cls, path: Path, sinks: Sequence[str], clock: Clock, telemetry: Telemetry, *, max_pages: int | None = None
     ) -> Self:
-        """Open or make the state file, and begin to write. Raises UserError with a sentence when it cannot be used.
+        """Open or make the state file, and begin to write.
 
-        `sinks` are the names of those configured; cursors of others are forgotten, so that they hold nothing back.
-        `max_pages` bounds the file's size, in pages of 4 KiB.
+        Raises UserError with a sentence when only a person can make it usable; for all else see `trouble`. `sinks` are
+        the names of those configured; cursors of others are forgotten, so that they hold nothing back. `max_pages`
+        bounds the file's size, in pages of 4 KiB.
         """
+        outbox = cls(path, sinks, clock, telemetry, max_pages)
         with ExitStack() as undo:
-            lock = undo.enter_context(_lock(path))
+            undo.callback(outbox._let_go)
             try:
-                connection = undo.enter_context(closing(_connect(path, max_pages)))
-                outbox = cls(path, connection, lock, sinks, clock, telemetry)
-            except OSError as error:
-                raise _unusable(path, f"cannot be opened: {error.strerror}") from None
-            except sqlite3.Error as error:
-                problem = f"is not a usable state file ({error}); move it away or name another path"
-                raise _unusable(path, problem) from None
+                outbox._take_hold()
+                outbox._load(sinks)
+                outbox._commit()
+            except (OSError, sqlite3.Error) as error:
+                if not _may_pass(path, error):
+                    unusable = f"is not a usable state file ({error}); move it away or name another path"
+                    plain = f"cannot be opened: {error.strerror}" if isinstance(error, OSError) else unusable
+                    raise _unusable(path, plain) from None
+                outbox._note_failure(error)
             undo.pop_all()
         outbox._thread.start()
         return outbox
@@ -152,24 +174,46 @@ class Outbox:
 
     def append(self, envelopes: Sequence[Envelope]) -> None:
         """Save messages, and with them the last word about their alerts."""
-        if self._orders.qsize() < UNSAVED_MAX:
-            self._orders.put(list(envelopes))
+        with self._gate:
+            if self._waiting + len(envelopes) > UNSAVED_MAX:
+                self._drop(len(envelopes))
+                return
+            self._waiting += len(envelopes)
+        self._orders.put(list(envelopes))
 
     def advance(self, sink: str, sequence: int) -> None:
-        """Save that `sink` has everything up to `sequence`. Call it after `append` of that message."""
-        self._orders.put(_Advance(sink, sequence))
+        """Save that `sink` has everything up to `sequence`; never before those messages are saved themselves."""
+        self._reached[sink] = sequence
+        if not self._is_told:
+            self._is_told = True
+            self._orders.put(_Advance())
 
     def read(self, after: int, limit: int) -> "Future[list[Envelope]]":
         """The first `limit` saved messages past `after`, in order."""
-        answer: Future[list[Envelope]] = Future()
-        self._orders.put(_Read(after, limit, answer))
-        return answer
+        order = _Read(after, limit, Future())
+        self._ask(order)
+        return order.answer
 
     def history(self, limit: int) -> "Future[list[bytes]]":
         """The newest messages that are not repeats, newest first."""
-        answer: Future[list[bytes]] = Future()
-        self._orders.put(_History(limit, answer))
-        return answer
+        order = _History(limit, Future())
+        self._ask(order)
+        return order.answer
+
+    def _ask(self, order: _Read | _History) -> None:
+        with self._gate:
+            busy = self._asked >= READS_MAX
+            if not busy:
+                self._asked += 1
+        if busy:
+            order.answer.set_exception(SinkError(f"{self._path} does not answer"))
+        else:
+            self._orders.put(order)
+
+    def _drop(self, count: int) -> None:
+        """Count messages that will not be saved; the caller holds the gate."""
+        self.dropped += count
+        self._telemetry.deliveries.add(STATE_FILE, "dropped", amount=count)
 
     def trouble(self, now: float) -> tuple[float, str] | None:
         """Since when and why the file is not written, None while it is. A write that hangs is trouble too."""
@@ -188,30 +232,41 @@ class Outbox:
         self._thread.join(timeout_s)
         if self._thread.is_alive():
             log.warning("state file is still busy", path=str(self._path))
-        self._lock.close()
+        if self._lock is not None:
+            self._lock.close()
 
     # Opening
 
+    def _take_hold(self) -> sqlite3.Connection:
+        """Lock and open the file, as far as that is not done. Raises OSError, sqlite3.Error and UserError."""
+        if self._lock is None:
+            self._lock = _lock(self._path)
+        if self._db is None:
+            self._db = _connect(self._path, self._max_pages)
+        return self._db
+
+    def _let_go(self) -> None:
+        if self._db is not None:
+            self._db.close()
+        if self._lock is not None:
+            self._lock.close()
+
     def _load(self, sinks: Sequence[str]) -> None:
-        version = self._db.execute("PRAGMA user_version").fetchone()[0]
-        if version > SCHEMA_VERSION:
-            raise _unusable(self._path, "was written by a newer marginwatch; use that one or name another path")
-        if version == 0:
-            self._db.executescript(f"BEGIN; {_SCHEMA} COMMIT;")
-        with self._db:
-            self._db.execute("BEGIN IMMEDIATE")
-            self._db.execute("INSERT OR IGNORE INTO meta VALUES ('salt', ?)", (secrets.token_hex(8),))
-            known = dict(self._db.execute("SELECT sink, sequence FROM cursor"))
-            newest = self._db.execute("SELECT max(sequence) FROM message").fetchone()[0] or 0
-            # A number that any sink has seen is never given to another message, whatever became of the row.
-            self.sequence: int = max([newest, *known.values()])
-            self.cursors = {sink: known.get(sink, self.sequence) for sink in sinks}
-            self.new_sinks = frozenset(self.cursors.keys() - known.keys())
-            self._db.execute("DELETE FROM cursor")
-            self._db.executemany("INSERT INTO cursor VALUES (?, ?)", self.cursors.items())
-        salt = self._db.execute("SELECT value FROM meta WHERE name = 'salt'").fetchone()[0]
-        rows = self._db.execute("SELECT step, serial, at, payload FROM alert ORDER BY key")
-        self.restored = Restored(salt, tuple(alert for row in rows if (alert := _alert(*row)) is not None))
+        """Take up what the file says; nothing is written yet, so that a full disk does not make it forgotten."""
+        db = self._take_hold()
+        known: dict[str, int] = {}
+        newest, salt, alerts = 0, self.restored.salt, []
+        if db.execute("PRAGMA user_version").fetchone()[0]:
+            known = dict(db.execute("SELECT sink, sequence FROM cursor"))
+            newest = db.execute("SELECT max(sequence) FROM message").fetchone()[0] or 0
+            (salt,) = db.execute("SELECT value FROM meta WHERE name = 'salt'").fetchone()
+            alerts = db.execute("SELECT step, serial, at, payload FROM alert ORDER BY key").fetchall()
+        # A number that any sink has seen is never given to another message, whatever became of the row.
+        self.sequence = self.saved = max([newest, *known.values()])
+        self.cursors = {sink: known.get(sink, self.sequence) for sink in sinks}
+        self.new_sinks = frozenset(self.cursors.keys() - known.keys())
+        self.restored = Restored(salt, tuple(alert for row in alerts if (alert := _alert(*row)) is not None))
+        self._reached = dict(self.cursors)
 
     # The thread
 
@@ -223,95 +278,133 @@ class Outbox:
             for order in orders:
                 if isinstance(order, list):
                     self._unsaved += order
-                elif isinstance(order, _Advance):
-                    self._moved[order.sink] = order.sequence
             if stopping or time.monotonic() >= self._retry_at:
                 self._save()
             for order in orders:
                 if isinstance(order, _Read | _History):
                     self._answer(order)
         try:
-            self._db.close()
+            if self._db is not None:
+                self._db.close()
         except sqlite3.Error as error:
             log.warning("state file was not closed cleanly", path=str(self._path), error=str(error))
 
     def _take(self) -> list[_Order]:
         """Wait for orders and take all there are; with something unsaved, wait no longer than until the next try."""
-        timeout = max(0.0, self._retry_at - time.monotonic()) if self._unsaved or self._moved else None
+        timeout = max(0.0, self._retry_at - time.monotonic()) if self._has_work() else None
         orders: list[_Order] = []
         with suppress(Empty):
             orders.append(self._orders.get(timeout=timeout))
             while True:
                 orders.append(self._orders.get_nowait())
+        # First this, then a look at `_reached`: what is written there later leaves an order of its own.
+        self._is_told = False
+        with self._gate:
+            self._waiting -= sum(len(order) for order in orders if isinstance(order, list))
         return orders
 
+    def _has_work(self) -> bool:
+        return bool(self._unsaved) or not self._is_settled or bool(self._moved())
+
+    def _moved(self) -> dict[str, int]:
+        """Cursors to be saved; none passes the messages that are saved with it, which others may still need."""
+        newest = self._unsaved[-1].sequence if self._unsaved else self.saved
+        reached = {sink: min(sequence, newest) for sink, sequence in self._reached.copy().items()}
+        return {sink: sequence for sink, sequence in reached.items() if sequence != self._kept.get(sink)}
+
     def _save(self) -> None:
-        if not self._unsaved and not self._moved:
+        if not self._has_work():
             return
         self._busy_since = self._clock.now()
         try:
-            with self._db:
-                self._db.execute("BEGIN IMMEDIATE")
-                self._write()
-        except sqlite3.Error as error:
+            self._commit()
+        except (sqlite3.Error, OSError, UserError) as error:
             self._note_failure(error)
-            return
         finally:
             self._busy_since = None
+
+    def _commit(self) -> None:
+        """Write everything that waits, in one transaction."""
+        db, moved = self._take_hold(), self._moved()
+        with db:
+            db.execute("BEGIN IMMEDIATE")
+            if not self._is_settled:
+                self._settle(db)
+            self._write(db, moved)
+        self._is_settled = True
         if self._unsaved:
             self.saved = self._unsaved[-1].sequence
         self._unsaved.clear()
-        self._moved.clear()
+        self._kept.update(moved)
         self._retry_at = 0.0
         if self._failing_since is not None:
             self._failing_since = None
             log.info("state file is written again", path=str(self._path))
 
-    def _note_failure(self, error: sqlite3.Error) -> None:
+    def _settle(self, db: sqlite3.Connection) -> None:
+        """Make the file that of this run: its tables, its salt, and the cursors of the sinks that it has."""
+        if db.execute("PRAGMA user_version").fetchone()[0] == 0:
+            for statement in _SCHEMA:
+                db.execute(statement)
+        db.execute("INSERT OR REPLACE INTO meta VALUES ('salt', ?)", (self.restored.salt,))
+        db.execute("DELETE FROM cursor")
+        db.executemany("INSERT INTO cursor VALUES (?, ?)", self.cursors.items())
+        self._kept = dict(self.cursors)
+
+    def _note_failure(self, error: Exception) -> None:
         self._telemetry.persist_failures += 1
         self._retry_at = time.monotonic() + RETRY_S
-        del self._unsaved[:-UNSAVED_MAX]
-        self._detail = f"{self._path}: {error}"
+        excess = len(self._unsaved) - UNSAVED_MAX
+        if excess > 0:
+            with self._gate:
+                self._drop(excess)
+            del self._unsaved[:excess]
+        lost = f"; {self.dropped} alerts were not saved" if self.dropped else ""
+        self._detail = f"{error if isinstance(error, UserError) else f'{self._path}: {error}'}{lost}"
         if self._failing_since is None:
             self._failing_since = self._clock.now()
             log.error("state file cannot be written; alerts still leave", path=str(self._path), error=str(error))
 
-    def _write(self) -> None:
+    def _write(self, db: sqlite3.Connection, moved: Mapping[str, int]) -> None:
         for envelope in self._unsaved:
             alert = envelope.alert
             if alert.step is Step.REPEATED:
                 # A newer repeat says all that an older one said: a sink that is away for days does not get thousands.
-                self._db.execute("DELETE FROM message WHERE id = ? AND step = ?", (alert.id, alert.step.value))
+                db.execute("DELETE FROM message WHERE id = ? AND step = ?", (alert.id, alert.step.value))
             row = (alert.step.value, alert.serial, alert.at, envelope.payload)
-            self._db.execute(
-                "INSERT OR REPLACE INTO message VALUES (?, ?, ?, ?, ?, ?)", (envelope.sequence, alert.id, *row)
-            )
-            self._db.execute("INSERT OR REPLACE INTO alert VALUES (?, ?, ?, ?, ?)", (alert.key, *row))
-        self._db.executemany("INSERT OR REPLACE INTO cursor VALUES (?, ?)", self._moved.items())
+            db.execute("INSERT OR REPLACE INTO message VALUES (?, ?, ?, ?, ?, ?)", (envelope.sequence, alert.id, *row))
+            db.execute("INSERT OR REPLACE INTO alert VALUES (?, ?, ?, ?, ?)", (alert.key, *row))
+        db.executemany("INSERT OR REPLACE INTO cursor VALUES (?, ?)", moved.items())
         self._since_prune += len(self._unsaved)
         if self._since_prune >= PRUNE_EVERY:
             self._since_prune = 0
-            self._prune()
-
-    def _prune(self) -> None:
-        newest = self._db.execute("SELECT max(sequence) FROM message").fetchone()[0] or 0
-        slowest = self._db.execute("SELECT min(sequence) FROM cursor").fetchone()[0]
-        delivered = newest if slowest is None else slowest
-        self._db.execute("DELETE FROM message WHERE sequence <= ?", (min(delivered, newest - HISTORY_ROWS),))
-        self._db.execute("DELETE FROM message WHERE sequence <= ?", (newest - ROWS_MAX,))
+            _prune(db)
 
     def _answer(self, order: _Read | _History) -> None:
+        with self._gate:
+            self._asked -= 1
+        if not order.answer.set_running_or_notify_cancel():
+            return  # whoever asked gave up, and a future that is cancelled takes no answer
         try:
             if isinstance(order, _Read):
                 order.answer.set_result(self._rows(order.after, order.limit))
             else:
-                query = "SELECT payload FROM message WHERE step != ? ORDER BY sequence DESC LIMIT ?"
-                rows = self._db.execute(query, (Step.REPEATED.value, order.limit)).fetchall()
-                order.answer.set_result([payload for (payload,) in rows])
+                order.answer.set_result(self._newest(order.limit))
         except sqlite3.Error as error:
             order.answer.set_exception(SinkError(f"{self._path} cannot be read: {error}"))
 
+    def _newest(self, limit: int) -> list[bytes]:
+        """Newest first: what waits for the disk, then what is on it."""
+        waiting = [each.payload for each in reversed(self._unsaved) if each.alert.step is not Step.REPEATED][:limit]
+        if self._db is None or not self._is_settled:
+            return waiting
+        query = "SELECT payload FROM message WHERE step != ? ORDER BY sequence DESC LIMIT ?"
+        rows = self._db.execute(query, (Step.REPEATED.value, limit - len(waiting))).fetchall()
+        return waiting + [payload for (payload,) in rows]
+
     def _rows(self, after: int, limit: int) -> list[Envelope]:
+        if self._db is None or self._db.execute("PRAGMA user_version").fetchone()[0] == 0:
+            return []
         query = "SELECT sequence, step, serial, at, payload FROM message WHERE sequence > ? ORDER BY sequence"
         found: list[Envelope] = []
         for sequence, step, serial, at, payload in self._db.execute(query, (after,)):
@@ -331,20 +424,59 @@ def _alert(step: str, serial: int, at: float, payload: bytes) -> Alert | None:
         return None
 
 
+def _prune(db: sqlite3.Connection) -> None:
+    newest = db.execute("SELECT max(sequence) FROM message").fetchone()[0] or 0
+    slowest = db.execute("SELECT min(sequence) FROM cursor").fetchone()[0]
+    delivered = newest if slowest is None else slowest
+    db.execute("DELETE FROM message WHERE sequence <= ?", (min(delivered, newest - HISTORY_ROWS),))
+    db.execute("DELETE FROM message WHERE sequence <= ?", (newest - ROWS_MAX,))
+
+
 def _connect(path: Path, max_pages: int | None) -> sqlite3.Connection:
+    """Open the file, which can be read then. Raises OSError, sqlite3.Error, and UserError for one that is too new."""
     # It holds balances and positions: for the user that runs the monitor, nobody else.
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
     # Opened here, so that a bad path is told before anything starts, and then used by the writing thread alone.
+    try:
+        return _open(path, max_pages)
+    except sqlite3.Error as error:
+        if _code(error) not in _FULL:
+            raise
+    # A full disk has no room for the index that connections share, without which not even reading goes. We are the
+    # only ones that need one (see `_lock`), and an exclusive connection keeps it in memory.
+    return _open(path, max_pages, exclusive=True)
+
+
+def _open(path: Path, max_pages: int | None, *, exclusive: bool = False) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
     try:
+        if exclusive:
+            connection.execute("PRAGMA locking_mode = EXCLUSIVE").fetchone()
         connection.execute("PRAGMA journal_mode = WAL").fetchone()
         connection.execute("PRAGMA synchronous = FULL")
         if max_pages is not None:
             connection.execute(f"PRAGMA max_page_count = {int(max_pages)}")
-    except sqlite3.Error:
+        if connection.execute("PRAGMA user_version").fetchone()[0] > SCHEMA_VERSION:
+            raise _unusable(path, "was written by a newer marginwatch; use that one or name another path")
+        connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    except (sqlite3.Error, UserError):
         connection.close()
         raise
     return connection
+
+
+def _code(error: Exception) -> int:
+    """SQLite's primary result code, 0 for other errors."""
+    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
+
+
+def _may_pass(path: Path, error: OSError | sqlite3.Error) -> bool:
+    """Whether time, or room on the disk, may mend it; otherwise a person must change something."""
+    if isinstance(error, OSError):
+        return error.errno in _PASSING_ERRNOS
+    # The file itself was opened before: one beside it cannot be, for want of room or else of permission.
+    allowed = _code(error) != sqlite3.SQLITE_CANTOPEN or os.access(path.parent, os.W_OK)
+    return allowed and _code(error) in _PASSING_CODES
 
 
 def _lock(path: Path) -> IO[str]:
@@ -357,18 +489,24 @@ def _lock(path: Path) -> IO[str]:
     try:
         descriptor = os.open(lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:
+        if error.errno in _PASSING_ERRNOS:
+            raise
         raise _unusable(path, f"cannot be used: {lock_path}: {error.strerror}") from None
     lock = os.fdopen(descriptor, "r+")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except OSError as error:
+        if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+            lock.close()
+            raise
         holder = lock.read(32).strip()
         lock.close()
         owner = f"process {holder}" if holder.isdigit() else "another process"
         raise _unusable(path, f"is in use by another marginwatch ({owner}); stop it or name another path") from None
-    lock.truncate(0)
-    lock.write(f"{os.getpid()}\n")
-    lock.flush()
+    # Who holds it is a courtesy: there may be no room for it.
+    with suppress(OSError):
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
     return lock
 
 

@@ -58,6 +58,11 @@ class Links:
         self.lost_reason = ""
 
     @property
+    def dialling(self) -> bool:
+        """Whether `dial` was called and is still to be answered."""
+        return self._dialling
+
+    @property
     def idle(self) -> bool:
         """Whether there is no connection and none is on its way."""
         return self.live is None and self.heir is None and not self._dialling and not self._timers.is_set("dial")
@@ -124,6 +129,14 @@ class Links:
             first = self._replacing.failures == 0
             wait_s = self._replacing.next()
             self._timers.set("dial", now if first else now + wait_s)
+
+    def abandon(self) -> None:
+        """The connection being made is not wanted any more, nor is the address that was to come."""
+        if self.heir is not None:
+            self.actions.append(Disconnect(self.heir))
+            self.heir = None
+            self._timers.clear("prove")
+        self._dialling = False
 
     def steady(self) -> None:
         """All has been well for a while: waits start from the bottom again."""

@@ -117,6 +117,24 @@ class Budget:
             self._minute, self._used = minute, 0
 
 
+BUDGETS_MAX = 64
+"""Addresses whose budget is remembered, far more than anybody configures; then the one asked for longest ago goes."""
+
+_budgets: dict[tuple[str, int], Budget] = {}
+
+
+def shared_budget(base: str, limit_per_minute: int) -> Budget:
+    """The budget of an address, one for the whole process.
+
+    The venue counts by address, whoever asks: a hold after a 429 or 418 outlives the runners that a reload replaces.
+    """
+    budget = _budgets.pop((base, limit_per_minute), None) or Budget(limit_per_minute)
+    _budgets[base, limit_per_minute] = budget
+    if len(_budgets) > BUDGETS_MAX:
+        del _budgets[next(iter(_budgets))]
+    return budget
+
+
 class Rest:
     """Carries out requests for one account. Use as an asynchronous context manager."""
 

@@ -14,6 +14,7 @@ import time
 import traceback
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
+from types import MappingProxyType
 from typing import Protocol
 
 import structlog
@@ -365,8 +366,12 @@ def assemble(
     telemetry: Telemetry,
     settings: FeedSettings,
     recorder: Recorder | None = None,
+    signers: Mapping[str, Signer] = MappingProxyType({}),
 ) -> list[SessionRunner]:
-    """A runner for every session of a plan, market feeds first; `rests` by the names of the account sessions."""
+    """A runner for every session of a plan, market feeds first.
+
+    `rests` and `signers` (where private sockets are logged in to) by the names of the account sessions.
+    """
     if recorder is not None:
         plan = recorder.record(plan, clock.now())
     markets = {
@@ -382,7 +387,16 @@ def assemble(
         return after
 
     accounts = [
-        SessionRunner(account, handle, clock, telemetry, settings, rest=rests.get(account.name), after=follow(account))
+        SessionRunner(
+            account,
+            handle,
+            clock,
+            telemetry,
+            settings,
+            rest=rests.get(account.name),
+            signer=signers.get(account.name),
+            after=follow(account),
+        )
         for account in plan.accounts
     ]
     return [*markets.values(), *accounts]

@@ -96,7 +96,7 @@ class Book(Pools):
         """Make the account what the snapshot says, save slots that newer events touched; then anchor to its reports."""
         account = self.account(snapshot.venue, snapshot.account)
         change = BookChange()
-        account.feed = snapshot.feed
+        account.feed, account.mark_pause_s = snapshot.feed, snapshot.mark_pause_s
         if account.mode is not snapshot.account_mode:
             self._forget_anchors(account)
         account.mode, account.position_mode = snapshot.account_mode, snapshot.position_mode
@@ -177,6 +177,7 @@ class Book(Pools):
         if leg is None:
             leg = account.legs[key] = ledger.add_leg(key // WIDTH, pool)
         ledger.legs.updated_ms[leg] = position.updated_ms
+        ledger.instruments.pause_s[key // WIDTH] = account.mark_pause_s
         if position.mark_price is not None:
             ledger.lend_mark(key // WIDTH, position.mark_price, at_ms)
         if self._write_position(account, leg, instrument, position):

@@ -57,6 +57,8 @@ class Instruments:
     """nan until the stream itself brought a mark."""
     turn: list[int] = field(default_factory=list)
     """The last frame that moved it."""
+    pause_s: list[float] = field(default_factory=list)
+    """How long the venue may say nothing of a mark that does not change."""
 
 
 class Ledger:
@@ -177,6 +179,7 @@ class Ledger:
             known.mark_ms.append(0)
             known.seen.append(nan)
             known.turn.append(0)
+            known.pause_s.append(0.0)
         elif known.inverse[i] is not inverse:  # first heard of before the venue had described it
             known.inverse[i] = inverse
             self._versions = (-1, -1, -1, -1)
@@ -207,15 +210,16 @@ class Ledger:
     def stale_instruments(self, now: float, limit_s: float) -> dict[int, float | None]:
         """Instruments with legs whose newest mark from the stream is older than `limit_s`, to its age.
 
-        The age is None where the stream never brought one. An instrument gets `limit_s` from the first call that finds
-        a leg in it, so call this regularly.
+        Where the venue pauses for longer than that between marks that do not change, its pause is the limit. The age is
+        None where the stream never brought one. An instrument gets its limit from the first call that finds a leg in
+        it, so call this regularly.
         """
         ages: dict[int, float | None] = {}
         lengths: NDArray[np.int64] = self.lists.lengths[: self.lists.count]
         self._watched = {i: self._watched.get(i, now) for i in np.flatnonzero(lengths).tolist()}
         for i, since in self._watched.items():
-            seen = self.instruments.seen[i]
-            if now - since > limit_s and not now - seen <= limit_s:
+            seen, allowed_s = self.instruments.seen[i], max(limit_s, self.instruments.pause_s[i])
+            if now - since > allowed_s and not now - seen <= allowed_s:
                 ages[i] = None if seen != seen else now - seen
         return ages
 

@@ -260,7 +260,8 @@ class Pipeline:
 
     def _look_for_blindness(self, now: float) -> None:
         self._blind = self._blindness(now)
-        self._submit(self._engine.on_blind(self._blind, now))
+        unsynced = [(account.venue, account.name) for account in self.book.accounts() if not account.synced]
+        self._submit(self._engine.on_blind(self._blind, now, unsynced))
 
     def _blindness(self, now: float) -> list[Blindness]:
         """Everything that cannot be seen: accounts out of sync, user streams, marks with legs behind them."""

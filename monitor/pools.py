@@ -46,6 +46,8 @@ class AccountBook:
     mode: AccountMode = AccountMode.SINGLE_ASSET
     position_mode: PositionMode = PositionMode.ONE_WAY
     synced: bool = False
+    mark_pause_s: float = 0.0
+    """How long its venue may say nothing of a mark that does not change."""
     instruments: Mapping[str, Instrument] = field(default_factory=dict)
     """Shared with other accounts; replaced, never changed."""
     wallets: dict[str, Wallet] = field(default_factory=dict)

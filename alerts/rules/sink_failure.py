@@ -2,23 +2,24 @@
 
 from dataclasses import dataclass
 
-from alerts.alert import Reason, Severity, Verdict, Wording
+from alerts.alert import STATE_FILE, Reason, Severity, Verdict, Wording
 from alerts.rules import _words
 from alerts.rules._ladder import RuleConfig, Seconds
-
-STATE_FILE = "state"
-"""Name under which the state file reports its own failures."""
 
 
 @dataclass(frozen=True, slots=True)
 class SinkFailure:
-    """How a sink does. `failing_since` is None while it works; `pending` counts alerts that it does not have yet."""
+    """How a sink does. `failing_since` is None while it works; `pending` counts alerts that it does not have yet.
+
+    `refused` names an alert that it would not take while it took others, and why; empty without one.
+    """
 
     sink: str
     failing_since: float | None
     pending: int
     detail: str
     now: float
+    refused: str = ""
 
 
 class SinkFailureConfig(RuleConfig):
@@ -29,7 +30,12 @@ class SinkFailureConfig(RuleConfig):
 
 
 def judge(failure: SinkFailure, config: SinkFailureConfig) -> Verdict:
-    """A sink that fails for `after_s` asks for `warning`; a state file that is not written asks for `critical`."""
+    """A sink that fails for `after_s` asks for `warning`, as does at once one that refused an alert for good.
+
+    A state file that is not written asks for `critical`.
+    """
+    if failure.refused:
+        return Verdict(Severity.WARNING, Severity.WARNING, Reason.ALERT_REFUSED, 1.0, 1.0)
     if failure.failing_since is None:
         return Verdict(None, None, Reason.RECOVERED)
     failing_s = max(0.0, failure.now - failure.failing_since)
@@ -43,6 +49,9 @@ def judge(failure: SinkFailure, config: SinkFailureConfig) -> Verdict:
 def describe(failure: SinkFailure, verdict: Verdict) -> Wording:
     """How long first, then what waits and why."""
     subject = "state file" if failure.sink == STATE_FILE else f"sink {failure.sink}"
+    if failure.refused:
+        text = f"1 alert refused for good · {subject} · {failure.refused}"
+        return Wording(text, "Others still leave through this sink; this one is in the history of the monitor.")
     if verdict.value is None:
         return Wording(f"0 s failing · {subject} works again")
     waits = "1 alert waits" if failure.pending == 1 else f"{failure.pending} alerts wait"

@@ -5,6 +5,7 @@ Endpoints and keys: Binance's documentation of USD-M futures.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import isfinite, nan
 from typing import Any
 
 from connectors.binance_common.answers import (
@@ -16,6 +17,7 @@ from connectors.binance_common.answers import (
     SymbolConfig,
     asset,
     document,
+    price_or_none,
     tick_size,
     tiers,
     updated,
@@ -92,16 +94,28 @@ def position_risk(body: bytes) -> tuple[RiskRow, ...]:
 
 def _risk(row: Mapping[str, Any]) -> RiskRow:
     coin = row.get("marginAsset")
+    size = number(row.get("positionAmt"))
+    mark_price = price_or_none(row.get("markPrice"))
+    entry_price = price_or_none(row.get("entryPrice"))
     return RiskRow(
         text(row.get("symbol")),
         slot(row.get("positionSide")),
-        number(row.get("positionAmt")),
-        positive(row.get("entryPrice")),
-        positive(row.get("markPrice")),
+        size,
+        _implied_entry(size, mark_price, row.get("unRealizedProfit")) if entry_price is None else entry_price,
+        mark_price,
         number(row.get("isolatedWallet", "0")),
         coin if isinstance(coin, str) and coin else None,
         updated(row),
     )
+
+
+def _implied_entry(size: float, mark_price: float | None, unrealized_pnl: object) -> float:
+    """The entry behind an unrealized PnL: PnL = size * (mark - entry). nan when it does not follow."""
+    try:
+        entry_price = nan if mark_price is None else mark_price - number(unrealized_pnl) / size
+    except BadFrame:
+        return nan
+    return entry_price if isfinite(entry_price) and entry_price > 0.0 else nan
 
 
 def asset_indexes(body: bytes) -> dict[str, AssetIndex]:

@@ -20,6 +20,7 @@ from connectors.binance_common.answers import (
     Modes,
     RiskRow,
     document,
+    price_or_none,
     tick_size,
     updated,
     usable,
@@ -127,8 +128,8 @@ def _risk(row: Mapping[str, Any], instruments: Mapping[str, Instrument]) -> Risk
         symbol,
         slot(row.get("positionSide")),
         number(row.get("positionAmt")),
-        positive(row.get("entryPrice")),
-        positive(row.get("markPrice")),
+        price_or_none(row.get("entryPrice")) or nan,
+        price_or_none(row.get("markPrice")),
         0.0,
         None if known is None else known.margin_coin,
         updated(row),
@@ -137,7 +138,7 @@ def _risk(row: Mapping[str, Any], instruments: Mapping[str, Instrument]) -> Risk
 
 def _holding(row: Mapping[str, Any], told: RiskRow) -> HoldingRow:
     pnl = number(row.get("unRealizedProfit"))
-    return HoldingRow(told.symbol, told.slot, told.size, told.mark_price, pnl, 0.0, 0.0)
+    return HoldingRow(told.symbol, told.slot, told.size, told.mark_price or nan, pnl, 0.0, 0.0)
 
 
 def _account(

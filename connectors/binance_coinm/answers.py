@@ -4,7 +4,7 @@ Endpoints and keys: Binance's documentation of COIN-M futures. Sizes are contrac
 """
 
 from collections.abc import Iterable, Mapping
-from math import isfinite
+from math import isfinite, nan
 from typing import Any
 
 from connectors.binance_common.answers import (
@@ -15,6 +15,7 @@ from connectors.binance_common.answers import (
     SymbolConfig,
     asset,
     document,
+    price_or_none,
     tick_size,
     tiers,
     updated,
@@ -69,8 +70,8 @@ def _risk(row: Mapping[str, Any], instruments: Mapping[str, Instrument]) -> Risk
         symbol,
         slot(row.get("positionSide")),
         number(row.get("positionAmt")),
-        positive(row.get("entryPrice")),
-        positive(row.get("markPrice")),
+        price_or_none(row.get("entryPrice")) or nan,
+        price_or_none(row.get("markPrice")),
         number(row.get("isolatedWallet", "0")),
         None if known is None else known.margin_coin,
         updated(row),
@@ -97,12 +98,13 @@ def _holding(row: Mapping[str, Any], held: Mapping[Key, RiskRow], instruments: M
     """The answer does not tell its mark, but its unrealized PnL implies it."""
     symbol, side, size = text(row.get("symbol")), slot(row.get("positionSide")), number(row.get("positionAmt"))
     pnl, known, told = number(row.get("unrealizedProfit")), instruments.get(symbol), held.get((symbol, side))
-    mark = None if known is None else implied_mark(size, positive(row.get("entryPrice")), pnl, known.multiplier)
+    entry = price_or_none(row.get("entryPrice")) or 0.0
+    mark = None if known is None else implied_mark(size, entry, pnl, known.multiplier)
     return HoldingRow(
         symbol,
         side,
         size,
-        mark or (0.0 if told is None else told.mark_price),
+        mark or (told and told.mark_price) or nan,
         pnl,
         number(row.get("maintMargin")),
         0.0 if told is None else told.isolated_wallet,

@@ -27,11 +27,11 @@ from connectors.binance_common.parse import (
     UserEvent,
     user_event,
 )
-from connectors.binance_common.permissions import refusal, unknown_permissions
+from connectors.binance_common.permissions import is_untold, refusal, unknown_permissions
 from connectors.binance_common.private import KEEP, LISTEN, PrivateStream
 from connectors.binance_common.product import Listing, Product
 from connectors.binance_common.settings import AccountSettings
-from connectors.binance_common.snapshot import Round
+from connectors.binance_common.snapshot import Round, account_snapshot
 from connectors.binance_common.state import AccountState, Key
 from connectors.session import Action, Halt, Request, Security, Timers, Warn
 from monitor.errors import MarginwatchError, VenueError
@@ -39,7 +39,6 @@ from monitor.model.account import AccountMode, Position, Wallet
 from monitor.model.assessment import FeedHealth
 from monitor.model.events import (
     AccountDelta,
-    AccountSnapshot,
     Event,
     FeedChanged,
     InstrumentsLoaded,
@@ -163,9 +162,6 @@ class AccountFeed:
         except orjson.JSONDecodeError:
             return self._missed(Defect.JSON, now)
         except BadFrame as bad:
-            if bad.defect is Defect.UNKNOWN_EVENT:
-                self._count_bad(self.stream, bad.defect)
-                return ()
             return self._missed(bad.defect, now)
         if event is None:
             return ()
@@ -176,15 +172,16 @@ class AccountFeed:
 
     def responded(self, request: str, body: bytes, sent_ms: int, now: float) -> Sequence[Event]:
         """The answer to a question."""
-        kind = _kind(request)
+        kind = self._kind(request)
         try:
             if kind == PERMISSIONS:
                 return self._judge_permissions(answers.permissions(body), now)
             if kind == LISTEN:
                 self._private.granted(body, now)
             elif kind == KEEP:
-                self._private.kept(body, now)
-            elif self._round is not None and self._is_current(request, kind):
+                if self._private.kept(body, now):
+                    return self._unsaid("another listen key took the place of ours", now)
+            elif kind and self._round is not None:
                 return self._take(kind, body, sent_ms, now)
         except BadFrame as bad:
             self._count_bad("rest", bad.defect)
@@ -193,18 +190,20 @@ class AccountFeed:
 
     def failed(self, request: str, error: VenueError, now: float) -> Sequence[Event]:
         """A question without a good answer is asked again later; one that never can have one ends the account."""
-        kind = _kind(request)
-        if not error.retry and self._waiting is not None and kind != KEEP:
+        kind = self._kind(request)
+        if not error.retry and self._waiting is not None and kind not in (KEEP, ""):
             return self._halt(error, now)
         if kind == PERMISSIONS:
             return self._permissions_failed(error, now)
+        if kind in (LISTEN, KEEP) and not error.retry:
+            self._want_snapshot(SnapshotReason.TIMER, now)  # it finds out whether the key is refused altogether
         if kind == LISTEN:
             self._health.unreachable(str(error))
             self._private.refused(error, now)
             return self._judge(now)
         if kind == KEEP:
-            return self._expired("the listen key had expired", now) if self._private.not_kept(error, now) else ()
-        return self._round_failed(error, now) if self._round is not None and self._is_current(request, kind) else ()
+            return self._unsaid("the listen key had expired", now) if self._private.not_kept(error, now) else ()
+        return self._round_failed(error, now) if kind and self._round is not None else ()
 
     def tick(self, now: float) -> Sequence[Event]:
         """Do what is due."""
@@ -241,8 +240,10 @@ class AccountFeed:
         self._last_asked[request.id] = numbered.id
         self.actions.append(numbered)
 
-    def _is_current(self, request: str, kind: str) -> bool:
-        return self._last_asked.get(kind) == request
+    def _kind(self, request: str) -> str:
+        """What a question was about; nothing any more, when it was asked anew since."""
+        kind = request.rpartition("-")[0]
+        return kind if self._last_asked.get(kind) == request else ""
 
     def _halt(self, error: MarginwatchError, now: float) -> Sequence[Event]:
         self._health.refused(str(error))
@@ -268,8 +269,8 @@ class AccountFeed:
         return self._begin(now)
 
     def _permissions_failed(self, error: VenueError, now: float) -> Sequence[Event]:
-        if error.code not in (403, 404):
-            self._health.failed(str(error))
+        if not is_untold(error, self._settings.permissions_url):
+            self._health.failed(error)
             self._timers.set("permissions", now + self._backoff.next(error.retry_after_s))
             return self._judge(now)
         if not self._settings.allow_dangerous_key:
@@ -323,11 +324,10 @@ class AccountFeed:
 
     def _round_failed(self, error: VenueError, now: float) -> Sequence[Event]:
         if self._round is not None:
-            self._next_reason = self._round.reason
-        self._round = None
+            self._next_reason, self._round = self._round.reason, None
         self._timers.clear("round")
         self._telemetry.reconciliations.add(self.venue, self._settings.name, "failed")
-        self._health.failed(str(error))
+        self._health.failed(error)
         self._not_before = now + self._backoff.next(error.retry_after_s)
         self._timers.set("snapshot", self._not_before)
         return self._judge(now)
@@ -350,24 +350,19 @@ class AccountFeed:
         unexplained = [] if first or done.link is None or done.link != self._verified_link else corrected
         self._owed.update(dict.fromkeys(unexplained, now + EVENT_GRACE_S))
         self._telemetry.reconciliations.add(self.venue, self._settings.name, "corrected" if unexplained else "clean")
+        if taken.unusable:
+            self._telemetry.bad_frames.add(self.venue, "rest", Defect.NUMBER.value, amount=taken.unusable)
         trusted = self._private.trusted
+        # What an event has yet to explain speaks against the stream; the second clean snapshot beside it, for it.
+        stream_ok, again = trusted is not None and not self._owed, done.link == self._verified_link
+        self._health.synced(now, covers_gap=done.link == trusted, stream_ok=stream_ok, proven=stream_ok and again)
         self._verified_link = trusted if done.link == trusted else None
-        self._health.synced(now, covers_gap=done.link == trusted, stream_ok=trusted is not None)
         # Pulled and not set: a snapshot that was wanted while this one was on its way still follows.
         interval_s = self._settings.reconcile_s
-        self._timers.pull("snapshot", now + (interval_s if trusted else min(interval_s, WITHOUT_STREAM_S)))
-        seen = AccountSnapshot(
-            venue=self.venue,
-            account=self._settings.name,
-            feed=self.feed,
-            at_ms=taken.sent_ms,
-            reason=done.reason,
-            account_mode=self._state.account_mode,
-            position_mode=self._state.position_mode,
-            wallets=tuple(self._state.wallets.values()),
-            positions=tuple(self._state.positions.values()),
-            reports=self._state.reports(taken, self._instruments),
-        )
+        relied_on = trusted is not None and not self._health.suspects
+        self._timers.pull("snapshot", now + (interval_s if relied_on else min(interval_s, WITHOUT_STREAM_S)))
+        names = self.venue, self._settings.name, self.feed
+        seen = account_snapshot(*names, done.reason, self._state, taken, self._instruments)
         self._look_for_strangers(self._state.positions.values(), now)
         if self._state.account_mode is AccountMode.PORTFOLIO and seen.positions and not seen.reports:
             self._want_snapshot(SnapshotReason.TIMER, now)
@@ -461,17 +456,21 @@ class AccountFeed:
         return VenueNotice(self.venue, self._settings.name, at_ms, kind, instrument, detail)
 
     def _missed(self, defect: Defect, now: float) -> Sequence[Event]:
-        """A frame that could not be read may have been the one that mattered: ask."""
+        """A frame that could not be read may have been the one that mattered: ask. Venues invent events, though."""
         self._count_bad(self.stream, defect)
-        self._health.missed(now)
-        self._want_snapshot(SnapshotReason.TIMER, now)
+        if defect is not Defect.UNKNOWN_EVENT:
+            self._health.missed(now)
+            self._want_snapshot(SnapshotReason.TIMER, now)
         return ()
 
-    def _expired(self, reason: str, now: float) -> Sequence[Event]:
-        """The private stream is dead and being replaced."""
+    def _unsaid(self, reason: str, now: float) -> Sequence[Event]:
+        return self._expired(reason, now, unsaid=True)
+
+    def _expired(self, reason: str, now: float, *, unsaid: bool = False) -> Sequence[Event]:
+        """The private stream is dead and being replaced; `unsaid` when the venue did not tell."""
         self._verified_link = None
         self._owed.clear()
-        self._health.silent(reason, now)
+        self._health.silent(reason, now, unsaid=unsaid)
         return self._judge(now)
 
     def _count_bad(self, stream: str, defect: Defect) -> None:
@@ -489,11 +488,7 @@ class AccountFeed:
             named = ", ".join(key if isinstance(key, str) else key[0] for key in overdue)
             self._private.turn()
             self._private.renew(now)
-            return self._expired(f"no event told of a change that a snapshot found: {named}", now)
+            return self._unsaid(f"no event told of a change that a snapshot found: {named}", now)
         if self._health.well_since is not None and now - self._health.well_since > STEADY_S:
             self._private.steady()
         return self._judge(now)
-
-
-def _kind(request: str) -> str:
-    return request.rpartition("-")[0]

@@ -6,6 +6,7 @@ the rest. `apiRestrictions` belongs to Binance's wallet API.
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from math import isnan
 from typing import Any, TypeVar
 
 import orjson
@@ -41,6 +42,14 @@ def usable(listed: Iterable[Any], parse: Callable[[Mapping[str, Any]], T]) -> It
             yield parse(mapping(row))
         except BadFrame:
             continue
+
+
+def price_or_none(value: object) -> float | None:
+    """A price, None where it cannot be used."""
+    try:
+        return positive(value)
+    except BadFrame:
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,16 +144,25 @@ def updated(row: Mapping[str, Any]) -> int:
 
 @dataclass(frozen=True, slots=True)
 class RiskRow:
-    """One position of ``positionRisk``. `size` is signed."""
+    """One position of ``positionRisk``. `size` is signed.
+
+    `mark_price` is None and `entry_price` nan where the venue's figure cannot be used: that figure is unknown then, and
+    the rest of the account is not.
+    """
 
     symbol: str
     slot: Slot
     size: float
     entry_price: float
-    mark_price: float
+    mark_price: float | None
     isolated_wallet: float
     margin_coin: str | None
     updated_ms: int
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every figure is there."""
+        return self.mark_price is not None and not isnan(self.entry_price)
 
 
 @dataclass(frozen=True, slots=True)

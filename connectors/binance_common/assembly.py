@@ -13,7 +13,7 @@ from connectors.binance_common.rest import WEIGHT_PER_MINUTE, BinanceDialect
 from connectors.binance_common.settings import AccountSettings, FuturesAccountConfig
 from connectors.plan import Plan
 from connectors.recorder import Recorder
-from connectors.rest import Budget, Rest
+from connectors.rest import Rest, shared_budget
 from connectors.runner import SessionRunner, assemble
 from monitor.clock import Clock
 from monitor.telemetry import Telemetry
@@ -47,11 +47,10 @@ def build(
         telemetry,
         SystemRandom().getrandbits(48),
     )
-    budgets = {account.rest_url: Budget(WEIGHT_PER_MINUTE) for account in accounts}
     rests = {
         f"{choose(account.is_portfolio()).venue}/{account.name}": Rest(
             dialect(choose(account.is_portfolio()), account),
-            budgets[account.rest_url],
+            shared_budget(account.rest_url, WEIGHT_PER_MINUTE),
             clock,
             telemetry,
             request_s=settings.request_s,

@@ -3,11 +3,11 @@
 from connectors import CheckLine, FeedSettings
 from connectors.binance_common import answers
 from connectors.binance_common.parse import BadFrame
-from connectors.binance_common.permissions import HOW_TO
+from connectors.binance_common.permissions import HOW_TO, is_untold, untold
 from connectors.binance_common.product import Listing, Product
 from connectors.binance_common.rest import WEIGHT_PER_MINUTE, BinanceDialect
 from connectors.binance_common.settings import FuturesAccountConfig
-from connectors.binance_common.snapshot import Round
+from connectors.binance_common.snapshot import Round, account_snapshot
 from connectors.binance_common.state import AccountState
 from connectors.rest import Budget, Rest
 from connectors.session import Request, Security
@@ -15,7 +15,7 @@ from monitor.clock import Clock
 from monitor.errors import VenueError
 from monitor.model.account import AccountMode
 from monitor.model.assessment import margin_ratio
-from monitor.model.events import AccountSnapshot, InstrumentsLoaded, SnapshotReason
+from monitor.model.events import InstrumentsLoaded, SnapshotReason
 from monitor.telemetry import Telemetry
 
 CLOCK_TOLERANCE_MS = 1000.0
@@ -65,16 +65,14 @@ async def _permissions(rest: Rest, account: FuturesAccountConfig) -> CheckLine:
         response = await rest.perform(Request("check", "GET", account.permissions_url, path, Security.SIGNED))
         granted = answers.permissions(response.body)
     except VenueError as error:
-        if error.code in (403, 404):
-            return CheckLine(
-                True if account.allow_dangerous_key else None,
-                "permissions",
-                f"{account.permissions_url} does not tell what the key may do; allow_dangerous_key is "
-                f"{'set' if account.allow_dangerous_key else 'needed to run with it'}",
-            )
+        if is_untold(error, account.permissions_url):
+            if account.allow_dangerous_key:
+                text = f"{account.permissions_url} does not tell what the key may do; allow_dangerous_key is set"
+                return CheckLine(True, "permissions", text)
+            return CheckLine(False, "permissions", untold(account.permissions_url))
         return CheckLine(False, "permissions", str(error))
     except BadFrame as error:
-        return CheckLine(None, "permissions", f"the answer cannot be used: {error}")
+        return CheckLine(False, "permissions", f"the answer cannot be used: {error}")
     if not granted.reads:
         return CheckLine(False, "permissions", 'the key may not read; tick "Enable Reading" for it on binance.com')
     if granted.dangerous:
@@ -105,21 +103,11 @@ async def _snapshot(rest: Rest, product: Product, account: FuturesAccountConfig)
     instruments = listing.instruments
     state = AccountState(margin_coins=listing.margin_coins)
     state.absorb(taken)
-    reports = state.reports(taken, instruments)
+    names = product.venue, account.name, product.feed
+    snapshot = account_snapshot(*names, SnapshotReason.START, state, taken, instruments)
     events = (
         InstrumentsLoaded(product.venue, account.name, tuple(instruments.values()), taken.sent_ms),
-        AccountSnapshot(
-            venue=product.venue,
-            account=account.name,
-            feed=product.feed,
-            at_ms=taken.sent_ms,
-            reason=SnapshotReason.START,
-            account_mode=state.account_mode,
-            position_mode=state.position_mode,
-            wallets=tuple(state.wallets.values()),
-            positions=tuple(state.positions.values()),
-            reports=reports,
-        ),
+        snapshot,
     )
     held = sorted({position.instrument for position in state.positions.values()})
     reported = state.account_mode is AccountMode.PORTFOLIO
@@ -140,6 +128,6 @@ async def _snapshot(rest: Rest, product: Product, account: FuturesAccountConfig)
                 f"margin balance {report.margin_balance:g}, maintenance margin {report.maintenance_margin:g}, "
                 f"margin ratio {margin_ratio(report.margin_balance, report.maintenance_margin):.4f} as Binance reports",
             )
-            for report in reports
+            for report in snapshot.reports
         ),
     ]

@@ -47,8 +47,20 @@ STEADY_S = 60.0
 LAG_RELAX = 0.001
 """Seconds by which the smallest lag seen may grow each second: a local clock that drifts is not a late stream."""
 
-TIME_JUMP_S = 60.0
+TIME_JUMP_S = 5.0
 """A mark so far ahead of the others is refused: believing it would make every later one look old."""
+
+STEPPED_S = 1.5
+"""When for so long every mark is far ahead, they are believed: the venue's clock was stepped, or ours stood still."""
+
+AGREED_S = 1.0
+"""Two marks that are no further apart than this agree on the time."""
+
+CLOCK_OFF_S = 60.0
+"""How far ahead of our clock the first mark of all may be, which has no others to be held against."""
+
+LAG_STEP_S = 0.25
+"""So much at most one mark takes off the smallest lag: a few that are ahead make the others look only a little old."""
 
 _EVENTS = ("markPriceUpdate", "assetIndexUpdate")
 
@@ -99,6 +111,11 @@ class MarketFeed:
         self._since: dict[str, float] = {}
         # Smallest difference between receipt and the venue's time: what the clocks differ plus the fastest way here.
         self._lag = inf
+        # Lag above which a mark is taken on the fast way. Infinite while marks need a careful look: before two of them
+        # agree on the time, and after one that was far ahead.
+        self._lag_floor = inf
+        self._lag_agreed = False
+        self._ahead_since: float | None = None
         self._reachable = True
         self._judged_at = 0.0
         self._state = FeedState.LIVE
@@ -159,13 +176,15 @@ class MarketFeed:
             # The way of nearly every frame, written for speed. Whatever is odd about it ends in an exception or in
             # one of the conditions, and is then looked at with care.
             if data["e"] == "markPriceUpdate":
-                name, at_ms, price = data["s"], data["E"], float(data["p"])
+                name, at_ms, said = data["s"], data["E"], data["p"]
                 last_ms = self._times_ms.get(name)
                 lag = now - at_ms * 0.001
-                if last_ms is not None and at_ms > last_ms and 0.0 < price < inf and lag > self._lag - TIME_JUMP_S:
+                price = float(said)
+                # `in` refuses what is not a string as well as the underscores that float() would take.
+                if last_ms and at_ms > last_ms and 0.0 < price < inf and lag > self._lag_floor and "_" not in said:
                     self._times_ms[name] = at_ms
                     if lag < self._lag:
-                        self._lag = lag
+                        self._lower_lag(lag)
                     if connection != self._links.live:
                         self._delivers(connection, now)
                     return (Marks(self.feed, (name,), (price,), (at_ms,)),)
@@ -231,8 +250,10 @@ class MarketFeed:
         prices: list[float] = []
         times_ms: list[int] = []
         wanted, foreign = self._times_ms, self._foreign
-        # A new connection may tell another time: a venue that steps its clock forward is not refused for ever.
-        limit_ms = (now - self._lag + TIME_JUMP_S) * 1000.0 if connection == self._links.live else inf
+        if not self._lag_agreed:
+            self._agree_on_lag(rows, now)
+        limit_ms = (now + CLOCK_OFF_S if self._lag == inf else now - self._lag + TIME_JUMP_S) * 1000.0
+        ahead_ms = 0
         kind = _kind(rows)
         prefix, key = (INDEX_PREFIX, "i") if kind == "assetIndexUpdate" else ("", "p")
         for row in rows:
@@ -242,9 +263,16 @@ class MarketFeed:
                 last_ms = wanted.get(name)
                 if last_ms is None:
                     continue
-                at_ms = row["E"]
-                price = float(row[key])
-                if last_ms < at_ms <= limit_ms and 0.0 < price < inf and row["e"] == kind and row.get("st") != foreign:
+                at_ms, said = row["E"], row[key]
+                price = float(said)
+                if (
+                    last_ms < at_ms <= limit_ms
+                    and 0.0 < price < inf
+                    and "_" not in said
+                    and row["e"] == kind
+                    and row.get("st") != foreign
+                    and (last_ms or type(at_ms) is int)
+                ):
                     wanted[name] = at_ms
                     names.append(name)
                     prices.append(price)
@@ -252,26 +280,64 @@ class MarketFeed:
                     continue
             except (ValueError, KeyError, TypeError, AttributeError):
                 pass
-            self._odd_row(row)
+            ahead_ms = max(ahead_ms, self._odd_row(row, limit_ms))
         if not names:
-            return ()
-        self._lag = min(self._lag, now - max(times_ms) * 0.001)
+            return self._marks(connection, rows, now) if ahead_ms and self._stepped(ahead_ms, now) else ()
+        self._ahead_since = None
+        self._lower_lag(min(self._lag, now - max(times_ms) * 0.001))
         if connection != self._links.live:
             self._delivers(connection, now)
         return (Marks(self.feed, names, prices, times_ms),)
 
-    def _odd_row(self, row: object) -> None:
-        """Count what is wrong with a row that was not used."""
+    def _lower_lag(self, lag: float) -> None:
+        """The smallest lag falls, but not far by one mark alone."""
+        self._lag = lag if self._lag == inf else max(lag, self._lag - LAG_STEP_S)
+        self._set_lag_floor()
+
+    def _set_lag_floor(self) -> None:
+        self._lag_floor = self._lag - TIME_JUMP_S if self._lag_agreed and self._ahead_since is None else inf
+
+    def _agree_on_lag(self, rows: list[Any], now: float) -> None:
+        """Hold the very first mark against the second: if it was ahead, it is the second that counts."""
+        times_ms = [row["E"] for row in rows if isinstance(row, dict) and type(row.get("E")) is int]
+        if self._lag == inf or not times_ms:
+            return
+        lag = now - max(times_ms) * 0.001
+        if lag <= self._lag + AGREED_S:
+            self._lag_agreed = True
+            return
+        self._lag = lag
+        limit_ms = (now - lag + AGREED_S) * 1000.0
+        for name, at_ms in self._times_ms.items():
+            if at_ms > limit_ms:
+                self._times_ms[name] = 0
+
+    def _stepped(self, ahead_ms: int, now: float) -> bool:
+        """No row of a frame was used, for one is far ahead. When that lasts, its time is the time from now on."""
+        if self._ahead_since is None:
+            self._ahead_since = now
+        stepped = now - self._ahead_since >= STEPPED_S
+        if stepped:
+            before, self._lag, self._ahead_since = self._lag, now - ahead_ms * 0.001, None
+            # What is known is as old as it was.
+            step_ms = 0 if before == inf else int((before - self._lag) * 1000.0)
+            self._times_ms = {name: at_ms and at_ms + step_ms for name, at_ms in self._times_ms.items()}
+        self._set_lag_floor()
+        return stepped
+
+    def _odd_row(self, row: object, limit_ms: float) -> int:
+        """Count what is wrong with a row that was not used; returns its time when that is too far ahead, else 0."""
         try:
             event = event_of(row, self._foreign)
         except BadFrame as bad:
             self._count_bad(bad.defect)
-            return
+            return 0
         if event is None:
-            return
+            return 0
         last_ms = self._times_ms.get(event.name, event.at_ms)
         defects = {-1: Defect.OUT_OF_ORDER, 0: Defect.DUPLICATE, 1: Defect.TIME}
         self._count_bad(defects[(event.at_ms > last_ms) - (event.at_ms < last_ms)])
+        return event.at_ms if event.at_ms > limit_ms else 0
 
     def _delivers(self, connection: str, now: float) -> None:
         """Data came on a connection that is not the live one: it takes over, and the old one goes."""
@@ -351,6 +417,7 @@ class MarketFeed:
         self._telemetry.frames.add(self.venue, self.stream, amount=self._frames)
         self._frames = 0
         self._lag += LAG_RELAX * min(now - self._judged_at, 2 * JUDGE_S)
+        self._set_lag_floor()
         self._judged_at = now
         self._timers.set("judge", now + JUDGE_S)
         name, age_s = self._oldest(now)
@@ -378,7 +445,9 @@ class MarketFeed:
             return ()
         self._state = state
         self._state_since = now
-        return (FeedChanged(self.venue, "", self.feed, self.stream, state, now, detail),)
+        name, age_s = self._oldest(now)
+        data_at = now - age_s if age_s is not None and self._times_ms[name] else None
+        return (FeedChanged(self.venue, "", self.feed, self.stream, state, now, detail, data_at),)
 
 
 def _kind(rows: list[Any]) -> str | None:

@@ -40,6 +40,8 @@ def number(value: object) -> float:
     """A finite number from Binance's decimal string (or a JSON number). ``""``, ``"nan"`` and booleans are refused."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise BadFrame(Defect.NUMBER, "a number is missing")
+    if isinstance(value, str) and "_" in value:  # Python's own notation, which float() would take
+        raise BadFrame(Defect.NUMBER, f"{value!r:.40} is not a number")
     try:
         parsed = float(value)
     except ValueError:
@@ -111,6 +113,13 @@ def margin_mode(value: object) -> MarginMode:
     raise BadFrame(Defect.SHAPE, f"{value!r:.40} is not a margin type")
 
 
+def price(value: object) -> float:
+    """A price of the market stream, which is always a string."""
+    if not isinstance(value, str):
+        raise BadFrame(Defect.NUMBER, "a price is missing")
+    return positive(value)
+
+
 INDEX_PREFIX = "index:"
 """A coin's index in multi-assets mode is marked as instrument ``index:BTCUSD``, in USD for one coin."""
 
@@ -134,9 +143,9 @@ def mark(row: object, foreign: int) -> Mark | None:
     match fields.get("e"):
         case "markPriceUpdate":
             mine = fields.get("st") != foreign
-            return Mark(name, positive(fields.get("p")), millis(fields.get("E"))) if mine else None
+            return Mark(name, price(fields.get("p")), millis(fields.get("E"))) if mine else None
         case "assetIndexUpdate":
-            return Mark(INDEX_PREFIX + name, positive(fields.get("i")), millis(fields.get("E")))
+            return Mark(INDEX_PREFIX + name, price(fields.get("i")), millis(fields.get("E")))
         case str(other):
             raise BadFrame(Defect.UNKNOWN_EVENT, f"{other:.40} is not a mark")
     raise BadFrame(Defect.SHAPE, "no event type")

@@ -112,8 +112,16 @@ class PrivateStream:
         return was_live
 
     def renew(self, now: float) -> None:
-        """The stream is dead although its socket may be open: ask for a key and connect again."""
+        """The stream is dead although its socket may be open: ask for a key and connect again.
+
+        A successor that is on its way was made with the same dead key. It goes too, and so does a key that was asked
+        for before the death: the answer may name the dead one.
+        """
+        if self._dead and self._links.dialling:
+            return
         self._dead = True
+        self._timers.clear("overlap")
+        self._links.abandon()
         self._links.replace(now)
 
     def turn(self) -> None:
@@ -130,6 +138,8 @@ class PrivateStream:
 
     def granted(self, body: bytes, now: float) -> None:
         """The answer to the request for a key. Raises BadFrame."""
+        if not self._links.dialling:
+            return
         self._learn(answers.listen_key(body))
         self._set_keepalive(now)
         address = self._addresses[self._address]
@@ -137,19 +147,23 @@ class PrivateStream:
 
     def refused(self, error: VenueError, now: float) -> None:
         """No key this time."""
+        if not self._links.dialling:
+            return
         self._links.fail(str(error), now, error.retry_after_s)
 
-    def kept(self, body: bytes, now: float) -> None:
-        """The key was extended; should the venue name another, the old one is dead."""
+    def kept(self, body: bytes, now: float) -> bool:
+        """The key was extended. True when the venue names another instead: ours is dead."""
         self._backoff.reset()
         self._set_keepalive(now)
         try:
             key = answers.listen_key(body)
         except BadFrame:
-            return  # Older answers are empty.
-        if key != self.key:
-            self._learn(key)
-            self.renew(now)
+            return False  # Older answers are empty.
+        if key == self.key:
+            return False
+        self._learn(key)
+        self.renew(now)
+        return True
 
     def not_kept(self, error: VenueError, now: float) -> bool:
         """True when the key is dead. Otherwise the extension is tried again, well within what is left of the hour."""

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from connectors.binance_common.product import Listing, Product
-from connectors.binance_common.state import Answers
-from monitor.model.events import SnapshotReason
+from connectors.binance_common.state import AccountState, Answers
+from monitor.model.events import AccountSnapshot, SnapshotReason
 from monitor.model.instrument import Instrument, Tier
 
 
@@ -50,3 +50,27 @@ class Round:
         """Contracts and tiers, when they were asked for. Raises BadFrame."""
         asked = any(kind in self.bodies for kind in self.product.definitions)
         return self.product.listing(self.bodies, known) if asked else None
+
+
+def account_snapshot(
+    venue: str,
+    account: str,
+    feed: str,
+    reason: SnapshotReason,
+    state: AccountState,
+    taken: Answers,
+    instruments: Mapping[str, Instrument],
+) -> AccountSnapshot:
+    """The account as it is known once `taken` has been laid over it."""
+    return AccountSnapshot(
+        venue=venue,
+        account=account,
+        feed=feed,
+        at_ms=taken.sent_ms,
+        reason=reason,
+        account_mode=state.account_mode,
+        position_mode=state.position_mode,
+        wallets=tuple(state.wallets.values()),
+        positions=tuple(state.positions.values()),
+        reports=state.reports(taken, instruments),
+    )

@@ -7,7 +7,7 @@ the state at some moment after the request was sent, but Binance answers from co
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from math import isclose, nan
+from math import isclose, isnan, nan
 
 from connectors.binance_common.answers import (
     AccountAnswer,
@@ -46,6 +46,11 @@ class Answers:
     risk: tuple[RiskRow, ...]
     indexes: Mapping[str, AssetIndex]
     uni_mmr: float | None = None
+
+    @property
+    def unusable(self) -> int:
+        """How many positions lack a price: they stand, but not all of them is known."""
+        return sum(not row.is_whole for row in self.risk)
 
 
 @dataclass(slots=True)
@@ -152,20 +157,24 @@ class AccountState:
                 if key in self.positions:
                     kept[key] = self.positions[key]
             else:
-                kept[key] = self._position(row)
+                kept[key] = self._position(row, self.positions.get(key))
         self.positions = kept
 
-    def _position(self, row: RiskRow) -> Position:
+    def _position(self, row: RiskRow, held: Position | None) -> Position:
+        """A row as a position. One without an entry price keeps the entry that is known for the very same size."""
         config = self.configs.get(row.symbol)
         if config is None:
             mode = MarginMode.ISOLATED if row.isolated_wallet != 0.0 else MarginMode.CROSS
             config = SymbolConfig(mode, None)
         isolated = config.margin_mode is MarginMode.ISOLATED
+        entry_price = row.entry_price
+        if isnan(entry_price) and held is not None and held.size == row.size:
+            entry_price = held.entry_price
         return Position(
             instrument=row.symbol,
             slot=row.slot,
             size=row.size,
-            entry_price=row.entry_price,
+            entry_price=entry_price,
             margin_mode=config.margin_mode,
             isolated_wallet=row.isolated_wallet if isolated else 0.0,
             leverage=config.leverage,
@@ -236,7 +245,9 @@ class AccountState:
         """
         sizes = {(row.symbol, row.slot): row.size for row in answers.account.holdings}
         held = {key: position.size for key, position in self.positions.items()}
-        if sizes != held or any(at_ms > answers.sent_ms - REST_LAG_MS for at_ms in self._told_ms.values()):
+        # An answer without a mark prices its position at zero, and its pool with it.
+        unpriced = not all(row.mark_price > 0.0 for row in answers.account.holdings)
+        if sizes != held or unpriced or any(at_ms > answers.sent_ms - REST_LAG_MS for at_ms in self._told_ms.values()):
             return ()
         if self.account_mode is not AccountMode.SINGLE_ASSET:
             return (self._multi_report(answers),) if held else ()

@@ -11,6 +11,7 @@ from monitor.commands.demo import demo
 from monitor.commands.record import record
 from monitor.commands.replay import replay
 from monitor.commands.run import run
+from monitor.commands.watch import watch
 
 app = typer.Typer(
     add_completion=False,
@@ -39,11 +40,12 @@ def options(
 ) -> None:
     """Watches leveraged perpetual-futures accounts and warns before the venue liquidates.
 
-    Start with `marginwatch demo`, then write a marginwatch.toml and try it with `marginwatch check`.
+    Start with `marginwatch demo`, or `marginwatch watch hyperliquid 0x...`, which needs neither key nor configuration.
+    Then write a marginwatch.toml and try it with `marginwatch check`.
 
     Exit codes: 0 good, 1 failed, 2 unusable input or configuration.
     """
 
 
-for command in (run, check, demo, assess, replay, record):
+for command in (run, check, watch, demo, assess, replay, record):
     app.command()(command)

@@ -64,6 +64,7 @@ class AccountSnapshot:
     """The whole account, with newer buffered events already applied: what is absent is closed.
 
     `at_ms` is the venue's time at which the request was sent: a slot that an event touched later than that is kept.
+    `mark_pause_s` is how long the venue may say nothing of a mark that does not change; younger marks are not stale.
     """
 
     venue: str
@@ -76,6 +77,7 @@ class AccountSnapshot:
     wallets: tuple[Wallet, ...]
     positions: tuple[Position, ...]
     reports: tuple[PoolReport, ...]
+    mark_pause_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,8 +17,9 @@ from alerts.config import AlertsConfig
 from alerts.dispatch import Dispatcher
 from alerts.engine import Engine
 from alerts.outbox import Outbox
-from alerts.sink import Sink
+from alerts.sink import Envelope, Sink
 from monitor.clock import SystemClock
+from monitor.errors import SinkError
 from monitor.model.assessment import FeedHealth, PoolAssessment, PoolTable
 from monitor.telemetry import Telemetry
 from tests.support.pools import a_pool
@@ -243,6 +244,108 @@ async def test_sending_goes_on_when_the_disk_does_not(path: Path) -> None:
         now.outbox._db.execute("PRAGMA query_only = OFF")
         await until(lambda: now.dispatcher.health()[-1].failing_since is None, "it is written again")
         assert now.outbox.saved == 2
+
+
+class Picky(RecordingSink):
+    """Refuses for good alerts whose keys end in one of `refused`, as a broker does that finds them too large."""
+
+    refused: tuple[str, ...] = ()
+
+    async def deliver(self, batch: Sequence[Envelope]) -> None:
+        """Take what is before the first that is refused."""
+        for envelope in batch:
+            if envelope.alert.key.endswith(self.refused):
+                raise SinkError("packet too large", retry=False)
+            await super().deliver([envelope])
+
+
+async def test_a_message_that_is_refused_for_good_does_not_block_the_sink(path: Path) -> None:
+    """It is counted, told with its name, kept in the history, and not asked about again; the others arrive."""
+    good, picky = RecordingSink("good"), Picky("picky")
+    picky.refused = ("/P2", "/P3")
+    async with run(path, good, picky) as now:
+        said = now.fire(*(f"P{n}" for n in range(6)))
+        await now.delivered()
+        wanted = [alert.id for n, alert in enumerate(said) if n not in (2, 3)]
+        assert list(dict.fromkeys(picky.ids)) == wanted
+        assert now.telemetry.deliveries.get("picky", "refused") == 2
+        health = now.dispatcher.health()[1]
+        assert health.refused == f"{said[3].key} warning firing ({said[3].id}): packet too large"
+        (told,) = now.engine.on_sink(health.sink, None, 0, health.detail, 1_790_000_000.0, health.refused)
+        assert told.text == f"1 alert refused for good · sink picky · {health.refused}"
+        await until(lambda: now.dispatcher.health()[1].failing_since is None, "works again")
+        history = await now.dispatcher.history(10)
+        assert len(history) == 6
+        assert len(good.ids) == 6
+    async with run(path, RecordingSink("good"), again := Picky("picky")) as now:
+        await now.delivered()
+    assert again.ids == []
+
+
+async def test_a_message_that_is_refused_when_said_again_does_not_block_either(path: Path) -> None:
+    """A broker that got a smaller limit and lost the connection is told the rest of what fires, and the news."""
+    sink = Picky()
+    async with run(path, sink) as now:
+        now.fire("P1", "P2", "P3")
+        await now.delivered()
+        sink.refused = ("/P1",)
+        sink.failing = "connection reset"
+        await until(lambda: now.dispatcher.health()[0].failing_since is not None, "noticed")
+        sink.got.clear()
+        sink.failing = ""
+        await until(lambda: now.telemetry.deliveries.get("recording", "refused") == 1, "given up")
+        (news,) = now.fire("P4")
+        await now.delivered()
+        assert news.id in sink.ids
+
+
+async def test_a_sink_that_refuses_everything_loses_nothing(path: Path) -> None:
+    """No permission at all is not the messages' fault: all of them arrive once a person has mended it."""
+    sink = Picky()
+    sink.refused = ("",)
+    async with run(path, sink) as now:
+        said = now.fire("A", "B", "C")
+        await until(lambda: now.telemetry.deliveries.get("recording", "failed") > 20, "many refusals")
+        assert now.dispatcher.pending() == {"recording": 3}
+        assert now.dispatcher.health()[0].failing_since is not None
+        said += now.fire(*(f"D{n}" for n in range(20)))
+        await until(lambda: now.telemetry.deliveries.get("recording", "failed") > 40, "many more")
+        assert now.telemetry.deliveries.get("recording", "refused") == 0
+        sink.refused = ()
+        await now.delivered()
+    latest = {identifier: place for place, identifier in enumerate(sink.ids)}
+    assert sorted(latest, key=latest.__getitem__) == ids(said)
+
+
+async def test_the_order_to_the_disk_leaves_right_behind_the_send(path: Path) -> None:
+    """In the same turn of the loop: a run that is killed later than the write has it on the disk."""
+    sink = RecordingSink()
+    async with run(path, sink) as now:
+        await until(lambda: sink.connections == 1, "connected")
+        await asyncio.sleep(0)
+        now.fire("A")
+        told: list[int] = []
+        append = now.outbox.append
+        now.outbox.append = lambda envelopes: (told.append(len(sink.got)), append(envelopes))[1]  # type: ignore[method-assign]
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert told == [1]
+
+
+async def test_messages_that_memory_cannot_keep_are_counted(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a sink away and a disk that refuses, the oldest are lost to that sink, and the count says so."""
+    monkeypatch.setattr(module, "TAIL_MAX", 5)
+    monkeypatch.setattr(module, "UNSAVED_TAIL_MAX", 5)
+    good, lost = RecordingSink("good"), RecordingSink("lost")
+    lost.failing = "connection refused"
+    async with run(path, good, lost) as now:
+        await until(lambda: now.outbox._db is not None, "open")
+        now.outbox._db.execute("PRAGMA query_only = ON")  # type: ignore[union-attr]
+        for n in range(12):
+            now.fire(f"P{n}")
+            await now.delivered("good")
+        await until(lambda: now.telemetry.deliveries.get("lost", "dropped") == 7, "counted")
+        assert now.telemetry.deliveries.get("good", "dropped") == 0
 
 
 async def test_stopping_hands_over_what_waits_and_says_goodbye(path: Path) -> None:

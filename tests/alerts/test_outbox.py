@@ -1,16 +1,22 @@
 """The state file: what survives, in which order, and what happens when it cannot be used."""
 
 import asyncio
+import errno
 import os
+import resource
+import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from threading import Event
 
 import pytest
+from structlog.testing import capture_logs
 
 from alerts import outbox as module
 from alerts.alert import Alert, State, Step
@@ -20,7 +26,7 @@ from alerts.message import encode
 from alerts.outbox import Outbox
 from alerts.sink import Envelope
 from monitor.clock import ManualClock
-from monitor.errors import UserError
+from monitor.errors import SinkError, UserError
 from monitor.telemetry import Telemetry
 from tests.support.pools import a_pool
 from tests.support.server_process import until
@@ -182,6 +188,168 @@ async def test_a_disk_that_stays_full_does_not_keep_the_monitor_from_stopping(pa
     outbox.close()
     with opened(path) as again:
         assert again.sequence == 0
+
+
+@contextmanager
+def disk_full() -> Iterator[None]:
+    """No file of this process may grow, as if the disk were full."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
+    try:
+        with capture_logs():  # standard output may be a file, too
+            yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("is_left_open", [True, False])
+async def test_a_full_disk_at_the_start_forgets_nothing(
+    path: Path, monkeypatch: pytest.MonkeyPatch, is_left_open: bool
+) -> None:
+    """What earlier runs said is read, whether they ended well or were killed, and new messages are saved later."""
+    monkeypatch.setattr(module, "RETRY_S", 0.05)
+    sent = envelopes(alerts(4))
+    with opened(path, "redis") as outbox:
+        salt = outbox.restored.salt
+        outbox.append(sent[:3])
+        outbox.advance("redis", 2)
+        outbox.read(0, 1).result(5)
+        if is_left_open:  # what a killed run leaves: the newest is in the file beside
+            for suffix in ("", "-wal"):
+                shutil.copy(f"{path}{suffix}", f"{path}{suffix}.copy")
+    if is_left_open:
+        for suffix in ("", "-wal"):
+            shutil.move(f"{path}{suffix}.copy", f"{path}{suffix}")
+    with disk_full():
+        outbox = opened(path, "redis", "mqtt")
+        trouble = outbox.trouble(0.0)
+        assert trouble is not None
+        assert str(path) in trouble[1]
+        assert outbox.restored.salt == salt
+        assert len(outbox.restored.alerts) == 3
+        assert (outbox.sequence, outbox.cursors) == (3, {"redis": 2, "mqtt": 3})
+        assert await asyncio.wrap_future(outbox.read(2, 10)) == sent[2:3]
+        outbox.append(sent[3:])
+        outbox.advance("redis", 4)
+    with outbox:
+        await until(lambda: outbox.trouble(0.0) is None, "the file is written again")
+        assert outbox.saved == 4
+    with opened(path, "redis") as outbox:
+        assert outbox.read(0, 10).result(5) == sent
+        assert outbox.cursors == {"redis": 4}
+
+
+@pytest.mark.parametrize("fault", ["full", "lock file", "locked"])
+async def test_a_file_that_cannot_be_made_at_the_start_is_made_later(
+    path: Path, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    """The run begins in memory, with ids and numbers that no earlier run used, and takes the file when it can."""
+    monkeypatch.setattr(module, "RETRY_S", 0.05)
+    monkeypatch.setattr(module, "BUSY_S", 0.01)
+    clock = ManualClock(1_790_000_000.0)
+    with ExitStack() as trouble:
+        if fault == "full":
+            trouble.enter_context(disk_full())
+        elif fault == "locked":
+            with opened(path, "redis") as earlier:
+                earlier.append(envelopes(alerts(2)))
+            other = trouble.enter_context(closing(sqlite3.connect(path, isolation_level=None)))
+            other.execute("PRAGMA locking_mode = EXCLUSIVE")
+            other.execute("BEGIN EXCLUSIVE")
+        else:
+            real = os.open
+
+            def no_room(name: str, *rest: int, **more: int) -> int:
+                if str(name).endswith(".lock"):
+                    raise OSError(errno.ENOSPC, "No space left on device")
+                return real(name, *rest, **more)
+
+            patched = trouble.enter_context(pytest.MonkeyPatch.context())
+            patched.setattr(module.os, "open", no_room)
+        outbox = Outbox.open(path, ["redis"], clock, Telemetry())
+        assert outbox.trouble(0.0) is not None
+        sent = envelopes(alerts(3), after=outbox.sequence)
+        assert sent[0].sequence > 1_790_000_000_000
+        outbox.append(sent)
+        outbox.advance("redis", sent[1].sequence)
+        assert await asyncio.wrap_future(outbox.read(outbox.sequence, 10)) == []
+        assert len(await asyncio.wrap_future(outbox.history(10))) == 3
+        salt = outbox.restored.salt
+    with outbox:
+        await until(lambda: outbox.trouble(0.0) is None, "the file is written")
+    with opened(path, "redis") as outbox:
+        assert outbox.read(sent[0].sequence - 1, 10).result(5) == sent
+        assert (outbox.cursors, outbox.restored.salt) == ({"redis": sent[1].sequence}, salt)
+
+
+async def test_what_is_dropped_is_counted(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that refuses for long keeps the newest messages, and says how many it lost."""
+    monkeypatch.setattr(module, "RETRY_S", 0.01)
+    monkeypatch.setattr(module, "UNSAVED_MAX", 10)
+    telemetry = Telemetry()
+    sent = envelopes(alerts(30))
+    with opened(path, "redis", telemetry=telemetry) as outbox:
+        outbox._db.execute("PRAGMA query_only = ON")  # type: ignore[union-attr]
+        for start in range(0, 30, 5):
+            outbox.append(sent[start : start + 5])
+            outbox.history(1).result(5)
+        await until(lambda: outbox.dropped == 20, "dropped")
+        trouble = outbox.trouble(0.0)
+        assert trouble is not None
+        await until(lambda: "20 alerts were not saved" in (outbox.trouble(0.0) or (0, ""))[1], "told")
+        assert telemetry.deliveries.get("state", "dropped") == 20
+        outbox._db.execute("PRAGMA query_only = OFF")  # type: ignore[union-attr]
+        await until(lambda: outbox.trouble(0.0) is None, "written again")
+        assert outbox.read(0, 100).result(5) == sent[20:]
+
+
+async def test_a_disk_that_hangs_gathers_no_orders(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While a commit hangs, cursors make one order, messages and questions are refused past a bound."""
+    monkeypatch.setattr(module, "UNSAVED_MAX", 10)
+    monkeypatch.setattr(module, "READS_MAX", 3)
+    hangs, goes_on = Event(), Event()
+    sent = envelopes(alerts(20))
+    with opened(path, "redis") as outbox:
+
+        def commit() -> None:
+            hangs.set()
+            goes_on.wait(10)
+            Outbox._commit(outbox)
+
+        monkeypatch.setattr(outbox, "_commit", commit)
+        outbox.append(sent[:1])
+        assert hangs.wait(5)
+        for envelope in sent[1:]:
+            outbox.append([envelope])
+            outbox.advance("redis", envelope.sequence)
+        asked = [outbox.read(0, 1) for _ in range(5)]
+        assert outbox._orders.qsize() == 10 + 1 + 3
+        assert outbox.dropped == 9
+        for refused in asked[3:]:
+            with pytest.raises(SinkError, match="does not answer"):
+                refused.result(0)
+        assert asked[0].cancel()
+        goes_on.set()
+        assert asked[1].result(5) == sent[:1]
+        await until(lambda: outbox.saved == 11, "saved")
+    with opened(path, "redis") as outbox:
+        assert outbox.cursors == {"redis": 11}
+
+
+def test_a_cursor_never_passes_what_is_saved(path: Path) -> None:
+    """A sink may be ahead of the disk; the file must not say so, or the others would miss what lies between."""
+    sent = envelopes(alerts(3))
+    with opened(path, "redis", "mqtt") as outbox:
+        outbox.append(sent[:1])
+        outbox.advance("redis", 3)
+        outbox.read(0, 1).result(5)
+        with closing(sqlite3.connect(path)) as database:
+            (cursor,) = database.execute("SELECT sequence FROM cursor WHERE sink = 'redis'").fetchone()
+            assert cursor == 1
+        outbox.append(sent[1:])
+        outbox.read(0, 1).result(5)
+    with opened(path, "redis", "mqtt") as outbox:
+        assert outbox.cursors == {"redis": 3, "mqtt": 0}
 
 
 def test_a_row_that_cannot_be_read_is_left_out(path: Path) -> None:

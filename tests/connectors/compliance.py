@@ -14,11 +14,16 @@ from enum import StrEnum
 from itertools import count
 from typing import Any, Protocol
 
+import orjson
+from aiohttp import web
+
 from connectors import FeedSettings, VenueModule, venues
 from connectors.binance.config import AccountConfig
 from connectors.binance_coinm.config import AccountConfig as CoinAccountConfig
 from connectors.binance_common.settings import FuturesAccountConfig
 from connectors.config import BaseAccountConfig
+from connectors.hyperliquid.config import AccountConfig as HyperliquidConfig
+from connectors.okx.config import AccountConfig as OkxConfig
 from connectors.recorder import Recorder
 from connectors.simulator.scenario import AccountSpec, PositionSpec, Scenario
 from monitor.clock import Clock
@@ -26,6 +31,9 @@ from monitor.credential import Secret
 from monitor.model.assessment import FeedState
 from monitor.model.events import Event, FeedChanged
 from monitor.telemetry import Telemetry
+from tests.support import hyperliquid_server, okx_server
+from tests.support.hyperliquid_server import Address, Held, HyperliquidServer
+from tests.support.okx_server import OkxServer
 from tests.support.venue_server import Venue, venue_in_process
 
 SPEED = 10.0
@@ -81,11 +89,20 @@ class Refusal(StrEnum):
     KEY = "the key is refused"
 
 
+class Lack(StrEnum):
+    """What some venues do not have, so that the tests about it say nothing about them."""
+
+    KEYS = "no keys: everything is public"
+    SIGNED_TIME = "no request bears a time"
+    MARK_TIMES = "marks bear neither time nor number"
+
+
 class VenueUnderTest(Protocol):
     """A venue on loopback with one account that holds one position in `instrument`."""
 
     name: str
     instrument: str
+    lacks: frozenset[Lack]
 
     def accounts(self, **changes: Any) -> list[BaseAccountConfig]:
         """The account's configuration."""
@@ -162,6 +179,7 @@ class BinanceUnderTest:
     name = "binance"
     instrument = "BTCUSDT"
     account_path = "/fapi/v3/account"
+    lacks: frozenset[Lack] = frozenset()
     _ROUTES = {Stream.MARK: "market", Stream.USER: "private"}  # noqa: RUF012 - a constant
 
     def __init__(self, venue: Venue) -> None:
@@ -302,9 +320,266 @@ async def binance_coinm(clock: Clock) -> AsyncIterator[VenueUnderTest]:
         yield CoinMUnderTest(venue)
 
 
+class OkxUnderTest:
+    """OKX by a server of its own. It has no stream key; what dies instead is a subscription."""
+
+    name = "okx"
+    instrument = "BTC-USDT-SWAP"
+    lacks: frozenset[Lack] = frozenset()
+
+    def __init__(self, server: OkxServer) -> None:
+        self._server = server
+        self._prices = count()
+
+    def accounts(self, **changes: Any) -> list[BaseAccountConfig]:
+        """The server's account."""
+        values = {
+            "name": "main",
+            "api_key": Secret(okx_server.API_KEY),
+            "api_secret": Secret(okx_server.API_SECRET),
+            "passphrase": Secret(okx_server.PASSPHRASE),
+            "rest_url": self._server.rest_url,
+            "market_url": self._server.market_url,
+            "private_url": self._server.private_url,
+            "reconcile_s": 5.0,
+        }
+        return [OkxConfig.model_validate(values | changes)]
+
+    def secrets(self) -> list[str]:
+        """Key, secret, passphrase and every signature so far."""
+        return [okx_server.API_KEY, okx_server.API_SECRET, okx_server.PASSPHRASE, *self._server.signatures]
+
+    async def tick(self) -> None:
+        """A mark that differs from the last in its last digits."""
+        self._server.send_mark(self.instrument, 75_000.0 + next(self._prices) % 100 / 100)
+
+    async def trade(self, size: str, *, silent: bool = False) -> None:
+        """Set the position."""
+        self._server.trade(float(size), silent=silent)
+
+    async def spoil(self, stream: Stream, how: Spoil) -> None:
+        """A frame as nobody sends it."""
+        channel = "mark-price" if stream is Stream.MARK else "positions"
+        row = {"instId": self.instrument, "instType": "SWAP", "markPx": "", "ts": "", "pos": "", "mgnMode": "cross"}
+        frame = {"arg": {"channel": channel, "instId": self.instrument}, "data": [row]}
+        text = orjson.dumps(frame)
+        frames = {
+            Spoil.GARBAGE: b"]this is not JSON[",
+            Spoil.TRUNCATED: text[: len(text) // 2],
+            Spoil.UNKNOWN_EVENT: text.replace(channel.encode(), b"something-new"),
+            Spoil.EMPTY_NUMBERS: text,
+        }
+        for connection in self._server.of(stream):
+            connection.put(frames[how])
+
+    async def repeat_next(self, stream: Stream) -> None:
+        """As the simulator does."""
+        for connection in self._server.of(stream):
+            connection.duplicate = 1
+
+    async def swap_next(self, stream: Stream) -> None:
+        """As the simulator does."""
+        for connection in self._server.of(stream):
+            connection.swap = True
+
+    async def silence(self, stream: Stream) -> None:
+        """Pings are answered all the same."""
+        self._server.silence(stream)
+
+    async def half_open(self, stream: Stream) -> None:
+        """As the simulator does."""
+        for connection in self._server.of(stream):
+            connection.freeze()
+
+    async def end(self, stream: Stream, how: Ending) -> None:
+        """As the simulator does."""
+        for connection in self._server.of(stream):
+            match how:
+                case Ending.CUT:
+                    connection.cut()
+                case Ending.TORN:
+                    connection.tear()
+                case Ending.CLOSED:
+                    await connection.ws.close(code=4006)
+
+    async def refuse_handshakes(self, stream: Stream, status: int, times: int) -> None:
+        """On the stream's path."""
+        self._server.refuse_handshakes(stream, status, times)
+
+    async def end_stream_key(self, *, silent: bool) -> None:
+        """Subscriptions."""
+        self._server.end_subscriptions(silent=silent)
+
+    async def refuse(self, refusal: Refusal, times: int = 1) -> None:
+        """On the account's balance."""
+        wait = {"Retry-After": "3"}
+        replies: dict[Refusal, Callable[[], web.StreamResponse | None]] = {
+            Refusal.TOO_MANY: lambda: self._server.envelope(50011, status=429, headers=wait),
+            Refusal.BANNED: lambda: self._server.envelope(50011, status=403, headers=wait),
+            Refusal.BROKEN: lambda: self._server.envelope(50001, status=503),
+            Refusal.HANGS: lambda: None,
+            Refusal.GARBAGE: lambda: web.Response(text="<html>not JSON"),
+            Refusal.KEY: lambda: self._server.envelope(50111, status=401),
+        }
+        self._server.faults += [("/api/v5/account/balance", replies[refusal])] * times
+
+    async def step_clock(self, seconds: float) -> None:
+        """The venue's clock against ours."""
+        self._server.offset_ms += int(seconds * 1000)
+
+    async def grant(self, **flags: bool) -> None:
+        """``perm`` of the account's configuration."""
+        self._server.state.permissions = "read_only,trade"
+
+    async def heal(self) -> None:
+        """All faults."""
+        self._server.heal()
+
+    async def open_connections(self, stream: Stream) -> int:
+        """As the server counts them."""
+        return len(self._server.of(stream))
+
+
+@asynccontextmanager
+async def okx(clock: Clock) -> AsyncIterator[VenueUnderTest]:
+    """OKX in this process, on real sockets, with the test's clock."""
+    async with okx_server.okx_server(clock) as server:
+        yield OkxUnderTest(server)
+
+
+class HyperliquidUnderTest:
+    """Hyperliquid by a server of its own."""
+
+    name = "hyperliquid"
+    instrument = "BTC"
+    lacks = frozenset({Lack.KEYS, Lack.SIGNED_TIME, Lack.MARK_TIMES})
+    _ROUTES = {Stream.MARK: hyperliquid_server.MARKET, Stream.USER: hyperliquid_server.USER}  # noqa: RUF012 - a constant
+
+    def __init__(self, server: HyperliquidServer) -> None:
+        self._server = server
+        self._prices = count()
+        self._account = server.add(Address("0x" + "ab" * 20, cash={"": 50_000.0}))
+        self._account.positions["BTC"] = Held("BTC", 1.0, 75_000.0)
+
+    def accounts(self, **changes: Any) -> list[BaseAccountConfig]:
+        """The address."""
+        values = {
+            "name": "main",
+            "address": self._account.name,
+            "rest_url": self._server.rest_url,
+            "market_url": self._server.stream_url(hyperliquid_server.MARKET),
+            "private_url": self._server.stream_url(hyperliquid_server.USER),
+            "reconcile_s": 5.0,
+        }
+        return [HyperliquidConfig.model_validate(values | changes)]
+
+    def secrets(self) -> list[str]:
+        """There are none."""
+        return []
+
+    async def tick(self) -> None:
+        """A mark that differs from the last in its last digits."""
+        await self._server.mark(BTC=75_000.0 + next(self._prices) % 100 / 100)
+
+    async def trade(self, size: str, *, silent: bool = False) -> None:
+        """Set the position."""
+        self._account.positions["BTC"].size = float(size)
+        if not silent:
+            await self._server.tell_states(self._account)
+
+    async def spoil(self, stream: Stream, how: Spoil) -> None:
+        """A frame as no client should have to read."""
+        channel, data = "activeAssetCtx", self._server.context("BTC")
+        if stream is Stream.USER:
+            channel, data = "allDexsClearinghouseState", self._server.states(self._account)
+        text = orjson.dumps({"channel": channel, "data": data}).decode()
+        spoilt = {
+            Spoil.GARBAGE: "\x00\x01garbage",
+            Spoil.TRUNCATED: text[: len(text) // 2],
+            Spoil.UNKNOWN_EVENT: '{"channel":"somethingNew","data":{}}',
+            Spoil.EMPTY_NUMBERS: text.replace('"markPx":"', '"markPx":"","x":"').replace('"szi":"', '"szi":"","x":"'),
+        }
+        await self._server.send_raw(self._ROUTES[stream], spoilt[how])
+
+    async def repeat_next(self, stream: Stream) -> None:
+        """The next frame twice."""
+        self._server.repeat_next(self._ROUTES[stream])
+
+    async def swap_next(self, stream: Stream) -> None:
+        """The next two frames the other way round."""
+        self._server.swap_next(self._ROUTES[stream])
+
+    async def silence(self, stream: Stream) -> None:
+        """Acknowledge and say nothing."""
+        self._server.silent.add(self._ROUTES[stream])
+
+    async def half_open(self, stream: Stream) -> None:
+        """Freeze."""
+        self._server.freeze(self._ROUTES[stream])
+
+    async def end(self, stream: Stream, how: Ending) -> None:
+        """Cut, tear or close."""
+        if how is Ending.CLOSED:
+            await self._server.hang_up(self._ROUTES[stream])
+        else:
+            await self._server.cut(self._ROUTES[stream], torn=how is Ending.TORN)
+
+    async def refuse_handshakes(self, stream: Stream, status: int, times: int) -> None:
+        """Statuses."""
+        self._server.refuse_handshakes(self._ROUTES[stream], status, times)
+
+    async def end_stream_key(self, *, silent: bool) -> None:
+        """There is no key; subscriptions end instead."""
+        await self._server.end_subscriptions(silent=silent)
+
+    async def refuse(self, refusal: Refusal, times: int = 1) -> None:
+        """Faults of the question for the account's state. Its one refusal that waiting does not heal is a 422."""
+        wait = {"Retry-After": "3"}
+        answers: dict[Refusal, Callable[[], web.Response] | None] = {
+            Refusal.TOO_MANY: lambda: web.Response(status=429, headers=wait),
+            Refusal.BANNED: lambda: web.Response(status=418, headers=wait),
+            Refusal.BROKEN: lambda: web.Response(status=500, text="null"),
+            Refusal.HANGS: None,
+            Refusal.GARBAGE: lambda: web.Response(text="<html>"),
+            Refusal.KEY: lambda: web.Response(status=422, text="Failed to deserialize the JSON body"),
+        }
+        self._server.refuse("clearinghouseState", answers[refusal], times)
+
+    async def step_clock(self, seconds: float) -> None:
+        """Nothing depends on it."""
+
+    async def grant(self, **flags: bool) -> None:
+        """There is nothing to grant."""
+
+    async def heal(self) -> None:
+        """All faults."""
+        self._server.heal()
+
+    async def open_connections(self, stream: Stream) -> int:
+        """As the server counts them."""
+        return self._server.open(self._ROUTES[stream])
+
+
+@asynccontextmanager
+async def hyperliquid(clock: Clock) -> AsyncIterator[VenueUnderTest]:
+    """The server on this loop, with the test's clock."""
+    async with hyperliquid_server.hyperliquid_server(clock) as server:
+        yield HyperliquidUnderTest(server)
+
+
+def bybit(clock: Clock) -> AbstractAsyncContextManager[VenueUnderTest]:
+    """Its adapter, which stands beside its tests, needs the names of this module."""
+    from tests.connectors.bybit import under_test
+
+    return under_test.bybit(clock)
+
+
 VENUES: dict[str, Callable[[Clock], AbstractAsyncContextManager[VenueUnderTest]]] = {
     "binance": binance,
     "binance-coinm": binance_coinm,
+    "bybit": bybit,
+    "okx": okx,
+    "hyperliquid": hyperliquid,
 }
 
 

@@ -9,7 +9,7 @@ from aiohttp import web
 
 from connectors.binance.product import USD_M
 from connectors.binance_common.rest import BinanceDialect
-from connectors.rest import CLOCK_AGE_S, Budget, Rest
+from connectors.rest import BUDGETS_MAX, CLOCK_AGE_S, Budget, Rest, shared_budget
 from connectors.session import Request, Security
 from monitor.clock import ManualClock
 from monitor.credential import Secret
@@ -202,3 +202,17 @@ def test_a_hold_is_never_shortened() -> None:
     budget.hold(10.0, 1.0)
     assert budget.wait(1, 50.0) == 50.0
     assert budget.wait(1, 100.0) == 0.0
+
+
+def test_an_address_has_one_budget_whoever_asks() -> None:
+    """A hold outlives the runners of before a reload; addresses of long ago are forgotten in their order."""
+    budget = shared_budget("https://venue.test", 100)
+    budget.hold(60.0, 1000.0)
+    assert shared_budget("https://venue.test", 100).wait(1, 1030.0) == 30.0
+    assert shared_budget("https://other.test", 100).wait(1, 1030.0) == 0.0
+    for number in range(BUDGETS_MAX - 1):
+        shared_budget(f"https://{number}.test", 100)
+        assert shared_budget("https://venue.test", 100) is budget
+    for number in range(BUDGETS_MAX):
+        shared_budget(f"https://more-{number}.test", 100)
+    assert shared_budget("https://venue.test", 100) is not budget

@@ -7,7 +7,9 @@ cut. Afterwards every pool's last alert must have reached every sink, and what w
 
 import asyncio
 import os
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 from random import Random
@@ -28,6 +30,8 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 POOLS = 40
 STEPS = 40
 STEP_S = 0.03
+COMMIT_S = 0.02
+"""How long the disk may take to have what was sent; a small machine that runs the whole test at once is slow."""
 SYMBOLS = [f"S{k:02d}USDT" for k in range(POOLS)]
 FIRST, LAST = Decimal("96"), Decimal("90.94")  # a tier of 1 % liquidates at 90.909: ratios from 0.16 to 0.97
 
@@ -148,23 +152,32 @@ def same_id_for_the_same_alert(*told: list[dict[str, Any]]) -> None:
 
 @pytest.mark.parametrize("seed", rounds())
 async def test_killed_in_the_middle_of_a_burst(venue: Venue, tmp_path: Path, brokers: Sinks, seed: int) -> None:
-    """kill -9 and a new start: every alert reaches every sink, and a repeat carries the same id."""
+    """kill -9 and a new start: every alert reaches every sink, and a repeat carries the same id.
+
+    What may remain: the order to the disk leaves with the send, but the commit ends a moment after it. A message sent
+    in that moment, to a sink that had it when the kill came, cannot be said to the other sink if it is not the case any
+    more at the new start. So only messages of the last tick before the kill may differ between the sinks, never those
+    that still hold. Waiting for the disk before every send would close this, at the price of a slow disk delaying
+    every warning.
+    """
     killed_at = 0.0
 
     async def kill(process: Daemon) -> None:
         nonlocal killed_at
+        killed_at = time.time()
         await process.kill()
-        killed_at = asyncio.get_running_loop().time()
         await process.start(ready=False)
 
     redis, mqtt = await burst(venue, tmp_path, brokers, seed, kill)
     same_id_for_the_same_alert(redis, mqtt)
-    # What only one sink got was raised so shortly before the kill that the disk did not have it, and is superseded.
-    only_one = {m["id"]: m for m in ladder(redis) + ladder(mqtt)}
+    told = {m["id"]: m for m in ladder(redis) + ladder(mqtt)}
     both = {m["id"] for m in ladder(redis)} & {m["id"] for m in ladder(mqtt)}
-    lost = [m for identifier, m in only_one.items() if identifier not in both]
-    assert len({m["raised_at"] for m in lost}) <= 2, lost
-    assert not any(m["severity"] == "emergency" for m in lost)
+    lost = [m for identifier, m in told.items() if identifier not in both]
+    assert len({m["raised_at"] for m in lost}) <= 1, lost
+    for message in lost:
+        before_s = killed_at - datetime.fromisoformat(message["raised_at"]).timestamp()
+        assert before_s < COMMIT_S, (before_s, message)
+        assert message["severity"] != "emergency"
 
 
 @pytest.mark.parametrize("seed", rounds())

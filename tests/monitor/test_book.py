@@ -24,7 +24,7 @@ from monitor.model.events import (
     SnapshotReason,
 )
 from monitor.model.ids import Slot
-from monitor.model.instrument import Instrument
+from monitor.model.instrument import ContractKind, Instrument
 from tests.support.accounts import cross, flat_tier, isolated, linear, tiers
 
 RULE = RULES["binance"]
@@ -508,6 +508,20 @@ def test_an_isolated_position_may_stand_beside_a_cross_one() -> None:
     assert desk.ratio("BTCUSDT:long") == pytest.approx(2.0 / 30.0)
     assert desk.delta(replace(alone, size=0.0)) == ["binance/main/BTCUSDT:long"]
     assert desk.ratio("USDT") == pytest.approx(1.0 / 50.0)
+
+
+def test_a_contract_that_is_described_after_its_position_may_be_an_inverse_one() -> None:
+    """A position may be told first; then it is unknown, and afterwards it is what the contract says."""
+    desk = Desk()
+    position = isolated("BTCUSD", 30_000.0, 60_000.0, 0.1)
+    desk.delta(position)
+    desk.load(Instrument("BTCUSD", ContractKind.INVERSE, "BTC", 1.0, TABLES[0]))
+    desk.snapshot((position,))
+    desk.mark(BTCUSD=50_000.0)
+    row = desk.book.row_of("binance", "main", "binance/main/BTCUSD:long")
+    assert row is not None
+    (leg,) = desk.book.assess(row).legs
+    assert leg.unrealized_pnl == pytest.approx(30_000 / 60_000 - 30_000 / 50_000)
 
 
 # -- the running totals against a calculation from scratch --------------------------------------

@@ -22,6 +22,15 @@ def test_verdicts(sink: str, since: float | None, demands: Severity | None, reas
     assert (verdict.demands, verdict.reason) == (demands, reason)
 
 
+def test_an_alert_that_is_refused_for_good_is_told_at_once() -> None:
+    """Though the sink works: whoever listens there has not heard this one."""
+    failure = SinkFailure("mqtt", None, 0, "", 600.0, "margin_ratio:binance/main/USDT warning firing: too large")
+    verdict = judge(failure, SinkFailureConfig())
+    assert (verdict.demands, verdict.reason) == (Severity.WARNING, Reason.ALERT_REFUSED)
+    text = describe(failure, verdict).text
+    assert text == ("1 alert refused for good · sink mqtt · margin_ratio:binance/main/USDT warning firing: too large")
+
+
 def test_text_counts_what_waits() -> None:
     """One alert waits, two alerts wait."""
     failure = SinkFailure("mqtt", 0.0, 1, "no answer within 3 s", 600.0)

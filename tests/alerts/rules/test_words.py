@@ -35,7 +35,8 @@ def test_advice_names_both_ways() -> None:
     """Collateral to add or size to cut; for several legs, every one."""
     pool = a_pool(0.8, remedy=Remedy(0.49, 12.0, 0.251_23), legs=(a_leg(), a_leg("ETHUSDT")))
     assert _words.remedy(pool) == (
-        "Add at least 12 USDT of margin, or cut every position of the pool by 25.2 %: brings the margin ratio below 0.49"
+        "Add at least 12 USDT of margin, or cut every position of the pool by 25.2 %:"
+        " brings the margin ratio below 0.49"
     )
     assert _words.remedy(pool, ends_here=True).endswith(
         "25.2 %: brings the margin ratio below 0.49, where this alert ends"

@@ -1,11 +1,12 @@
 """One account without I/O: permissions, private stream, snapshots, events, judgement."""
 
+from math import isnan
 from typing import Any
 
 import orjson
 import pytest
 
-from connectors.binance_common.account import EVENT_GRACE_S, EVENTS_WAITING_MAX, AccountFeed
+from connectors.binance_common.account import EVENT_GRACE_S, EVENTS_WAITING_MAX, WITHOUT_STREAM_S, AccountFeed
 from connectors.binance_common.private import KEEPALIVE_S, OVERLAP_S
 from connectors.session import Connect, Disconnect, Halt, Request, Security, Warn
 from monitor.errors import DangerousKeyError, VenueError
@@ -20,7 +21,7 @@ from monitor.model.events import (
     VenueNotice,
 )
 from monitor.model.ids import Slot
-from tests.connectors.binance.stage import LIFE_S, START_MS, Stage, account_stage, load, raw, synced
+from tests.connectors.binance.stage import LIFE_S, START_MS, START_S, Stage, account_stage, load, raw, synced
 
 REFUSED = VenueError("binance: HTTP 503", retry=True, code=503)
 
@@ -141,6 +142,25 @@ def test_unknown_permissions_are_refused_unless_allowed(status: int) -> None:
     assert len(allowed.asked("listen")) == 1
 
 
+def test_the_firewall_of_the_production_host_does_not_end_the_account() -> None:
+    """Its 403 lets the next request through; a 404 there is an address that does not tell, as everywhere."""
+    stage = account_stage(permissions_url="https://api.binance.com")
+    stage.replies["permissions"] = VenueError("binance: HTTP 403", retry=True, code=403)
+    stage.start()
+    stage.pass_s(60.0)
+    assert stage.did(Halt) == stage.asked("listen") == []
+    assert len(stage.asked("permissions")) > 3
+    assert states(stage, "account") == [FeedState.LATE, FeedState.DOWN]
+    assert "403" in stage.of(FeedChanged)[-1].detail
+    stage.replies["permissions"] = raw("rest_api_restrictions_read_only")
+    stage.pass_s(20.0)
+    assert states(stage, "account")[-1] is FeedState.LIVE
+    untold = account_stage(permissions_url="https://api.binance.com")
+    untold.replies["permissions"] = VenueError("binance: HTTP 404", retry=True, code=404)
+    untold.start()
+    assert len(untold.did(Halt)) == 1
+
+
 def test_permissions_that_cannot_be_asked_for_the_moment_are_asked_again() -> None:
     """The account is not in sync meanwhile, and says why."""
     stage = account_stage()
@@ -164,13 +184,36 @@ def test_a_refused_key_ends_the_account_at_the_start() -> None:
     assert isinstance(halt.error, VenueError)
 
 
-def test_a_key_refused_later_is_reported_and_tried_again() -> None:
-    """Ending would be blindness; the account is stale instead."""
+def test_a_key_refused_later_is_reported_at_once_and_tried_again() -> None:
+    """Ending would be blindness; the account is stale instead, without waiting for what cannot heal by itself."""
     stage = synced()
     for kind in ("modes", "configs", "account", "risk"):
         stage.replies[kind] = VenueError("the API key is refused; check ...", retry=False, code=-2015)
-    stage.pass_s(400.0)
+    stage.pass_s(61.0)
     assert stage.did(Halt) == []
+    assert states(stage, "account")[-1] is FeedState.STALE
+    stale = stage.of(FeedChanged)[-1]
+    assert "the API key is refused" in stale.detail
+    assert stale.data_at == pytest.approx(START_S, abs=1.0)
+    asked = len(stage.asked("risk"))
+    stage.pass_s(60.0)
+    assert len(stage.asked("risk")) > asked
+    for kind, name in (("modes", "account_config"), ("configs", "symbol_config"), ("account", "account")):
+        stage.replies[kind] = raw(f"rest_{name}")
+    stage.replies["risk"] = raw("rest_position_risk")
+    stage.pass_s(20.0)
+    assert states(stage, "account")[-1] is FeedState.LIVE
+
+
+def test_a_key_refused_for_the_private_stream_is_looked_into_at_once() -> None:
+    """The snapshot that would be due in a minute says whether the key is refused altogether."""
+    stage = synced()
+    stage.pass_s(5.0)
+    refused = VenueError("the API key is refused; check ...", retry=False, code=-2015)
+    for kind in ("listen", "modes", "configs", "account", "risk"):
+        stage.replies[kind] = refused
+    stage.lose()
+    stage.pass_s(3.0)
     assert states(stage, "account")[-1] is FeedState.STALE
     assert "the API key is refused" in stage.of(FeedChanged)[-1].detail
 
@@ -418,11 +461,52 @@ def test_a_lost_event_is_healed_counted_and_held_against_the_stream() -> None:
     assert {p.size for p in stage.of(AccountSnapshot)[-1].positions if p.instrument == "ETHUSDT"} == {-9.0}
     assert outcomes(stage)["corrected"] == 1
     stage.pass_s(EVENT_GRACE_S + 2.0)
-    assert states(stage, "user") == [FeedState.LATE, FeedState.LIVE, FeedState.STALE, FeedState.LIVE]
-    stale = next(event for event in stage.of(FeedChanged) if event.state is FeedState.STALE)
+    assert states(stage, "user") == [FeedState.LATE, FeedState.LIVE, FeedState.STALE]
+    (stale,) = (event for event in stage.of(FeedChanged) if event.state is FeedState.STALE)
     assert "ETHUSDT" in stale.detail
+    assert stale.data_at == pytest.approx(START_S, abs=1.0)  # the snapshot that it was corrected by proves nothing
     assert len(stage.asked("listen")) == 2
     assert len(stage.open) == 1
+
+
+def missed_one() -> Stage:
+    """An account whose stream has just been replaced because it did not tell of a change."""
+    stage = synced()
+    risk = load("rest_position_risk")
+    risk[1] |= {"positionAmt": "-9.000", "updateTime": START_MS + 20_000}
+    stage.replies["risk"] = orjson.dumps(risk)
+    stage.pass_s(61.0 + EVENT_GRACE_S + 2.0)
+    assert states(stage, "user")[-1] is FeedState.STALE
+    return stage
+
+
+def test_the_successor_of_a_stream_that_missed_something_must_prove_itself() -> None:
+    """Being open proves nothing: a snapshot that finds nothing missed does, and is not long in coming."""
+    stage = missed_one()
+    stage.pass_s(5.0)
+    assert states(stage, "user")[-1] is FeedState.STALE
+    stage.pass_s(WITHOUT_STREAM_S)
+    assert states(stage, "user")[-1] is FeedState.LIVE
+
+
+def test_an_event_proves_the_successor_at_once() -> None:
+    """It was delivered."""
+    stage = missed_one()
+    stage.frame(update(stage, pa="0.2"))
+    stage.pass_s(0.5)
+    assert states(stage, "user")[-1] is FeedState.LIVE
+
+
+def test_a_successor_that_misses_something_too_is_replaced_and_the_stream_stays_stale() -> None:
+    """As when it is read on a path that is not served any more."""
+    stage = missed_one()
+    risk = load("rest_position_risk")
+    for size in ("-10.000", "-11.000"):
+        risk[1] |= {"positionAmt": size, "updateTime": int(stage.clock.now() * 1000) + 100}
+        stage.replies["risk"] = orjson.dumps(risk)
+        stage.pass_s(WITHOUT_STREAM_S + EVENT_GRACE_S + 1.0)
+    assert states(stage, "user")[-1] is FeedState.STALE
+    assert len(stage.asked("listen")) >= 3
 
 
 def test_an_event_that_comes_after_the_snapshot_it_explains_keeps_the_stream() -> None:
@@ -448,6 +532,48 @@ def test_a_venue_that_answers_503_is_asked_again_with_pauses_and_the_account_gro
     stage.replies["risk"] = raw("rest_position_risk")
     stage.pass_s(61.0)
     assert states(stage, "account")[-1] is FeedState.LIVE
+
+
+@pytest.mark.parametrize("field", ["markPrice", "entryPrice"])
+@pytest.mark.parametrize("value", ["", "0"])
+def test_a_position_without_a_price_costs_that_price_only(field: str, value: str) -> None:
+    """The snapshot is used, the hole is counted, and nothing is reported of pools that nobody could price."""
+    stage = account_stage()
+    risk = load("rest_position_risk")
+    risk[0] |= {field: value, "unRealizedProfit": ""}
+    stage.replies["risk"] = orjson.dumps(risk)
+    stage.start()
+    stage.pass_s(1.0)
+    (snapshot,) = stage.of(AccountSnapshot)
+    assert len(snapshot.positions) == 3
+    (hit,) = (position for position in snapshot.positions if position.instrument == "BTCUSDT")
+    assert (hit.mark_price is None) == (field == "markPrice")
+    assert isnan(hit.entry_price) == (field == "entryPrice")
+    assert stage.bad("rest", "number") == 1
+    assert states(stage, "account")[-1] is FeedState.LIVE
+
+
+def test_a_position_without_an_entry_price_keeps_the_one_that_is_known() -> None:
+    """As long as its size is the same."""
+    stage = synced()
+    risk = load("rest_position_risk")
+    risk[0] |= {"entryPrice": "", "unRealizedProfit": ""}
+    stage.replies["risk"] = orjson.dumps(risk)
+    stage.pass_s(61.0)
+    first, second = ({p.instrument: p.entry_price for p in each.positions} for each in stage.of(AccountSnapshot))
+    assert first == second
+
+
+def test_an_account_answer_without_a_mark_is_not_held_against_the_model() -> None:
+    """Its notional of zero would be a price of zero."""
+    stage = account_stage()
+    account = load("rest_account")
+    next(row for row in account["positions"] if float(row["positionAmt"]))["notional"] = "0"
+    stage.replies["account"] = orjson.dumps(account)
+    stage.start()
+    stage.pass_s(1.0)
+    (snapshot,) = stage.of(AccountSnapshot)
+    assert snapshot.reports == ()
 
 
 def test_the_venues_wish_to_wait_is_respected() -> None:
@@ -523,6 +649,8 @@ def test_without_a_stream_snapshots_are_taken_more_often() -> None:
     before = len(stage.of(AccountSnapshot))
     stage.pass_s(120.0)
     assert states(stage, "user")[-1] is FeedState.DOWN
+    down = next(event for event in stage.of(FeedChanged) if event.state is FeedState.DOWN)
+    assert down.data_at == pytest.approx(START_S + 1.0)  # the moment of the loss
     assert len(stage.of(AccountSnapshot)) - before >= 5
     stage.connecting = True
     stage.pass_s(60.0)
@@ -564,19 +692,24 @@ def test_a_key_that_died_is_replaced_and_reported() -> None:
     stage = synced()
     stage.replies["keep"] = VenueError("binance: no such key", retry=True, code=-1125)
     stage.replies["listen"] = b'{"listenKey":"listen-key-0002"}'
-    stage.pass_s(KEEPALIVE_S + 5.0)
+    while len(stage.asked("listen")) < 2:
+        stage.pass_s(1.0)
+    stage.pass_s(1.0)
     assert stage.did(Connect)[-1].url.endswith("listenKey=listen-key-0002")
-    assert states(stage, "user")[2:] == [FeedState.STALE, FeedState.LIVE]
     assert stage.of(AccountSnapshot)[-1].reason is SnapshotReason.RECONNECT
+    assert states(stage, "user")[2:] == [FeedState.STALE]  # nobody knows since when it had been dead
     assert len(stage.open) == 1
+    stage.pass_s(WITHOUT_STREAM_S + 1.0)
+    assert states(stage, "user")[2:] == [FeedState.STALE, FeedState.LIVE]
 
 
 def test_an_extension_that_names_another_key_is_a_dead_stream() -> None:
     """Somebody deleted ours and made another."""
     stage = synced()
     stage.replies["keep"] = stage.replies["listen"] = b'{"listenKey":"listen-key-0002"}'
-    stage.pass_s(KEEPALIVE_S + 5.0)
+    stage.pass_s(KEEPALIVE_S + 20.0)
     assert stage.did(Connect)[-1].url.endswith("listenKey=listen-key-0002")
+    assert states(stage, "user")[2:] == [FeedState.STALE, FeedState.LIVE]
 
 
 def test_an_expired_key_is_replaced_at_once_even_when_told_twice() -> None:
@@ -615,6 +748,43 @@ def test_the_stream_is_renewed_before_the_venue_ends_it_and_nothing_is_lost_betw
     assert stage.did(Disconnect) == [Disconnect(old)]
     assert states(stage, "user") == [FeedState.LATE, FeedState.LIVE]
     assert states(stage, "account") == [FeedState.LATE, FeedState.LIVE]
+
+
+def test_a_successor_made_with_a_key_that_died_meanwhile_is_never_trusted() -> None:
+    """The overlap ends with the key: another key, another connection."""
+    stage = synced()
+    while len(stage.did(Connect)) < 2:
+        stage.pass_s(OVERLAP_S / 2)
+    old, heir = (connect.connection for connect in stage.did(Connect))
+    assert stage.open == [old, heir]
+    stage.replies["listen"] = b'{"listenKey":"listen-key-0002"}'
+    stage.frame("ws_listen_key_expired", old)
+    assert Disconnect(heir) in stage.did(Disconnect)
+    stage.pass_s(2 * OVERLAP_S)
+    assert stage.did(Connect)[-1].url.endswith("listenKey=listen-key-0002")
+    assert stage.open == [stage.did(Connect)[-1].connection]
+    assert states(stage, "user")[-1] is FeedState.LIVE
+    assert stage.of(AccountSnapshot)[-1].reason in (SnapshotReason.RECONNECT, SnapshotReason.TIMER)
+
+
+def test_a_key_asked_for_before_the_death_is_not_used() -> None:
+    """The answer on its way may name the dead one."""
+    stage = synced()
+    stage.replies["listen"] = None
+    while len(stage.asked("listen")) < 2:
+        stage.pass_s(60.0)
+    before = stage.asked("listen")[-1].id
+    stage.frame("ws_listen_key_expired")
+    stage.tell(stage.session.responded, before, raw("rest_listen_key"), START_MS)
+    stage.pass_s(0.1)
+    assert len(stage.asked("listen")) == 3
+    stage.tell(stage.session.responded, before, raw("rest_listen_key"), START_MS)
+    assert len(stage.did(Connect)) == 1
+    stage.frame(orjson.dumps(load("ws_listen_key_expired") | {"E": 5}))
+    stage.pass_s(0.1)
+    assert len(stage.asked("listen")) == 3
+    stage.tell(stage.session.responded, stage.asked("listen")[-1].id, b'{"listenKey":"listen-key-0002"}', START_MS)
+    assert stage.did(Connect)[-1].url.endswith("listenKey=listen-key-0002")
 
 
 def test_an_old_stream_that_ends_during_the_overlap_is_followed_by_the_new_one_at_once() -> None:

@@ -91,7 +91,7 @@ def test_position_risk_has_signed_sizes_and_marks() -> None:
 
 
 @pytest.mark.parametrize(
-    ("field", "value"), [("markPrice", ""), ("entryPrice", "0"), ("positionAmt", "inf"), ("positionSide", "x")]
+    ("field", "value"), [("symbol", ""), ("positionAmt", ""), ("positionAmt", "inf"), ("positionSide", "x")]
 )
 def test_a_position_that_cannot_be_read_spoils_the_answer(field: str, value: str) -> None:
     """A snapshot with a hole in it would close a position that is open."""
@@ -99,6 +99,17 @@ def test_a_position_that_cannot_be_read_spoils_the_answer(field: str, value: str
     listed[0][field] = value
     with pytest.raises(BadFrame):
         answers.position_risk(orjson.dumps(listed))
+
+
+def test_an_entry_price_that_is_missing_follows_from_the_profit() -> None:
+    """PnL = size * (mark - entry)."""
+    listed = load("rest_position_risk")
+    listed[0] |= {"entryPrice": "", "positionAmt": "2", "markPrice": "72000", "unRealizedProfit": "4000"}
+    (row, *_) = answers.position_risk(orjson.dumps(listed))
+    assert (row.entry_price, row.is_whole) == (70_000.0, True)
+    listed[0]["unRealizedProfit"] = "1e300"
+    (row, *_) = answers.position_risk(orjson.dumps(listed))
+    assert not row.is_whole
 
 
 def test_brackets_are_sorted_and_the_last_has_no_end() -> None:

@@ -73,12 +73,21 @@ async def test_a_key_that_may_not_read_is_bad(venue: Venue) -> None:
     assert not (await look(venue))["permissions"].ok
 
 
-async def test_permissions_that_are_not_told_are_not_known(venue: Venue) -> None:
-    """As on test networks."""
-    await venue.rest_fault("/sapi", status=404, code=-5000)
+@pytest.mark.parametrize("status", [403, 404])
+async def test_permissions_that_are_not_told_are_bad_as_they_are_for_run(venue: Venue, status: int) -> None:
+    """As on test networks; with what to do, and good once it is done."""
+    await venue.rest_fault("/sapi", status=status, code=-5000, times=2)
     line = (await look(venue))["permissions"]
-    assert line.ok is None
+    assert line.ok is False
     assert "does not tell" in line.text
+    assert "allow_dangerous_key = true" in line.text
+    assert (await look(venue, allow_dangerous_key=True))["permissions"].ok
+
+
+async def test_permissions_in_a_shape_not_known_are_bad(venue: Venue) -> None:
+    """`run` would ask for ever."""
+    await venue.rest_fault("/sapi", "garbage")
+    assert (await look(venue))["permissions"].ok is False
 
 
 async def test_a_refused_key_is_told_with_what_to_do(venue: Venue) -> None:

@@ -152,6 +152,13 @@ def test_indexes_have_a_stream_and_names_of_their_own() -> None:
         (orjson.dumps(load("ws_mark_price") | {"p": "0"}), "number"),
         (orjson.dumps(load("ws_mark_price") | {"p": "-5"}), "number"),
         (orjson.dumps(load("ws_mark_price") | {"p": None}), "number"),
+        (orjson.dumps(load("ws_mark_price") | {"p": True}), "number"),
+        (orjson.dumps(load("ws_mark_price") | {"p": 72000.5}), "number"),
+        (orjson.dumps(load("ws_mark_price") | {"p": "7_2000"}), "number"),
+        (orjson.dumps(load("ws_mark_price") | {"p": ["72000"]}), "number"),
+        (orjson.dumps([load("ws_mark_price") | {"p": True}]), "number"),
+        (orjson.dumps([load("ws_mark_price") | {"p": "7_2000"}]), "number"),
+        (orjson.dumps(load("ws_mark_price") | {"E": True}), "time"),
         (orjson.dumps(load("ws_mark_price") | {"E": "soon"}), "time"),
         (orjson.dumps(load("ws_mark_price") | {"E": None}), "time"),
         (orjson.dumps(load("ws_mark_price") | {"s": 7}), "shape"),
@@ -167,6 +174,16 @@ def test_a_frame_that_cannot_be_used_costs_nothing_but_a_count(frame: bytes, def
     counted = {labels[2]: count for labels, count in stage.telemetry.bad_frames.items().items()}
     assert set(counted) == ({defect} if defect else set())
     assert len(stage.frame(mark(stage))) == 1
+
+
+@pytest.mark.parametrize("price", [True, 72000.5, "7_2000", ["72000"]])
+def test_the_fast_way_takes_no_price_that_the_careful_one_would_not(price: object) -> None:
+    """Not even after good ones."""
+    stage, _ = market_stage("BTCUSDT")
+    tick(stage, "BTCUSDT", seconds=3)
+    stage.pass_s(1.0)
+    assert stage.frame(mark(stage, p=price)) == []
+    assert stage.bad("mark", "number") == 1
 
 
 def test_a_bad_row_of_an_array_costs_only_itself() -> None:
@@ -202,6 +219,54 @@ def test_a_mark_from_the_far_future_does_not_make_all_others_old() -> None:
     assert len(stage.frame(mark(stage))) == 1
 
 
+@pytest.mark.parametrize("ahead_s", [2.0, 4.9, 50.0, 3600.0])
+def test_one_mark_that_is_ahead_makes_no_other_late(ahead_s: float) -> None:
+    """Neither is its own symbol blocked for longer than a mark may be old."""
+    stage, _ = market_stage("BTCUSDT", "ETHUSDT")
+    tick(stage, "BTCUSDT", "ETHUSDT", seconds=3)
+    stage.frame(mark(stage, ago_ms=int(-ahead_s * 1000)))
+    before = len(stage.of(Marks))
+    tick(stage, "BTCUSDT", "ETHUSDT", seconds=20)
+    assert len(stage.of(Marks)) - before >= 40 - MARK_S
+    assert states(stage) == []
+
+
+@pytest.mark.parametrize("ahead_s", [4.0, 50.0, 3600.0])
+def test_a_first_mark_that_is_ahead_makes_no_other_late(ahead_s: float) -> None:
+    """There is nothing to hold it against but the second."""
+    stage, _ = market_stage("BTCUSDT", "ETHUSDT")
+    stage.pass_s(0.5)
+    stage.frame(mark(stage, ago_ms=int(-ahead_s * 1000)))
+    tick(stage, "BTCUSDT", "ETHUSDT", seconds=20)
+    assert states(stage)[-1:] in ([], [FeedState.LIVE])
+    assert len(stage.of(Marks)) >= 40 - MARK_S
+
+
+@pytest.mark.parametrize("symbols", [("BTCUSDT",), ("BTCUSDT", "ETHUSDT")])
+def test_a_venue_whose_clock_was_stepped_forward_is_believed_after_a_moment(symbols: tuple[str, ...]) -> None:
+    """Or a machine that slept: then all marks are ahead, and no new connection is needed."""
+    stage, _ = market_stage(*symbols)
+    tick(stage, *symbols, seconds=3)
+    for _ in range(4):
+        stage.pass_s(1.0)
+        for symbol in symbols:
+            stage.frame(mark(stage, symbol, ago_ms=-3_600_000))
+    assert stage.frame(mark(stage, ago_ms=-3_600_001)) != []
+    assert len(stage.did(Connect)) == 1
+    assert FeedState.STALE not in states(stage)
+
+
+def test_a_symbol_whose_time_is_ahead_of_all_others_stays_refused() -> None:
+    """The others say what time it is; it becomes stale, which is said."""
+    stage, _ = market_stage("BTCUSDT", "ETHUSDT")
+    tick(stage, "BTCUSDT", "ETHUSDT", seconds=3)
+    for _ in range(20):
+        tick(stage, "BTCUSDT")
+        stage.frame(mark(stage, "ETHUSDT", ago_ms=-100_000))
+    assert states(stage) == [FeedState.LATE, FeedState.STALE]
+    assert "ETHUSDT" in stage.of(FeedChanged)[-1].detail
+
+
 def test_a_clock_that_is_off_does_not_make_marks_late() -> None:
     """Only what the age grows by counts, whichever way the clocks differ."""
     for off_ms in (-40_000, 40_000):
@@ -220,6 +285,8 @@ def test_marks_that_come_later_and_later_are_late_though_they_come_every_second(
         stage.pass_s(1.0)
         stage.frame(mark(stage, ago_ms=500 * step))
     assert states(stage) == [FeedState.LATE, FeedState.STALE]
+    stale = stage.of(FeedChanged)[-1]
+    assert stale.data_at == pytest.approx(stale.at - MARK_S, abs=0.6)
 
 
 def test_a_socket_that_connects_acknowledges_and_says_nothing_is_stale_and_replaced() -> None:
@@ -232,6 +299,7 @@ def test_a_socket_that_connects_acknowledges_and_says_nothing_is_stale_and_repla
     assert (stale.stream, stale.account, stale.feed) == ("mark", "", "binance")
     assert START_S + MARK_S < stale.at <= START_S + MARK_S + 1.0
     assert "no mark of BTCUSDT" in stale.detail
+    assert stale.data_at is None
     assert len(stage.did(Connect)) >= 2
     assert len(stage.open) <= 1
 

@@ -1,15 +1,22 @@
 """Binance's way of speaking HTTP."""
 
+import asyncio
+
 import orjson
 import pytest
 
+from connectors import FeedSettings
+from connectors.binance import AccountConfig, build
 from connectors.binance.product import USD_M
 from connectors.binance_common.rest import BinanceDialect, sign
 from connectors.rest import Reply
 from connectors.session import Request, Security
+from monitor.clock import SystemClock
 from monitor.credential import Secret
 from monitor.errors import VenueError
+from monitor.telemetry import Telemetry
 from tests.connectors.binance.stage import raw
+from tests.support.venue_server import venue_in_process
 
 KEY, SECRET = "k" * 64, "s" * 64
 
@@ -155,3 +162,31 @@ def test_the_venues_time_is_read_or_refused() -> None:
     for body in (b"", b"{}", b'{"serverTime":"x"}', b"[]"):
         with pytest.raises(VenueError):
             dialect().clock_ms(body)
+
+
+async def test_an_address_that_asked_for_silence_is_left_alone_by_the_runners_after_a_reload() -> None:
+    """They are made anew; what the venue said is not forgotten."""
+
+    async def until_told(text: str) -> None:
+        account = AccountConfig(
+            name="main",
+            api_key=Secret(venue.key.api_key),
+            api_secret=Secret(venue.key.api_secret),
+            rest_url=venue.rest_url,
+            permissions_url=venue.permissions_url,
+        )
+        runners = build([account], lambda event, received: None, SystemClock(), Telemetry(), FeedSettings())
+        tasks = [asyncio.create_task(runner.run()) for runner in runners]
+        try:
+            async with asyncio.timeout(10.0):
+                while not any(text in each.detail for runner in runners for each in runner.health(0.0)):  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async with venue_in_process() as venue:
+        await venue.rest_fault("/fapi/v1/time", status=418, code=-1003, retry_after=30)
+        await until_told("HTTP 418")
+        await until_told("not sent, the request budget allows it in")

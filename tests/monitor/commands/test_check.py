@@ -72,6 +72,16 @@ async def test_a_key_that_can_trade_failed(tmp_path: Path) -> None:
     assert allowed.code == 0
 
 
+async def test_permissions_that_nobody_tells_failed_as_run_would_refuse(tmp_path: Path) -> None:
+    """With what to do about it."""
+    async with venue_in_process() as venue:
+        await venue.rest_fault("/sapi", status=404, code=-5000)
+        finished = await check(tmp_path, venue)
+    assert finished.code == 1
+    assert "failed  main: permissions: " in finished.out
+    assert "set permissions_url to an address that tells, or allow_dangerous_key = true" in finished.out
+
+
 async def test_a_wrong_key_shows_no_secret(tmp_path: Path) -> None:
     """A key that the venue does not know is a failed line without the key or the secret."""
     async with venue_in_process() as venue:

@@ -1,13 +1,15 @@
 """`marginwatch record`, and its recording replayed."""
 
+import asyncio
 import gzip
 import json
+import os
 from pathlib import Path
 
 import pytest
 
-from tests.support.cli import configuration, credentials, marginwatch
-from tests.support.venue_server import venue_process
+from tests.support.cli import COMMAND, configuration, credentials, marginwatch
+from tests.support.venue_server import ROOT, venue_process
 
 pytestmark = pytest.mark.integration
 
@@ -42,3 +44,30 @@ async def test_an_existing_file_is_not_overwritten(tmp_path: Path) -> None:
     assert finished.code == 2
     assert finished.err == f"{out}: cannot be written: File exists\n"
     assert out.read_text() == "precious"
+
+
+async def test_a_full_disk_ends_the_recording_with_a_sentence(tmp_path: Path) -> None:
+    """Nobody is left to believe that it goes on; what was written can be replayed."""
+    out = tmp_path / "monday.jsonl"
+    async with venue_process("demo", speed=8.0) as venue:
+        path = configuration(tmp_path, venue, account="demo")
+        process = await asyncio.create_subprocess_exec(
+            *("sh", "-c", 'ulimit -f 20; exec "$@"', "sh", *COMMAND, "record", str(out), "--config", str(path)),
+            cwd=ROOT,
+            env={**os.environ, **credentials(venue, "demo")},
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        try:
+            async with asyncio.timeout(30):
+                _, said = await process.communicate()
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+    assert process.returncode == 1
+    assert f"marginwatch: {out}: File too large; the recording ends there" in said.decode()
+    assert b"Traceback" not in said
+    assert out.stat().st_size > 0
+    assert (await marginwatch("replay", out)).code == 0

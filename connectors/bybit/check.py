@@ -1,0 +1,143 @@
+"""One look at an account: its clock, its key, its tiers, one snapshot."""
+
+from connectors import CheckLine, FeedSettings
+from connectors.bybit import answers, snapshot
+from connectors.bybit.config import AccountConfig
+from connectors.bybit.permissions import HOW_TO, PATH
+from connectors.bybit.rest import REQUESTS_PER_MINUTE, BybitDialect
+from connectors.bybit.snapshot import Round
+from connectors.bybit.state import AccountState
+from connectors.config import BaseAccountConfig
+from connectors.rest import Budget, Rest
+from connectors.session import Request, Security
+from connectors.wire import BadFrame
+from monitor.clock import Clock
+from monitor.errors import VenueError
+from monitor.model.assessment import margin_ratio
+from monitor.model.events import InstrumentsLoaded, SnapshotReason
+from monitor.telemetry import Telemetry
+
+VENUE = "bybit"
+CLOCK_TOLERANCE_MS = 1000.0
+NO_SUCH_ROUTE = (404, 10017)
+
+
+async def check(account: BaseAccountConfig, clock: Clock) -> list[CheckLine]:
+    """See `connectors.VenueModule.check`."""
+    if not isinstance(account, AccountConfig):
+        return [CheckLine(False, "account", "not an account of Bybit")]
+    settings = FeedSettings()
+    dialect = BybitDialect(VENUE, account.rest_url, account.api_key, account.api_secret)
+    rest = Rest(
+        dialect,
+        Budget(REQUESTS_PER_MINUTE),
+        clock,
+        Telemetry(),
+        request_s=settings.request_s,
+        connect_s=settings.connect_s,
+    )
+    async with rest:
+        lines = [await _clock(rest)]
+        if not lines[0].ok:
+            return lines
+        lines.append(await _permissions(rest, account))
+        return lines + await _snapshot(rest, account)
+
+
+async def _clock(rest: Rest) -> CheckLine:
+    try:
+        offset_ms = await rest.measure_clock()
+    except VenueError as error:
+        return CheckLine(False, "clock", str(error))
+    side = "behind" if offset_ms > 0 else "ahead of"
+    text = f"ours is {abs(offset_ms):.0f} ms {side} Bybit's"
+    if abs(offset_ms) > CLOCK_TOLERANCE_MS:
+        return CheckLine(True, "clock", f"{text}; requests are corrected for it, but the machine's clock should be set")
+    return CheckLine(True, "clock", text)
+
+
+async def _permissions(rest: Rest, account: AccountConfig) -> CheckLine:
+    try:
+        response = await rest.perform(Request("check", "GET", account.rest_url, PATH, Security.SIGNED))
+        granted = answers.permissions(response.body)
+    except VenueError as error:
+        if error.code in NO_SUCH_ROUTE:
+            return CheckLine(
+                True if account.allow_dangerous_key else None,
+                "permissions",
+                f"{account.rest_url} does not tell what the key may do; allow_dangerous_key is "
+                f"{'set' if account.allow_dangerous_key else 'needed to run with it'}",
+            )
+        return CheckLine(False, "permissions", str(error))
+    except BadFrame as error:
+        return CheckLine(None, "permissions", f"the answer cannot be used: {error}")
+    expires = "" if granted.days_left is None else f"; it expires in {granted.days_left} days"
+    if granted.dangerous:
+        able = ", ".join(granted.dangerous)
+        if account.allow_dangerous_key:
+            text = f"the key can do more than read ({able}); allow_dangerous_key is set{expires}"
+            return CheckLine(True, "permissions", text)
+        return CheckLine(False, "permissions", f"the key can do more than read ({able}). {HOW_TO}")
+    return CheckLine(True, "permissions", f"the key can only read{expires}")
+
+
+async def _ask(rest: Rest, account: AccountConfig) -> Round:
+    """Every question of a round, in turn. Raises VenueError and BadFrame."""
+    asked = Round(SnapshotReason.START, None, frozenset())
+    waiting = [(kind, "") for kind in sorted(asked.missing)]
+    while waiting:
+        kind, cursor = waiting.pop()
+        try:
+            response = await rest.perform(snapshot.request(account.rest_url, kind, cursor))
+            waiting += asked.take(kind, response.body, response.sent_ms)
+        except VenueError:
+            if not snapshot.is_optional(kind):
+                raise
+            waiting += asked.do_without(kind)
+    return asked
+
+
+async def _snapshot(rest: Rest, account: AccountConfig) -> list[CheckLine]:
+    """The snapshot that `run` takes at its start, with what the venue says of every pool."""
+    try:
+        asked = await _ask(rest, account)
+        taken, told = asked.answers(), asked.definitions()
+    except VenueError as error:
+        return [CheckLine(False, "snapshot", str(error))]
+    except BadFrame as error:
+        return [CheckLine(False, "snapshot", f"an answer cannot be used: {error}")]
+    if not asked.unified():
+        return [CheckLine(False, "snapshot", "a classic account; only the unified trading account can be watched")]
+    held = {row.symbol for row in taken.positions}
+    state = AccountState()
+    if told is not None:
+        state.load(told)
+    state.absorb(taken)
+    seen = state.snapshot(VENUE, account.name, VENUE, SnapshotReason.START, taken)
+    events = (InstrumentsLoaded(VENUE, account.name, tuple(state.instruments.values()), taken.sent_ms), seen)
+    found = f"{len(held)} contracts held, {state.position_mode.value}, {taken.mode.value.lower().replace('_', ' ')}"
+    return [
+        _definitions(state, held),
+        CheckLine(True, "snapshot", found, events),
+        *(
+            CheckLine(
+                True,
+                f"pool {report.scope}",
+                f"margin balance {report.margin_balance:g}, maintenance margin {report.maintenance_margin:g}, "
+                f"margin ratio {margin_ratio(report.margin_balance, report.maintenance_margin):.4f} as Bybit reports",
+            )
+            for report in seen.reports
+        ),
+    ]
+
+
+def _definitions(state: AccountState, held: set[str]) -> CheckLine:
+    """Whether everything that is held has tiers and a fee rate."""
+    known = state.instruments
+    bare = sorted(symbol for symbol in held if symbol not in known or not known[symbol].tiers)
+    if bare:
+        return CheckLine(False, "tiers", f"no maintenance tiers for {', '.join(bare)}")
+    free = sorted(symbol for symbol in held if known[symbol].taker_fee_rate is None)
+    if free:
+        return CheckLine(None, "tiers", f"no taker fee rate for {', '.join(free)}; Bybit's base rate is taken")
+    return CheckLine(True, "tiers", f"maintenance tiers and taker fees of {len(held)} contracts held")

@@ -1,0 +1,113 @@
+"""Hyperliquid: perpetuals of all dexes of an address."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from random import Random, SystemRandom
+from urllib.parse import urlsplit
+
+from connectors import FeedSettings, Handle
+from connectors.config import BaseAccountConfig
+from connectors.hyperliquid.account import AccountFeed
+from connectors.hyperliquid.check import check
+from connectors.hyperliquid.config import STREAM_URL, AccountConfig, AccountSettings
+from connectors.hyperliquid.market import MarketFeed
+from connectors.hyperliquid.rest import WEIGHT_PER_MINUTE, HyperliquidDialect
+from connectors.plan import Plan
+from connectors.recorder import Recorder
+from connectors.rest import BUDGET_SHARE, Budget, Rest
+from connectors.runner import SessionRunner, assemble
+from monitor.clock import Clock
+from monitor.telemetry import Telemetry
+
+__all__ = ["AccountConfig", "build", "check", "revive"]
+
+VENUE = "hyperliquid"
+
+STREAMED_MAX = 8
+"""Addresses with a stream. The venue allows a machine ten connections and ten addresses; one connection is the market's
+and one is kept for replacing another."""
+
+POLL_S = 5.0
+POLL_WEIGHT = 30
+"""About what one reading of an address with all dexes costs."""
+
+
+def feed_name(market_url: str) -> str:
+    """``hyperliquid`` for production, else with the address behind it."""
+    if market_url == STREAM_URL:
+        return VENUE
+    parts = urlsplit(market_url)
+    return f"{VENUE}@{parts.netloc}{parts.path}"
+
+
+def poll_interval_s(polled: int) -> float:
+    """How often each of so many addresses can be read with half of the machine's budget of requests."""
+    return max(POLL_S, polled * POLL_WEIGHT * 60.0 / (WEIGHT_PER_MINUTE * BUDGET_SHARE / 2.0))
+
+
+def build(
+    accounts: Sequence[BaseAccountConfig],
+    handle: Handle,
+    clock: Clock,
+    telemetry: Telemetry,
+    settings: FeedSettings,
+    recorder: Recorder | None = None,
+) -> Sequence[SessionRunner]:
+    """See `connectors.VenueModule.build`. Addresses beyond `STREAMED_MAX` are read by requests alone."""
+    mine = [account for account in accounts if isinstance(account, AccountConfig)]
+    poll_s = poll_interval_s(len(mine) - STREAMED_MAX)
+    plan = arrange(
+        [
+            account.settings(feed_name(account.market_url), None if i < STREAMED_MAX else poll_s)
+            for i, account in enumerate(mine)
+        ],
+        settings,
+        telemetry,
+        SystemRandom().getrandbits(48),
+    )
+    budgets = {account.rest_url: Budget(WEIGHT_PER_MINUTE) for account in mine}
+    rests = {
+        f"{VENUE}/{account.name}": Rest(
+            HyperliquidDialect(VENUE, account.rest_url),
+            budgets[account.rest_url],
+            clock,
+            telemetry,
+            request_s=settings.request_s,
+            connect_s=settings.connect_s,
+        )
+        for account in mine
+    }
+    return assemble(plan, rests, handle, clock, telemetry, settings, recorder)
+
+
+def arrange(accounts: Sequence[AccountSettings], settings: FeedSettings, telemetry: Telemetry, seed: int) -> Plan:
+    """The sessions of these accounts. With the same seed and the same inputs they take the same path."""
+    feeds = {account.feed: account.market_url for account in accounts}
+    return Plan(
+        {
+            feed: MarketFeed(feed, url, settings, telemetry, Random(f"{seed}/{feed}"), VENUE)  # noqa: S311 - jitter
+            for feed, url in feeds.items()
+        },
+        [
+            AccountFeed(account, settings.life_s, telemetry, Random(f"{seed}/{account.name}"), VENUE)  # noqa: S311 - jitter
+            for account in accounts
+        ],
+        {
+            "venue": VENUE,
+            "seed": seed,
+            "settings": asdict(settings),
+            "accounts": [account.header() for account in accounts],
+        },
+    )
+
+
+def revive(header: Mapping[str, object], telemetry: Telemetry) -> Plan:
+    """See `connectors.VenueModule.revive`."""
+    match header:
+        case {"accounts": list(accounts), "settings": dict(settings), "seed": int(seed)}:
+            try:
+                known = [AccountSettings(**account) for account in accounts]
+                return arrange(known, FeedSettings(**settings), telemetry, seed)
+            except TypeError as error:
+                raise ValueError(str(error)) from None
+    raise ValueError("accounts, settings or seed are missing")

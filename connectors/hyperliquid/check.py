@@ -1,0 +1,123 @@
+"""One look at an address: its role, its mode, its margin tables, one snapshot."""
+
+from connectors import CheckLine, FeedSettings
+from connectors.config import BaseAccountConfig
+from connectors.hyperliquid import snapshot
+from connectors.hyperliquid.config import AccountConfig
+from connectors.hyperliquid.rest import WEIGHT_PER_MINUTE, HyperliquidDialect
+from connectors.hyperliquid.snapshot import ROLE, Round
+from connectors.hyperliquid.state import AccountState
+from connectors.rest import Budget, Rest
+from connectors.wire import BadFrame
+from monitor.clock import Clock
+from monitor.errors import VenueError
+from monitor.model.account import PositionMode
+from monitor.model.assessment import margin_ratio
+from monitor.model.events import AccountSnapshot, InstrumentsLoaded, SnapshotReason
+from monitor.telemetry import Telemetry
+
+VENUE = "hyperliquid"
+
+
+async def check(account: BaseAccountConfig, clock: Clock) -> list[CheckLine]:
+    """See `connectors.VenueModule.check`. There is no key, and so neither permissions nor a clock to look at."""
+    if not isinstance(account, AccountConfig):
+        return [CheckLine(False, "account", "not an account of Hyperliquid")]
+    settings = FeedSettings()
+    rest = Rest(
+        HyperliquidDialect(VENUE, account.rest_url),
+        Budget(WEIGHT_PER_MINUTE),
+        clock,
+        Telemetry(),
+        request_s=settings.request_s,
+        connect_s=settings.connect_s,
+    )
+    async with rest:
+        try:
+            asked = await _ask(rest, account)
+            return [_role(asked, account), *_state(asked, account)]
+        except VenueError as error:
+            return [CheckLine(False, "snapshot", str(error))]
+        except BadFrame as error:
+            return [CheckLine(False, "snapshot", f"an answer cannot be used: {error}")]
+
+
+async def _ask(rest: Rest, account: AccountConfig) -> Round:
+    """The snapshot that `run` takes at its start, and the role. Raises VenueError and BadFrame."""
+    asked = Round.begin(SnapshotReason.START, None, dexes=None, mode=True)
+    asked.missing.add(ROLE)
+    waiting = sorted(asked.missing)
+    while waiting:
+        kind = waiting.pop()
+        response = await rest.perform(snapshot.request(account.rest_url, account.address, kind))
+        waiting += sorted(asked.take(kind, response.body))
+    return asked
+
+
+def _role(asked: Round, account: AccountConfig) -> CheckLine:
+    role = asked.role()
+    name = role.name if role else "unknown"
+    if name == "missing":
+        return CheckLine(False, "address", f"Hyperliquid knows no account {account.address}; check every digit")
+    if name == "agent":
+        owner = f", {role.owner}" if role and role.owner else ""
+        return CheckLine(False, "address", f"an API wallet, which holds nothing; give that of its account{owner}")
+    return CheckLine(True, "address", f"{account.address} ({name}); everything is public, no key is needed")
+
+
+def _state(asked: Round, account: AccountConfig) -> list[CheckLine]:
+    """The snapshot, with what the venue says of every pool."""
+    assets, abstraction = asked.definitions() or {}, asked.abstraction()
+    state = AccountState()
+    state.load(assets)
+    state.accept(asked.states())
+    state.spot = asked.spot()
+    if abstraction is not None:
+        state.abstraction = abstraction
+    state.decide_mode()
+    state.refresh(whole=True)
+    at_ms = max(each.at_ms for each in state.dexes.values())
+    instruments, reports = state.instruments(), state.reports()
+    events = (
+        InstrumentsLoaded(VENUE, account.name, tuple(instruments.values()), at_ms),
+        AccountSnapshot(
+            venue=VENUE,
+            account=account.name,
+            feed=VENUE,
+            at_ms=at_ms,
+            reason=SnapshotReason.START,
+            account_mode=state.mode,
+            position_mode=PositionMode.ONE_WAY,
+            wallets=tuple(state.wallets.values()),
+            positions=tuple(state.positions.values()),
+            reports=reports,
+        ),
+    )
+    bare = sorted(coin for coin in state.needs() if coin not in instruments or not instruments[coin].tiers)
+    mode = f"{state.stands_for} mode" + (f" (the venue says it is {state.abstraction})" if state.abstraction is not
+                                         state.stands_for else "")  # fmt: skip
+    odd = [
+        CheckLine(None, coin, f"ruled by a maximum leverage of {own:g}, its table says {listed:g}")
+        for coin, (own, listed) in state.deviations().items()
+    ]
+    return [
+        CheckLine(
+            not bare,
+            "margin tables",
+            f"none for {', '.join(bare)}" if bare else f"margin tables of {len(assets)} perpetuals",
+        ),
+        CheckLine(
+            True, "snapshot", f"{len(state.positions)} open positions on {len(state.dexes)} dexes, {mode}", events
+        ),
+        *odd,
+        *(
+            CheckLine(
+                True,
+                f"pool {report.scope}",
+                f"margin balance {report.margin_balance:g}, maintenance margin {report.maintenance_margin:g}, "
+                f"margin ratio {margin_ratio(report.margin_balance, report.maintenance_margin):.4f} "
+                "as Hyperliquid reports",
+            )
+            for report in reports
+        ),
+    ]

@@ -1,0 +1,93 @@
+"""One round of questions about an address, and its answers put together."""
+
+from dataclasses import dataclass, field
+
+from connectors.hyperliquid import answers
+from connectors.hyperliquid.answers import Abstraction, Asset, Role
+from connectors.hyperliquid.parse import MAIN_DEX, DexState, SpotState, dex_state, spot_state
+from connectors.hyperliquid.rest import info
+from connectors.session import Request
+from connectors.wire import document
+from monitor.model.events import SnapshotReason
+
+STATE = "state:"
+"""Before the dex in the kind of question about its state."""
+
+ROLE = "role"
+
+
+def request(rest_url: str, address: str, kind: str) -> Request:
+    """The question of this kind; its id is the kind."""
+    if kind.startswith(STATE):
+        dex = kind.removeprefix(STATE)
+        more = {"dex": dex} if dex else {}
+        return info(rest_url, kind, "clearinghouseState", user=address, **more)
+    match kind:
+        case "dexes":
+            return info(rest_url, kind, "perpDexs")
+        case "assets":
+            return info(rest_url, kind, "allPerpMetas")
+        case "spot":
+            return info(rest_url, kind, "spotClearinghouseState", user=address)
+        case "mode":
+            return info(rest_url, kind, "userAbstraction", user=address)
+    return info(rest_url, kind, "userRole", user=address)
+
+
+@dataclass(slots=True)
+class Round:
+    """Questions asked and answers so far. `link` is the connection that was live when it began.
+
+    The states of all dexes and the spot balances are asked for at the same moment, because in unified mode neither
+    says anything without the other: first comes what tells which dexes there are.
+    """
+
+    reason: SnapshotReason
+    link: str | None
+    missing: set[str]
+    dexes: tuple[str, ...] | None
+    bodies: dict[str, bytes] = field(default_factory=dict)
+
+    @staticmethod
+    def begin(reason: SnapshotReason, link: str | None, *, dexes: tuple[str, ...] | None, mode: bool) -> "Round":
+        """A round about these dexes; None asks for the definitions as well. `mode`: ask for the account's mode."""
+        first = {"dexes", "assets"} if dexes is None else _readings(dexes)
+        return Round(reason, link, first | ({"mode"} if mode else set()), dexes)
+
+    def take(self, kind: str, body: bytes) -> set[str]:
+        """One answer; returns the kinds of further questions. Raises BadFrame."""
+        self.missing.discard(kind)
+        self.bodies[kind] = body
+        if kind == "dexes":
+            self.dexes = answers.dexes(body)
+        if self.missing or self.dexes is None or "spot" in self.bodies:
+            return set()
+        self.missing = _readings(self.dexes)
+        return set(self.missing)
+
+    def definitions(self) -> dict[str, Asset] | None:
+        """All perpetuals, when they were asked for. Raises BadFrame."""
+        body = self.bodies.get("assets")
+        return None if body is None else answers.assets(body)
+
+    def abstraction(self) -> Abstraction | None:
+        """The mode, when it was asked for. Raises BadFrame."""
+        body = self.bodies.get("mode")
+        return None if body is None else answers.abstraction(body)
+
+    def role(self) -> Role | None:
+        """The role, when it was asked for. Raises BadFrame."""
+        body = self.bodies.get(ROLE)
+        return None if body is None else answers.role(body)
+
+    def states(self) -> dict[str, DexState]:
+        """The state of every dex. Raises BadFrame."""
+        return {dex: dex_state(document(self.bodies[STATE + dex])) for dex in self.dexes or (MAIN_DEX,)}
+
+    def spot(self) -> SpotState:
+        """The spot balances. Raises BadFrame."""
+        return spot_state(document(self.bodies["spot"]))
+
+
+def _readings(dexes: tuple[str, ...]) -> set[str]:
+    return {"spot", *(STATE + dex for dex in dexes)}

@@ -1,0 +1,173 @@
+"""Answers of OKX's REST endpoints as values. Raises `BadFrame` like `parse`.
+
+Endpoints and keys: OKX's V5 documentation. Every answer is ``{"code": "0", "data": [...]}``; the shell has looked at
+the code already.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+from connectors.okx import parse
+from connectors.okx.parse import AccountRow, PositionRow
+from connectors.wire import BadFrame, Defect, document, mapping, not_negative, number, optional, positive, rows, text
+from monitor.model.account import AccountMode, PositionMode
+from monitor.model.instrument import ContractKind, Instrument, Tier
+
+T = TypeVar("T")
+
+_MODES = {
+    "1": AccountMode.SINGLE_ASSET,  # spot mode: no swaps in it
+    "2": AccountMode.SINGLE_ASSET,
+    "3": AccountMode.MULTI_ASSET,
+    "4": AccountMode.PORTFOLIO,
+}
+
+READS = "read_only"
+
+
+def data(body: bytes) -> list[Any]:
+    """The rows of an answer."""
+    return rows(mapping(document(body)).get("data"))
+
+
+def _usable(listed: Iterable[Any], take: Callable[[Mapping[str, Any]], T]) -> Iterator[T]:
+    """Rows of a table about all contracts. One that cannot be used is left out: it is unknown, the others are not."""
+    for row in listed:
+        try:
+            yield take(mapping(row))
+        except BadFrame:
+            continue
+
+
+def _one(body: bytes) -> Mapping[str, Any]:
+    found = data(body)
+    if len(found) != 1:
+        raise BadFrame(Defect.SHAPE, "not one row")
+    return mapping(found[0])
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """``account/config``: modes, and what the key may do (empty when OKX did not say)."""
+
+    account_mode: AccountMode
+    position_mode: PositionMode
+    permissions: tuple[str, ...]
+    warns: bool
+
+    @property
+    def dangerous(self) -> tuple[str, ...]:
+        """What the key may do beside reading; what is not known here counts as dangerous."""
+        return tuple(name for name in self.permissions if name != READS)
+
+
+def config(body: bytes) -> Config:
+    """``account/config``. `warns`: whether OKX sends its own warnings at 300 % (``liquidationGear``)."""
+    row = _one(body)
+    mode = _MODES.get(str(row.get("acctLv")))
+    if mode is None:
+        raise BadFrame(Defect.SHAPE, f"{row.get('acctLv')!r:.40} is not an account level")
+    position_mode = {"net_mode": PositionMode.ONE_WAY, "long_short_mode": PositionMode.HEDGE}.get(
+        str(row.get("posMode"))
+    )
+    if position_mode is None:
+        raise BadFrame(Defect.SHAPE, f"{row.get('posMode')!r:.40} is not a position mode")
+    told = row.get("perm")
+    granted = told.split(",") if isinstance(told, str) else ()
+    names = tuple(sorted({name.strip() for name in granted if name.strip()}))
+    return Config(mode, position_mode, names, str(row.get("liquidationGear", "")) != "0")
+
+
+def balance(body: bytes) -> AccountRow:
+    """``account/balance``."""
+    return parse.account(_one(body))
+
+
+def positions(body: bytes) -> tuple[tuple[PositionRow, ...], frozenset[str]]:
+    """``account/positions``: the open swaps (naming a contract can bring closed ones), and what else is held."""
+    found, others = parse.positions(data(body))
+    return tuple(row for row in found if row.size != 0.0), others
+
+
+@dataclass(frozen=True, slots=True)
+class Contract:
+    """One swap: the instrument without tiers and fee, and the group that its fee goes by."""
+
+    instrument: Instrument
+    group: str
+
+
+def contracts(body: bytes) -> dict[str, Contract]:
+    """``account/instruments`` by symbol. Contracts = ``ctVal`` * ``ctMult`` coins (linear) or dollars (inverse)."""
+    return {found.instrument.symbol: found for found in _usable(data(body), _contract)}
+
+
+def _contract(row: Mapping[str, Any]) -> Contract:
+    try:
+        kind = ContractKind(text(row.get("ctType")))
+    except ValueError:
+        raise BadFrame(Defect.SHAPE, "neither linear nor inverse") from None
+    multiplier = positive(row.get("ctVal")) * positive(row.get("ctMult"))
+    instrument = Instrument(
+        text(row.get("instId")), kind, text(row.get("settleCcy")), multiplier, (), optional(row.get("tickSz")) or None
+    )
+    return Contract(instrument, str(row.get("groupId", "")))
+
+
+def family(symbol: str) -> str:
+    """The family whose tiers and limits a swap shares: ``BTC-USDT`` of ``BTC-USDT-SWAP``."""
+    return symbol.removesuffix("-SWAP")
+
+
+def tiers(body: bytes) -> dict[str, tuple[Tier, ...]]:
+    """``position-tiers`` by family, in contracts.
+
+    OKX begins a tier one contract, or one lot, past the last one's end; here tiers join, so that a size between the two
+    belongs to the higher. The last one has no end: a size past OKX's limit keeps its rate.
+    """
+    found: dict[str, list[Tier]] = {}
+    for row in map(mapping, data(body)):
+        name = str(row.get("instFamily") or row.get("uly") or "")
+        cap = positive(row.get("maxSz"))
+        found.setdefault(name, []).append(Tier(number(row.get("minSz")), cap, not_negative(row.get("mmr")), 0.0))
+    return {name: _joined(sorted(table, key=lambda tier: tier.floor)) for name, table in found.items()}
+
+
+def _joined(table: list[Tier]) -> tuple[Tier, ...]:
+    floors = [0.0, *(tier.cap or 0.0 for tier in table)]
+    joined = [replace(tier, floor=floor) for tier, floor in zip(table, floors, strict=False)]
+    return (*joined[:-1], replace(joined[-1], cap=None))
+
+
+@dataclass(frozen=True, slots=True)
+class Fees:
+    """``trade-fee``: taker rates by fee group, and OKX's older way of telling them by margin coin."""
+
+    groups: Mapping[str, float]
+    inverse: float | None
+    usdt: float | None
+    usdc: float | None
+
+    def rate(self, contract: Contract) -> float | None:
+        """What closing a contract costs this account."""
+        if contract.group in self.groups:
+            return self.groups[contract.group]
+        if contract.instrument.kind is ContractKind.INVERSE:
+            return self.inverse
+        return self.usdc if contract.instrument.margin_coin == "USDC" else self.usdt
+
+
+def fees(body: bytes) -> Fees:
+    """``trade-fee`` of swaps. OKX writes what is charged as negative; a rebate is not counted on."""
+    row = _one(body)
+    groups = dict(
+        _usable(rows(row.get("feeGroup") or []), lambda each: (text(each.get("groupId")), _fee(each, "taker")))
+    )
+    known = {name: rate for name, rate in groups.items() if rate is not None}
+    return Fees(known, _fee(row, "taker"), _fee(row, "takerU"), _fee(row, "takerUSDC"))
+
+
+def _fee(row: Mapping[str, Any], name: str) -> float | None:
+    rate = optional(row.get(name))
+    return None if rate is None else max(0.0, -rate)

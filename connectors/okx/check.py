@@ -1,0 +1,149 @@
+"""One look at an account: its clock, its key, its contracts, one snapshot."""
+
+from connectors import CheckLine, FeedSettings
+from connectors.config import BaseAccountConfig
+from connectors.okx import answers, snapshot
+from connectors.okx.answers import Config
+from connectors.okx.config import AccountConfig
+from connectors.okx.permissions import HOW_TO
+from connectors.okx.rest import REQUESTS_PER_MINUTE, OkxDialect
+from connectors.okx.snapshot import Round, table_modes
+from connectors.okx.state import AccountState
+from connectors.rest import Budget, Rest
+from connectors.wire import BadFrame
+from monitor.clock import Clock
+from monitor.errors import VenueError
+from monitor.model.assessment import margin_ratio
+from monitor.model.events import AccountSnapshot, InstrumentsLoaded, PoolReport, SnapshotReason
+from monitor.model.instrument import Instrument
+from monitor.telemetry import Telemetry
+
+VENUE = "okx"
+CLOCK_TOLERANCE_MS = 1000.0
+
+
+async def check(account: BaseAccountConfig, clock: Clock) -> list[CheckLine]:
+    """See `connectors.VenueModule.check`."""
+    if not isinstance(account, AccountConfig):
+        return [CheckLine(False, "account", "not an account of OKX")]
+    settings = FeedSettings()
+    dialect = OkxDialect(
+        VENUE, account.rest_url, account.api_key, account.api_secret, account.passphrase, demo=account.demo
+    )
+    budget = Budget(REQUESTS_PER_MINUTE)
+    rest = Rest(dialect, budget, clock, Telemetry(), request_s=settings.request_s, connect_s=settings.connect_s)
+    async with rest:
+        lines = [await _clock(rest)]
+        if not lines[0].ok:
+            return lines
+        return lines + await _permissions(rest, account) + await _snapshot(rest, account)
+
+
+async def _clock(rest: Rest) -> CheckLine:
+    try:
+        offset_ms = await rest.measure_clock()
+    except VenueError as error:
+        return CheckLine(False, "clock", str(error))
+    side = "behind" if offset_ms > 0 else "ahead of"
+    text = f"ours is {abs(offset_ms):.0f} ms {side} OKX's"
+    if abs(offset_ms) > CLOCK_TOLERANCE_MS:
+        return CheckLine(True, "clock", f"{text}; requests are corrected for it, but the machine's clock should be set")
+    return CheckLine(True, "clock", text)
+
+
+async def _permissions(rest: Rest, account: AccountConfig) -> list[CheckLine]:
+    try:
+        response = await rest.perform(snapshot.request(account.rest_url, "config"))
+        found = answers.config(response.body)
+    except VenueError as error:
+        return [CheckLine(False, "permissions", str(error))]
+    except BadFrame as error:
+        return [CheckLine(None, "permissions", f"the answer cannot be used: {error}")]
+    lines = [_granted(found, account.allow_dangerous_key)]
+    if not found.warns:
+        lines.append(CheckLine(None, "warnings", "OKX's own warnings are switched off (liquidationGear is 0)"))
+    return lines
+
+
+def _granted(found: Config, allowed: bool) -> CheckLine:
+    if not found.permissions:
+        how = "allow_dangerous_key is set" if allowed else "allow_dangerous_key is needed to run with it"
+        return CheckLine(True if allowed else None, "permissions", f"OKX does not tell what the key may do; {how}")
+    if found.dangerous:
+        able = ", ".join(found.dangerous)
+        if allowed:
+            return CheckLine(True, "permissions", f"the key can do more than read ({able}); allow_dangerous_key is set")
+        return CheckLine(False, "permissions", f"the key can do more than read ({able}). {HOW_TO}")
+    return CheckLine(True, "permissions", "the key can only read")
+
+
+async def _snapshot(rest: Rest, account: AccountConfig) -> list[CheckLine]:
+    """The snapshot that `run` takes at its start, with what the venue says of every pool."""
+    asked = Round(SnapshotReason.START, None, {})
+    try:
+        waiting = sorted(asked.missing)
+        while waiting:
+            kind = waiting.pop()
+            try:
+                response = await rest.perform(snapshot.request(account.rest_url, kind))
+                waiting += asked.take(kind, response.body, response.sent_ms)
+            except VenueError:
+                if not snapshot.is_optional(kind):
+                    raise
+                asked.do_without(kind)
+        taken = asked.answers()
+    except VenueError as error:
+        return [CheckLine(False, "snapshot", str(error))]
+    except BadFrame as error:
+        return [CheckLine(False, "snapshot", f"an answer cannot be used: {error}")]
+    state = AccountState()
+    state.absorb(taken)
+    told = asked.definitions()
+    for symbol, mode in table_modes(taken.positions).items():
+        found = told.instrument(symbol, mode, None) if told else None
+        if found is not None:
+            state.instruments[symbol] = found
+    reports = state.reports(taken)
+    events = (
+        InstrumentsLoaded(VENUE, account.name, tuple(state.instruments.values()), taken.sent_ms),
+        AccountSnapshot(
+            venue=VENUE,
+            account=account.name,
+            feed=VENUE,
+            at_ms=taken.sent_ms,
+            reason=SnapshotReason.START,
+            account_mode=state.account_mode,
+            position_mode=state.position_mode,
+            wallets=tuple(state.wallets.values()),
+            positions=tuple(state.positions.values()),
+            reports=reports,
+        ),
+    )
+    words = f"{len(state.positions)} open swaps, {state.position_mode.value}, {state.account_mode.value}"
+    others = f"; {', '.join(sorted(taken.others))} beside them are not computed" if taken.others else ""
+    return [
+        _tiers(state.needs(), state.instruments),
+        CheckLine(True, "snapshot", words + others, events),
+        *map(_pool, reports),
+    ]
+
+
+def _tiers(held: frozenset[str], instruments: dict[str, Instrument]) -> CheckLine:
+    bare = sorted(symbol for symbol in held if symbol not in instruments or not instruments[symbol].tiers)
+    unpaid = sorted(symbol for symbol in held - set(bare) if instruments[symbol].taker_fee_rate is None)
+    if bare:
+        return CheckLine(False, "tiers", f"no maintenance tiers for {', '.join(bare)}")
+    if unpaid:
+        return CheckLine(None, "tiers", f"no fee told for {', '.join(unpaid)}; the regular user's 0.05 % is counted")
+    return CheckLine(True, "tiers", f"maintenance tiers and fees of {len(held)} contracts")
+
+
+def _pool(report: PoolReport) -> CheckLine:
+    ratio = margin_ratio(report.margin_balance, report.maintenance_margin)
+    shown = "" if report.venue_margin_ratio is None else f" (OKX shows {report.venue_margin_ratio:.2%})"
+    return CheckLine(
+        True,
+        f"pool {report.scope}",
+        f"margin balance {report.margin_balance:g}, maintenance margin with fees {report.maintenance_margin:g}, "
+        f"margin ratio {ratio:.4f}{shown} as OKX reports",
+    )

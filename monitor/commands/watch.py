@@ -1,0 +1,152 @@
+"""`marginwatch watch`: the daemon for a public address, without a configuration file."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from monitor.commands.run import run_loop
+
+if TYPE_CHECKING:
+    from monitor.config import Config
+    from monitor.daemon import Daemon
+    from monitor.model.assessment import PoolAssessment
+
+FIRST_LOOK_S = 0.1
+PATIENCE_S = 60.0
+
+
+class PublicVenue(StrEnum):
+    """Venues on which everybody may read every account."""
+
+    HYPERLIQUID = "hyperliquid"
+
+
+def watch(
+    venue: Annotated[PublicVenue, typer.Argument(help="A venue whose accounts are public.")],
+    addresses: Annotated[
+        list[str],
+        typer.Argument(metavar="ADDRESS...", help="0x and 40 hexadecimal digits; several are watched at once."),
+    ],
+    listen: Annotated[
+        str, typer.Option(metavar="HOST:PORT", help="Where the board and the metrics are; port 0 takes any free one.")
+    ] = "127.0.0.1:0",
+    state: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Remember alerts here; without it they are forgotten at the end."),
+    ] = None,
+    rest_url: Annotated[
+        str | None, typer.Option(metavar="URL", help="Ask this address instead of the venue's.")
+    ] = None,
+    ws_url: Annotated[
+        str | None, typer.Option(metavar="URL", help="Read this stream address instead of the venue's.")
+    ] = None,
+) -> None:
+    """Watch any account of a public venue and warn, until told to stop. Needs no key and no configuration file.
+
+    Shows where the board and the metrics are and every pool once; from then on a line for each warning, all on standard
+    output. Thresholds are the default ones; for others, and for Redis, MQTT and keyed venues, write a configuration and
+    use `marginwatch run`. Ends on Ctrl-C and SIGTERM.
+
+    Examples:
+
+        marginwatch watch hyperliquid 0x0123456789abcdef0123456789abcdef01234567
+    """
+    from tempfile import TemporaryDirectory
+
+    from monitor import logs
+    from monitor.logs import LogConfig, LogLevel
+
+    urls = {"rest_url": rest_url, "market_url": ws_url, "private_url": ws_url}
+    with TemporaryDirectory(prefix="marginwatch-") as directory:
+        path = state or Path(directory) / "marginwatch.sqlite"
+        config = _configuration(venue.value, addresses, listen, path, {k: url for k, url in urls.items() if url})
+        logs.configure(LogConfig(level=LogLevel.WARNING))
+        run_loop(_serve(config))
+
+
+def _configuration(venue: str, addresses: list[str], listen: str, state: Path, urls: dict[str, str]) -> "Config":
+    """What a file would say. Raises ConfigurationError with every fault; an address given twice is watched once."""
+    from pydantic import ValidationError
+
+    from connectors import venues
+    from monitor.config import Config, StateConfig
+    from monitor.errors import ConfigurationError, Fault
+    from monitor.faults import faults_of
+    from monitor.http import HttpConfig
+
+    model, accounts, faults = venues()[venue].AccountConfig, {}, []
+    for address in addresses:
+        given = {"name": address.lower(), "address": address, **urls}
+        try:
+            account = model.model_validate(given)
+        except ValidationError as error:
+            # The name is made of the address: what is wrong with it is said once.
+            faults += [fault for fault in faults_of(error, model) if fault.key != "name"]
+        else:
+            accounts[account.name] = account
+    http = HttpConfig()
+    try:
+        http = HttpConfig(listen=listen)
+    except ValidationError as error:
+        faults += faults_of(error, HttpConfig)
+    if faults:
+        options = {"rest_url": "--rest-url", "market_url": "--ws-url", "private_url": "--ws-url", "listen": "--listen"}
+        named = [Fault(options.get(fault.key, fault.key), fault.problem) for fault in faults]
+        raise ConfigurationError("marginwatch watch", list(dict.fromkeys(named)))
+    return Config(accounts=tuple(accounts.values()), http=http, state=StateConfig(path=state))
+
+
+async def _serve(config: "Config") -> None:
+    """Run the daemon; show where it is, and every pool once it is known."""
+    import asyncio
+
+    from monitor import daemon
+
+    looking: list[asyncio.Task[None]] = []
+
+    def started(running: "Daemon") -> None:
+        _show_places(config, running)
+        looking.append(asyncio.create_task(_show_pools(running), name="first look"))
+
+    try:
+        await daemon.serve(config, source="marginwatch watch", started=started)
+    finally:
+        for task in looking:
+            task.cancel()
+
+
+def _show_places(config: "Config", running: "Daemon") -> None:
+    for account in config.accounts:
+        typer.echo(f"watching {account.venue} {account.name}")
+    for url in running.urls:
+        typer.echo(f"board {url}/  metrics {url}/metrics")
+
+
+async def _show_pools(running: "Daemon") -> None:
+    """Every pool as soon as nothing is missing, or what is missing after a while."""
+    import asyncio
+
+    pipeline = running.pipeline
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            while not pipeline.ready()[0]:  # noqa: ASYNC110 - the pipeline decides by itself, about once a second
+                await asyncio.sleep(FIRST_LOOK_S)
+    except TimeoutError:
+        for reason in pipeline.ready()[1]:
+            typer.echo(f"not yet seen: {reason}")
+    pools = pipeline.assessments().values()
+    for pool in pools:
+        typer.echo(_line(pool))
+    if not pools:
+        typer.echo("no open positions")
+
+
+def _line(pool: "PoolAssessment") -> str:
+    """A pool in one line."""
+    if pool.unknown:
+        return f"{pool.pool}: margin ratio unknown ({', '.join(pool.unknown)})"
+    legs = ", ".join(f"{leg.instrument} {leg.side.value} {leg.size:g}" for leg in pool.legs)
+    away = "" if pool.distance is None else f", liquidation {pool.distance:.1%} away"
+    return f"{pool.pool}: margin ratio {pool.margin_ratio:.1%} ({pool.basis.value}){away}: {legs}"

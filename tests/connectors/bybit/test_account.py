@@ -1,0 +1,342 @@
+"""The account session: order of things, hedge rows, sequences, modes, notices, and what a snapshot proves."""
+
+from typing import Any
+
+import pytest
+
+from connectors.bybit.account import DEFINITIONS_S
+from connectors.session import Halt, Send, Warn
+from monitor.errors import DangerousKeyError, VenueError
+from monitor.model.account import AccountMode, MarginMode, PositionMode
+from monitor.model.assessment import FeedState
+from monitor.model.events import (
+    AccountDelta,
+    AccountSnapshot,
+    FeedChanged,
+    InstrumentsLoaded,
+    SnapshotReason,
+    VenueNotice,
+)
+from monitor.model.ids import Slot
+from tests.connectors.bybit.stage import START_MS, Stage, account_stage, load, synced
+from tests.support.bybit_server import Position
+
+
+def position(stage: Stage, at: int = 0, **changes: Any) -> dict[str, Any]:
+    """A position frame of what the server holds."""
+    row = stage.server.position_row(stage.server.state.positions[at], "entryPrice")
+    return frame(stage, "position", [row | {"category": "linear"} | changes])
+
+
+def frame(stage: Stage, topic: str, data: list[Any]) -> dict[str, Any]:
+    """A private frame."""
+    return {"id": "x", "topic": topic, "creationTime": stage.server.now_ms(), "data": data}
+
+
+def user_states(stage: Stage) -> list[FeedState]:
+    """How the user stream's state went."""
+    return [event.state for event in stage.of(FeedChanged) if event.stream == "user"]
+
+
+def test_permissions_then_the_stream_then_a_snapshot() -> None:
+    """Bybit sends no snapshot on subscription, so one is taken when the subscription stands."""
+    stage = synced()
+    (snapshot,) = stage.of(AccountSnapshot)
+    assert (snapshot.reason, snapshot.account_mode) == (SnapshotReason.START, AccountMode.MULTI_ASSET)
+    (held,) = snapshot.positions
+    assert (held.instrument, held.size, held.leverage, held.margin_mode) == ("BTCUSDT", 1.0, 10.0, MarginMode.CROSS)
+    (report,) = snapshot.reports
+    assert (report.scope, report.marks) == ("multi", (("BTCUSDT", 75_000.0),))
+    (loaded,) = stage.of(InstrumentsLoaded)
+    assert (loaded.instruments[0].taker_fee_rate, len(loaded.instruments[0].tiers)) == (0.00055, 2)
+    assert user_states(stage) == [FeedState.LATE, FeedState.LIVE]
+    said = [said["args"] for said in stage.said() if said["op"] == "subscribe"]
+    assert said == [["position", "wallet", "order", "execution"]]
+
+
+def test_a_log_in_that_is_refused_is_told_and_tried_again() -> None:
+    """Bybit leaves the socket open; a connection without a log-in is none."""
+    stage = account_stage()
+    stage.replies = False
+    stage.start()
+    stage.frame("ws_auth_bad")
+    assert stage.open == []
+    assert "Params Error" in stage.session.health(stage.clock.now())[0].detail
+    stage.replies = True
+    stage.pass_s(3.0)
+    assert user_states(stage)[-1] is FeedState.LIVE
+
+
+def test_a_key_that_writes_is_refused_and_its_name_is_a_secret() -> None:
+    """Bybit repeats the key in the answer."""
+    stage = account_stage()
+    stage.server.state.read_only = 0
+    stage.start()
+    (halt,) = stage.did(Halt)
+    assert isinstance(halt.error, DangerousKeyError)
+    assert list(stage.session.secrets()) == ["key-of-the-bybit-account"]
+
+
+def test_a_classic_account_is_refused() -> None:
+    """It cannot be watched at all."""
+    stage = account_stage()
+    stage.server.state.unified = 1
+    stage.start()
+    stage.pass_s(1.0)
+    (halt,) = stage.did(Halt)
+    assert isinstance(halt.error, VenueError)
+    assert "classic" in str(halt.error)
+
+
+def test_a_permissions_endpoint_that_is_missing_needs_leave() -> None:
+    """404 or Bybit's own code for it."""
+    stage = account_stage()
+    stage.refused["permissions"] = VenueError("no", retry=True, code=10017)
+    stage.start()
+    assert isinstance(stage.did(Halt)[0].error, DangerousKeyError)
+    stage = account_stage(allow_dangerous_key=True)
+    stage.refused["permissions"] = VenueError("no", retry=True, code=404)
+    stage.start()
+    stage.pass_s(1.0)
+    assert stage.did(Warn)
+    assert stage.of(AccountSnapshot)
+
+
+def test_hedge_rows_are_two_positions_whatever_their_order() -> None:
+    """An empty row that comes first does not hide a live one, and one that closes leaves the other."""
+    stage = account_stage()
+    stage.server.state.positions = [
+        Position("BTCUSDT", 1.0, 75_000.0, index=1),
+        Position("BTCUSDT", -2.0, 75_000.0, index=2),
+    ]
+    stage.start()
+    stage.pass_s(1.0)
+    (snapshot,) = stage.of(AccountSnapshot)
+    assert snapshot.position_mode is PositionMode.HEDGE
+    assert {(held.slot, held.size) for held in snapshot.positions} == {(Slot.LONG, 1.0), (Slot.SHORT, -2.0)}
+    stage.server.state.positions[0].size = 0.0
+    stage.server.state.positions[0].seq += 1
+    (delta,) = stage.frame(position(stage))
+    assert isinstance(delta, AccountDelta)
+    assert [(held.slot, held.size) for held in delta.positions] == [(Slot.LONG, 0.0)]
+    stage.session.reconcile(stage.clock.now())
+    stage.pass_s(2.0)
+    assert [held.size for held in stage.of(AccountSnapshot)[-1].positions] == [-2.0]
+
+
+def test_an_older_sequence_is_left_out_and_an_equal_one_with_a_newer_time_is_not() -> None:
+    """Leverage moves without a new sequence."""
+    stage = synced()
+    stage.pass_s(1.0)
+    assert stage.frame(position(stage, seq=99, size="7")) == []
+    assert stage.bad("user", "out_of_order") == 1
+    (delta,) = stage.frame(position(stage, seq=100, leverage="20"))
+    assert isinstance(delta, AccountDelta)
+    assert delta.positions[0].leverage == 20.0
+
+
+def test_an_event_that_waits_for_the_snapshot_is_laid_over_it() -> None:
+    """It may be newer than the answer."""
+    stage = account_stage()
+    stage.refused["wallet"] = None
+    stage.start()
+    stage.pass_s(1.0)
+    assert stage.frame(position(stage, seq=105, size="3")) == []
+    del stage.refused["wallet"]
+    asked = stage.asked("wallet")[-1]
+    stage.tell(stage.session.responded, asked.id, stage._body(asked), int(stage.clock.now() * 1000))
+    (snapshot,) = stage.of(AccountSnapshot)
+    assert [held.size for held in snapshot.positions] == [3.0]
+    assert snapshot.reports == ()
+
+
+def test_coins_are_merged_and_an_empty_field_is_not_zero() -> None:
+    """A wallet event lists only what changed; its price stays where the event does not tell one."""
+    stage = account_stage()
+    stage.server.state.balances["USDC"] = 100.0
+    stage.start()
+    stage.pass_s(3.0)
+    row = {"coin": "USDT", "walletBalance": "49000", "equity": "", "usdValue": "", "spotBorrow": ""}
+    (delta,) = stage.frame(frame(stage, "wallet", [{"accountType": "UNIFIED", "coin": [row]}]))
+    assert isinstance(delta, AccountDelta)
+    (wallet,) = delta.wallets
+    assert (wallet.coin, wallet.balance) == ("USDT", 49_000.0)
+    assert wallet.price == pytest.approx(0.9995)
+    assert stage.bad("user", "number") == 0
+
+
+def test_a_coin_without_a_balance_is_asked_for() -> None:
+    """The frame cannot be used; it may have been the one that mattered."""
+    stage = synced()
+    row = {"coin": "USDT", "walletBalance": ""}
+    stage.frame(frame(stage, "wallet", [{"accountType": "UNIFIED", "coin": [row]}]))
+    assert stage.bad("user", "number") == 1
+    stage.pass_s(2.0)
+    assert len(stage.of(AccountSnapshot)) == 2
+
+
+def test_a_change_of_the_margin_mode_shows_in_the_wallet() -> None:
+    """It has no event of its own; the account's figures become empty."""
+    stage = synced()
+    stage.pass_s(3.0)
+    stage.server.state.margin_mode = "ISOLATED_MARGIN"
+    stage.frame(frame(stage, "wallet", [stage.server.wallet()]))
+    stage.pass_s(2.0)
+    snapshot = stage.of(AccountSnapshot)[-1]
+    assert snapshot.reason is SnapshotReason.CONFIGURATION
+    assert [held.margin_mode for held in snapshot.positions] == [MarginMode.ISOLATED]
+    assert FeedState.STALE not in user_states(stage)
+
+
+def test_portfolio_margin_is_asked_for_often_and_after_every_wallet_event() -> None:
+    """Its maintenance is known from reports alone."""
+    stage = account_stage()
+    stage.server.state.margin_mode = "PORTFOLIO_MARGIN"
+    stage.server.state.maintenance = 5000.0
+    stage.start()
+    stage.pass_s(1.0)
+    (snapshot,) = stage.of(AccountSnapshot)
+    assert snapshot.account_mode is AccountMode.PORTFOLIO
+    assert snapshot.reports[0].maintenance_margin == 5000.0
+    stage.pass_s(5.0)
+    assert len(stage.of(AccountSnapshot)) == 2
+    stage.frame(frame(stage, "wallet", [stage.server.wallet()]))
+    stage.pass_s(1.0)
+    assert len(stage.of(AccountSnapshot)) == 3
+
+
+def test_collateral_is_priced_by_its_index_and_counted_by_its_ratio() -> None:
+    """2.5 BTC: 95 % of the first and 90 % of the rest; the index is among the marks that are needed."""
+    stage = account_stage()
+    stage.server.state.balances["BTC"] = 2.5
+    stage.start()
+    stage.pass_s(1.0)
+    (snapshot,) = stage.of(AccountSnapshot)
+    (btc,) = [wallet for wallet in snapshot.wallets if wallet.coin == "BTC"]
+    assert btc.price == pytest.approx(75_000.0)
+    assert btc.haircut == pytest.approx(1 - (0.95 + 1.5 * 0.9) / 2.5)
+    assert ("index:BTCUSD", 75_000.0) in snapshot.reports[0].marks
+    assert stage.session.needs() == {"BTCUSDT", "index:BTCUSD"}  # type: ignore[attr-defined]
+
+
+def test_an_inverse_position_without_its_coin_still_has_its_price() -> None:
+    """Otherwise its profit in BTC would be counted as dollars."""
+    stage = account_stage()
+    stage.server.state.positions = [Position("BTCUSD", 30_000.0, 74_000.0, category="inverse")]
+    stage.server.state.marks["BTCUSD"] = 75_000.0
+    stage.start()
+    stage.pass_s(1.0)
+    (snapshot,) = stage.of(AccountSnapshot)
+    assert {wallet.coin: wallet.price for wallet in snapshot.wallets}["BTC"] == 75_000.0
+
+
+def test_a_correction_that_no_event_explains_shows_a_dead_stream() -> None:
+    """However open its socket is."""
+    stage = synced()
+    stage.server.state.positions[0].size = 9.0
+    stage.server.state.positions[0].seq += 1
+    stage.pass_s(70.0)
+    assert FeedState.STALE in user_states(stage)
+    assert stage.of(AccountSnapshot)[1].positions[0].size == 9.0
+    stage.pass_s(5.0)
+    assert user_states(stage)[-1] is FeedState.LIVE
+
+
+def test_pings_that_are_not_answered_show_a_dead_stream() -> None:
+    """Quiet is normal, but a ping is answered."""
+    stage = synced()
+    pings = [said for said in stage.said() if said["op"] == "ping"]
+    assert pings == []
+    stage.pass_s(45.0)
+    assert len([send for send in stage.did(Send) if '"ping"' in send.text]) == 2
+    assert FeedState.STALE not in user_states(stage)
+    stage.frame("ws_pong_private")
+    stage.pass_s(20.0)
+    assert FeedState.STALE not in user_states(stage)
+    stage.pass_s(40.0)
+    assert FeedState.STALE in user_states(stage)
+
+
+def test_tiers_and_fees_are_read_again_every_hour() -> None:
+    """They change without an event."""
+    stage = synced(reconcile_s=3600.0)
+    stage.server.state.taker_fee_rate = "0.0004"
+    for _ in range(int(DEFINITIONS_S / 30)):
+        stage.pass_s(30.0)
+        stage.frame("ws_pong_private")
+    stage.pass_s(5.0)
+    assert stage.of(InstrumentsLoaded)[-1].instruments[0].taker_fee_rate == 0.0004
+
+
+def test_a_contract_that_is_new_is_described_at_once() -> None:
+    """The position is told before its tiers are known."""
+    stage = synced()
+    stage.server.state.positions.append(Position("ETHUSDT", 2.0, 4000.0))
+    (delta,) = stage.frame(position(stage, 1))
+    assert isinstance(delta, AccountDelta)
+    stage.pass_s(3.0)
+    assert [it.symbol for it in stage.of(InstrumentsLoaded)[-1].instruments] == ["ETHUSDT"]
+
+
+def test_definitions_that_fail_do_not_keep_the_snapshot_waiting() -> None:
+    """They are asked for again."""
+    stage = account_stage()
+    stage.refused["risk/linear/BTCUSDT"] = VenueError("no", retry=True)
+    stage.start()
+    stage.pass_s(1.0)
+    assert stage.of(AccountSnapshot)
+    assert stage.of(InstrumentsLoaded)[0].instruments[0].tiers == ()
+    stage.refused.clear()
+    stage.pass_s(15.0)
+    assert stage.of(InstrumentsLoaded)[-1].instruments[0].tiers
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "words"),
+    [
+        ("ws_order_liquidation", "liquidation", "liquidation order"),
+        ("ws_order_cancelled_for_liquidation", "liquidation", "cancelled before a liquidation"),
+        ("ws_execution_adl", "adl", "closed by auto-deleveraging: 0.2 at 231"),
+        ("ws_position_liquidated", "liquidation", "being liquidated"),
+        ("ws_position_limit_lowered", "risk_limit", "lowers the risk limit"),
+        ("ws_position_short", "adl_rank", "rank 5 of 5"),
+    ],
+)
+def test_what_the_venue_does_to_a_position_is_told_once(name: str, kind: str, words: str) -> None:
+    """However many frames repeat it."""
+    stage = synced()
+    stage.frame(name)
+    stage.frame(load(name) | {"id": "again"})
+    (notice,) = stage.of(VenueNotice)
+    assert (notice.kind, notice.venue, notice.account) == (kind, "bybit", "main")
+    assert words in notice.detail
+    assert notice.at_ms >= START_MS
+
+
+@pytest.mark.parametrize("name", ["ws_order_ordinary", "ws_execution_funding", "ws_position_option"])
+def test_what_is_ordinary_is_not_told(name: str) -> None:
+    """Orders and fills of the user, funding, options."""
+    stage = synced()
+    assert stage.frame(name) == []
+    assert not any(stage.telemetry.bad_frames.items().values())
+
+
+def test_trouble_of_the_platform_is_told_once() -> None:
+    """As long as it lasts."""
+    stage = account_stage(reconcile_s=5.0)
+    stage.server.state.incidents = load("rest_system_status")["result"]["list"]
+    stage.start()
+    stage.pass_s(12.0)
+    assert len(stage.of(AccountSnapshot)) > 2
+    (notice,) = stage.of(VenueNotice)
+    assert (notice.kind, notice.instrument) == ("system_status", "")
+    assert "Derivatives maintenance" in notice.detail
+
+
+def test_a_lost_stream_is_followed_by_a_snapshot() -> None:
+    """Log in, subscribe, then ask for what was missed."""
+    stage = synced()
+    stage.lose()
+    stage.pass_s(4.0)
+    assert stage.of(AccountSnapshot)[-1].reason is SnapshotReason.RECONNECT
+    assert user_states(stage)[-1] is FeedState.LIVE
