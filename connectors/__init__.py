@@ -112,10 +112,11 @@ class VenueModule(Protocol):
 
 def venues() -> Mapping[str, VenueModule]:
     """Every venue by the name it has in the configuration; imported only when they are asked for."""
-    from connectors import binance, bybit, hyperliquid, okx
+    from connectors import binance, binance_coinm, bybit, hyperliquid, okx
 
     return {
         "binance": binance,
+        "binance-coinm": binance_coinm,
         "bybit": bybit,
         "hyperliquid": hyperliquid,
         "okx": okx,

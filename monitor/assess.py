@@ -53,7 +53,7 @@ def assess_pool(
         margin_balance=total.margin_balance,
         maintenance_margin=total.maintenance_margin,
         margin_ratio=ratio,
-        venue_margin_ratio=rules.venue_margin_ratio(ratio),
+        venue_margin_ratio=rules.venue_margin_ratio(ratio, pool.basis),
         legs=assessed,
         distance=min(distances) if distances else None,
         marked_at=marked_at,

@@ -48,7 +48,8 @@ from alerts.sinks import SinksConfig
 from alerts.sinks.console import ConsoleConfig
 from alerts.sinks.redis import RedisConfig
 from connectors import FeedSettings
-from connectors.binance.market import MarketFeed
+from connectors.binance.product import USD_M
+from connectors.binance_common.market import MarketFeed
 from connectors.simulator.scenario import AccountSpec, PositionSpec, Scenario, VenueSpec
 from monitor.book import Book
 from monitor.clock import SystemClock
@@ -89,7 +90,7 @@ class Desk:
         book.warm_up()
         self.engine = Engine(AlertsConfig(), "bench")
         self.pipeline = Pipeline(book, self.engine, deliver, self.clock, self.telemetry)
-        self.market = MarketFeed("binance", "ws://127.0.0.1:1", FeedSettings(), self.telemetry, Random(1), "binance")
+        self.market = MarketFeed("binance", "ws://127.0.0.1:1", FeedSettings(), self.telemetry, Random(1), USD_M)
         self._at_ms = int(self.clock.now() * 1000) - 50_000_000
 
     def add(self, name: str, positions: tuple[Position, ...], wallet: float) -> None:

@@ -1,35 +1,26 @@
 """Binance USD-M futures."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
-from random import Random, SystemRandom
-from urllib.parse import urlsplit
 
-from connectors import FeedSettings, Handle
-from connectors.binance.account import AccountFeed
-from connectors.binance.check import check
-from connectors.binance.config import STREAM_URL, AccountConfig, AccountSettings
-from connectors.binance.market import MarketFeed
-from connectors.binance.rest import WEIGHT_PER_MINUTE, BinanceDialect
+from connectors import CheckLine, FeedSettings, Handle
+from connectors.binance.config import AccountConfig
+from connectors.binance.portfolio import PORTFOLIO
+from connectors.binance.product import USD_M
+from connectors.binance_common import assembly
+from connectors.binance_common.check import check_account
+from connectors.binance_common.product import Product
 from connectors.config import BaseAccountConfig
 from connectors.plan import Plan
 from connectors.recorder import Recorder
-from connectors.rest import Rest, shared_budget
-from connectors.runner import SessionRunner, assemble
+from connectors.runner import SessionRunner
 from monitor.clock import Clock
 from monitor.telemetry import Telemetry
 
 __all__ = ["AccountConfig", "build", "check", "revive"]
 
-VENUE = "binance"
 
-
-def feed_name(market_url: str) -> str:
-    """``binance`` for production, else with the address behind it."""
-    if market_url == STREAM_URL:
-        return VENUE
-    parts = urlsplit(market_url)
-    return f"{VENUE}@{parts.netloc}{parts.path}"
+def _product(portfolio: bool) -> Product:
+    return PORTFOLIO if portfolio else USD_M
 
 
 def build(
@@ -42,54 +33,16 @@ def build(
 ) -> Sequence[SessionRunner]:
     """See `connectors.VenueModule.build`."""
     mine = [account for account in accounts if isinstance(account, AccountConfig)]
-    plan = arrange(
-        [account.settings(feed_name(account.market_url)) for account in mine],
-        settings,
-        telemetry,
-        SystemRandom().getrandbits(48),
-    )
-    rests = {
-        f"{VENUE}/{account.name}": Rest(
-            BinanceDialect(VENUE, account.rest_url, account.api_key, account.api_secret),
-            shared_budget(account.rest_url, WEIGHT_PER_MINUTE),
-            clock,
-            telemetry,
-            request_s=settings.request_s,
-            connect_s=settings.connect_s,
-        )
-        for account in mine
-    }
-    return assemble(plan, rests, handle, clock, telemetry, settings, recorder)
+    return assembly.build(_product, mine, handle, clock, telemetry, settings, recorder)
 
 
-def arrange(accounts: Sequence[AccountSettings], settings: FeedSettings, telemetry: Telemetry, seed: int) -> Plan:
-    """The sessions of these accounts. With the same seed and the same inputs they take the same path."""
-    feeds = {account.feed: account.market_url for account in accounts}
-    return Plan(
-        {
-            feed: MarketFeed(feed, url, settings, telemetry, Random(f"{seed}/{feed}"), VENUE)  # noqa: S311 - jitter
-            for feed, url in feeds.items()
-        },
-        [
-            AccountFeed(account, settings.life_s, telemetry, Random(f"{seed}/{account.name}"), VENUE)  # noqa: S311 - jitter
-            for account in accounts
-        ],
-        {
-            "venue": VENUE,
-            "seed": seed,
-            "settings": asdict(settings),
-            "accounts": [account.header() for account in accounts],
-        },
-    )
+async def check(account: BaseAccountConfig, clock: Clock) -> list[CheckLine]:
+    """See `connectors.VenueModule.check`."""
+    if not isinstance(account, AccountConfig):
+        return [CheckLine(False, "account", "not an account of Binance")]
+    return await check_account(_product(account.portfolio), account, clock)
 
 
 def revive(header: Mapping[str, object], telemetry: Telemetry) -> Plan:
     """See `connectors.VenueModule.revive`."""
-    match header:
-        case {"accounts": list(accounts), "settings": dict(settings), "seed": int(seed)}:
-            try:
-                known = [AccountSettings(**account) for account in accounts]
-                return arrange(known, FeedSettings(**settings), telemetry, seed)
-            except TypeError as error:
-                raise ValueError(str(error)) from None
-    raise ValueError("accounts, settings or seed are missing")
+    return assembly.revive(_product, header, telemetry)

@@ -1,78 +1,42 @@
 """The ``[[account]]`` keys of Binance USD-M futures."""
 
-from dataclasses import asdict, dataclass
 from typing import Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import model_validator
 
-from connectors.config import BaseAccountConfig, HttpUrl, WebSocketUrl
-from monitor.credential import Secret
+from connectors.binance_common.settings import FuturesAccountConfig
+from connectors.config import HttpUrl, WebSocketUrl
 
 REST_URL = "https://fapi.binance.com"
 STREAM_URL = "wss://fstream.binance.com"
-PERMISSIONS_URL = "https://api.binance.com"
 
 
-class AccountConfig(BaseAccountConfig):
-    """One Binance USD-M account.
+PORTFOLIO_URL = "https://papi.binance.com"
+PORTFOLIO_POLL_S = 10.0
+"""Under portfolio margin the requirement is only known from polls, so they are frequent."""
 
-    `permissions_url` is where the key's permissions are asked. It defaults to Binance's main host in production, and
-    to `rest_url` elsewhere, because a test key is unknown to the main host.
-    """
 
+class AccountConfig(FuturesAccountConfig):
+    """One Binance USD-M account, or with `portfolio` one under portfolio margin, COIN-M positions included."""
+
+    portfolio: bool = False
     venue: Literal["binance"] = "binance"
-    api_key: Secret = Field(repr=False)
-    api_secret: Secret = Field(repr=False)
     rest_url: HttpUrl = REST_URL
     market_url: WebSocketUrl = STREAM_URL
     private_url: WebSocketUrl = STREAM_URL
-    permissions_url: HttpUrl = ""
 
-    @field_validator("api_secret")
+    def is_portfolio(self) -> bool:
+        """As configured."""
+        return self.portfolio
+
     @classmethod
-    def _hmac_only(cls, secret: Secret) -> Secret:
-        if secret.reveal().startswith("-----BEGIN"):
-            raise ValueError(
-                "RSA and Ed25519 keys are not supported; make a system-generated (HMAC) API key on Binance"
-            )
-        return secret
+    def production(cls) -> tuple[str, ...]:
+        """Both hosts."""
+        return REST_URL, PORTFOLIO_URL
 
     @model_validator(mode="before")
     @classmethod
-    def _default_permissions_url(cls, values: object) -> object:
-        if isinstance(values, dict) and not values.get("permissions_url"):
-            rest_url = values.get("rest_url", REST_URL)
-            production = isinstance(rest_url, str) and rest_url.rstrip("/") == REST_URL
-            return {**values, "permissions_url": PERMISSIONS_URL if production else rest_url}
+    def _portfolio_defaults(cls, values: object) -> object:
+        if isinstance(values, dict) and values.get("portfolio") is True:
+            return {"rest_url": PORTFOLIO_URL, "reconcile_s": PORTFOLIO_POLL_S, **values}
         return values
-
-    def settings(self, feed: str) -> "AccountSettings":
-        """Everything but the credentials."""
-        return AccountSettings(
-            name=self.name,
-            feed=feed,
-            rest_url=self.rest_url,
-            market_url=self.market_url,
-            private_url=self.private_url,
-            permissions_url=self.permissions_url,
-            allow_dangerous_key=self.allow_dangerous_key,
-            reconcile_s=self.reconcile_s,
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class AccountSettings:
-    """What a session needs to know of an account: everything but its credentials."""
-
-    name: str
-    feed: str
-    rest_url: str
-    market_url: str
-    private_url: str
-    permissions_url: str
-    allow_dangerous_key: bool
-    reconcile_s: float
-
-    def header(self) -> dict[str, object]:
-        """For a recording."""
-        return asdict(self)

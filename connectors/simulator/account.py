@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
 
-from connectors.simulator.contracts import Asset, Contract
+from connectors.simulator.contracts import COIN_M, USD_M, Asset, Contract
 from connectors.simulator.wire import ONE, ZERO
 
 # Read-only is the state in which a monitor's key should be; see the venue's apiRestrictions.
@@ -61,14 +61,6 @@ class Holding:
         """Name of its own pool: symbol and direction."""
         return f"{self.symbol}:{'long' if self.amount > ZERO else 'short'}"
 
-    def pnl(self, mark: Decimal) -> Decimal:
-        """Unrealized profit at a mark."""
-        return self.amount * (mark - self.entry_price)
-
-    def notional(self, mark: Decimal) -> Decimal:
-        """Absolute value of the position at a mark."""
-        return abs(self.amount) * mark
-
 
 @dataclass(slots=True)
 class Settings:
@@ -93,11 +85,12 @@ class Order:
 
 @dataclass(slots=True)
 class Account:
-    """One account. `cross_wallets` holds what is not locked in isolated positions, by asset."""
+    """One account, of USD-M or COIN-M. `cross_wallets` holds what is not locked in isolated positions, by asset."""
 
     name: str
     api_key: str
     api_secret: str
+    universe: int = USD_M
     hedge: bool = False
     multi_assets: bool = False
     cross_wallets: dict[str, Decimal] = field(default_factory=dict)
@@ -152,9 +145,15 @@ class Market:
             raise Refusal(-1121, "Invalid symbol.")
         return contract
 
-    def tradable(self) -> Iterator[Contract]:
-        """USD-M contracts, the ones that accounts can hold."""
-        return (contract for contract in self.contracts.values() if contract.universe == 1)
+    def tradable(self, universe: int = USD_M) -> Iterator[Contract]:
+        """The contracts that accounts of a universe can hold."""
+        return (contract for contract in self.contracts.values() if contract.universe == universe)
+
+    def margin_assets(self, universe: int) -> list[str]:
+        """What accounts of a universe can be funded with: the catalogue's assets, or the coins of COIN-M."""
+        if universe == USD_M:
+            return list(self.assets)
+        return list(dict.fromkeys(contract.margin_asset for contract in self.tradable(COIN_M)))
 
     def index(self, asset: Asset) -> Decimal:
         """The asset's USD price: that of the contract it follows, or its constant."""
@@ -168,11 +167,15 @@ class Market:
 
     def pnl(self, holding: Holding) -> Decimal:
         """Unrealized profit of a position at the present mark."""
-        return holding.pnl(self.marks[holding.symbol])
+        return self.pnl_at(holding, self.marks[holding.symbol])
+
+    def pnl_at(self, holding: Holding, mark: Decimal) -> Decimal:
+        """Unrealized profit of a position at a mark."""
+        return self.contracts[holding.symbol].pnl(holding.amount, holding.entry_price, mark)
 
     def notional(self, holding: Holding) -> Decimal:
         """Absolute notional of a position at the present mark."""
-        return holding.notional(self.marks[holding.symbol])
+        return self.contracts[holding.symbol].notional(holding.amount, self.marks[holding.symbol])
 
     def maintenance(self, holding: Holding) -> Decimal:
         """Maintenance margin of a position at the present mark."""

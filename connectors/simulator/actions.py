@@ -12,7 +12,7 @@ from typing import Literal
 from connectors.simulator import events
 from connectors.simulator.account import Account, Holding, Market, Order, PositionSide, Refusal
 from connectors.simulator.events import Frame
-from connectors.simulator.wire import ZERO
+from connectors.simulator.wire import ONE, ZERO
 
 _order_ids = count(8_000_000_001)
 
@@ -38,7 +38,7 @@ class Context:
     def margin_asset(self, symbol: str) -> str:
         """The margin asset of a symbol that accounts can hold."""
         contract = self.market.contract(symbol)
-        if contract.universe != 1:
+        if contract.universe != self.account.universe:
             raise Refusal(-1121, "Invalid symbol.")
         return contract.margin_asset
 
@@ -60,7 +60,7 @@ def new_order(
 
 def transfer(ctx: Context, *, asset: str, amount: Decimal) -> list[Frame]:
     """Move an asset in (positive) or out of the futures wallet."""
-    if asset not in ctx.market.assets:
+    if asset not in ctx.market.margin_assets(ctx.account.universe):
         raise Refusal(-1102, f"{asset} is not a margin asset.")
     if amount < ZERO and ctx.account.cross_wallets.get(asset, ZERO) < -amount:
         raise Refusal(-4051, "Isolated balance insufficient.")
@@ -86,7 +86,8 @@ def fill(
     signed = quantity if side == "BUY" else -quantity
     holding = ctx.account.holding(symbol, slot)
     _check_direction(holding, signed)
-    fee = quantity * paid * ctx.market.contracts[symbol].taker_fee_rate
+    contract = ctx.market.contracts[symbol]
+    fee = contract.notional(quantity, paid) * contract.taker_fee_rate
     realized = _trade(ctx, holding, signed, paid, asset)
     ctx.account.credit(asset, -fee, ctx.now_ms)
     order = new_order(ctx, symbol, side, quantity, paid, slot)
@@ -122,23 +123,23 @@ def _trade(ctx: Context, holding: Holding, signed: Decimal, price: Decimal, asse
     What closes frees its share of the isolated wallet; what opens takes its initial margin from the cross wallet.
     """
     account, setting = ctx.account, ctx.account.setting(holding.symbol)
+    contract = ctx.market.contracts[holding.symbol]
     closing = ZERO
     if holding.amount * signed < ZERO:
         closing = min(abs(signed), abs(holding.amount)) * (1 if signed > ZERO else -1)
     opening = signed - closing
-    margin = abs(opening) * price / setting.leverage if setting.isolated else ZERO
+    margin = contract.notional(opening, price) / setting.leverage if setting.isolated else ZERO
     if margin > account.cross_wallets.get(asset, ZERO):
         raise Refusal(-2019, "Margin is insufficient.")
-    realized = -closing * (price - holding.entry_price)
+    realized = contract.pnl(-closing, holding.entry_price, price)
     if closing:
         freed = holding.isolated_wallet * abs(closing) / abs(holding.amount)
         holding.isolated_wallet -= freed
         holding.amount += closing
         account.credit(asset, freed + realized, ctx.now_ms)
     if opening:
-        cost = holding.amount * holding.entry_price + opening * price
+        holding.entry_price = contract.average(holding.amount, holding.entry_price, opening, price)
         holding.amount += opening
-        holding.entry_price = cost / holding.amount
         holding.isolated = setting.isolated
         holding.isolated_wallet += margin
         account.credit(asset, -margin, ctx.now_ms)
@@ -256,7 +257,7 @@ def funding(ctx: Context, *, symbol: str, rate: Decimal) -> list[Frame]:
     asset = ctx.margin_asset(symbol)
     frames = []
     for holding in ctx.account.held(symbol):
-        payment = -holding.amount * ctx.market.marks[symbol] * rate
+        payment = (-ONE if holding.amount > ZERO else ONE) * ctx.market.notional(holding) * rate
         if holding.isolated:
             holding.isolated_wallet += payment
             holding.updated_ms = ctx.now_ms

@@ -29,11 +29,12 @@ def exchange_info(market: Market, now_ms: int, weight_limit: int) -> Body:
             {"asset": asset.name, "marginAvailable": True, "autoAssetExchange": plain(asset.auto_exchange)}
             for asset in market.assets.values()
         ],
-        "symbols": [_symbol(contract) for contract in market.tradable()],
+        "symbols": [symbol(contract) for contract in market.tradable()],
     }
 
 
-def _symbol(contract: Contract) -> Body:
+def symbol(contract: Contract) -> Body:
+    """One of ``symbols`` of ``exchangeInfo``."""
     tick, step = plain(contract.tick_size), plain(contract.step_size)
     return {
         "symbol": contract.symbol,
@@ -112,11 +113,13 @@ def _max_notional(contract: Contract, leverage: int) -> Decimal:
     return max((row.cap for row in contract.brackets if row.max_leverage >= leverage), default=ZERO)
 
 
-def _initial_margin(account: Account, market: Market, holding: Holding) -> Decimal:
+def initial_margin(account: Account, market: Market, holding: Holding) -> Decimal:
+    """Of a position, in its margin asset."""
     return market.notional(holding) / account.setting(holding.symbol).leverage
 
 
-def _order_margin(account: Account, market: Market, asset: str) -> Decimal:
+def order_margin(account: Account, market: Market, asset: str) -> Decimal:
+    """Of the resting orders margined in an asset."""
     return sum(
         (
             order.price * order.quantity / account.setting(order.symbol).leverage
@@ -164,7 +167,7 @@ _REQUIREMENTS = {"initialMargin", "maintMargin", "positionInitialMargin", "openO
 
 def account_v3(account: Account, market: Market) -> Body:
     """``/fapi/v3/account``. Totals count USDT only in single-asset mode, and everything in USD in multi-assets mode."""
-    rows = {name: _asset_amounts(account, market, asset) for name, asset in market.assets.items()}
+    rows = {name: asset_amounts(account, market, name) for name in market.assets}
     body: Body = {}
     for total, key in _TOTALS.items():
         if account.multi_assets:
@@ -187,25 +190,26 @@ def _usd_rate(market: Market, asset: str, key: str, value: Decimal) -> Decimal:
     return market.index(market.assets[asset]) if key in _REQUIREMENTS else market.rate(asset, value)
 
 
-def _asset_amounts(account: Account, market: Market, asset: Asset) -> dict[str, Decimal]:
-    held = market.margined_in(account.open_holdings(), asset.name)
+def asset_amounts(account: Account, market: Market, asset: str) -> dict[str, Decimal]:
+    """One of ``assets`` of the account."""
+    held = market.margined_in(account.open_holdings(), asset)
     cross = [holding for holding in held if not holding.isolated]
-    wallet = market.wallet_balance(account, asset.name)
+    wallet = market.wallet_balance(account, asset)
     profit = sum(map(market.pnl, held), ZERO)
-    cross_wallet = account.cross_wallets.get(asset.name, ZERO)
+    cross_wallet = account.cross_wallets.get(asset, ZERO)
     cross_profit = sum(map(market.pnl, cross), ZERO)
-    position_margin = sum((_initial_margin(account, market, holding) for holding in held), ZERO)
-    cross_margin = sum((_initial_margin(account, market, holding) for holding in cross), ZERO)
-    order_margin = _order_margin(account, market, asset.name)
-    available = max(ZERO, cross_wallet + cross_profit - cross_margin - order_margin)
+    position_margin = sum((initial_margin(account, market, holding) for holding in held), ZERO)
+    cross_margin = sum((initial_margin(account, market, holding) for holding in cross), ZERO)
+    ordered = order_margin(account, market, asset)
+    available = max(ZERO, cross_wallet + cross_profit - cross_margin - ordered)
     return {
         "walletBalance": wallet,
         "unrealizedProfit": profit,
         "marginBalance": wallet + profit,
         "maintMargin": sum(map(market.maintenance, held), ZERO),
-        "initialMargin": position_margin + order_margin,
+        "initialMargin": position_margin + ordered,
         "positionInitialMargin": position_margin,
-        "openOrderInitialMargin": order_margin,
+        "openOrderInitialMargin": ordered,
         "crossWalletBalance": cross_wallet,
         "crossUnPnl": cross_profit,
         "availableBalance": available,
@@ -220,7 +224,8 @@ def shown_holdings(account: Account) -> list[Holding]:
     return [account.holding(symbol, side) for symbol in sorted(symbols) for side in account.sides()]
 
 
-def _isolated_margin(market: Market, holding: Holding) -> Decimal:
+def isolated_margin(market: Market, holding: Holding) -> Decimal:
+    """Isolated wallet and unrealized profit."""
     return holding.isolated_wallet + market.pnl(holding) if holding.isolated and holding.amount else ZERO
 
 
@@ -234,23 +239,24 @@ def _account_row(account: Account, market: Market, holding: Holding) -> Body:
         "positionSide": holding.side.value,
         "positionAmt": plain(holding.amount),
         "unrealizedProfit": amount(market.pnl(holding)),
-        "isolatedMargin": amount_or_zero(_isolated_margin(market, holding)),
+        "isolatedMargin": amount_or_zero(isolated_margin(market, holding)),
         "notional": amount_or_zero(_signed_notional(market, holding)),
         "isolatedWallet": amount_or_zero(holding.isolated_wallet),
-        "initialMargin": amount_or_zero(_initial_margin(account, market, holding)),
+        "initialMargin": amount_or_zero(initial_margin(account, market, holding)),
         "maintMargin": amount_or_zero(market.maintenance(holding)),
         "updateTime": holding.updated_ms,
     }
 
 
-def _liquidation_text(account: Account, market: Market, holding: Holding) -> str:
+def liquidation_text(account: Account, market: Market, holding: Holding) -> str:
+    """``0`` where there is none."""
     price = engine.liquidation_price(account, market, holding) if holding.amount else None
     return "0" if price is None else amount(price)
 
 
 def position_risk_v3(account: Account, market: Market, holding: Holding) -> Body:
     """One row of ``/fapi/v3/positionRisk``: no leverage and no margin type."""
-    margin = _initial_margin(account, market, holding)
+    margin = initial_margin(account, market, holding)
     return {
         "symbol": holding.symbol,
         "positionSide": holding.side.value,
@@ -259,8 +265,8 @@ def position_risk_v3(account: Account, market: Market, holding: Holding) -> Body
         "breakEvenPrice": plain(holding.entry_price),
         "markPrice": amount(market.marks[holding.symbol]),
         "unRealizedProfit": amount(market.pnl(holding)),
-        "liquidationPrice": _liquidation_text(account, market, holding),
-        "isolatedMargin": amount_or_zero(_isolated_margin(market, holding)),
+        "liquidationPrice": liquidation_text(account, market, holding),
+        "isolatedMargin": amount_or_zero(isolated_margin(market, holding)),
         "notional": amount_or_zero(_signed_notional(market, holding)),
         "marginAsset": market.contracts[holding.symbol].margin_asset,
         "isolatedWallet": amount_or_zero(holding.isolated_wallet),
@@ -285,11 +291,11 @@ def position_risk_v2(account: Account, market: Market, holding: Holding) -> Body
         "breakEvenPrice": plain(holding.entry_price),
         "markPrice": amount(market.marks[holding.symbol]),
         "unRealizedProfit": amount(market.pnl(holding)),
-        "liquidationPrice": _liquidation_text(account, market, holding),
+        "liquidationPrice": liquidation_text(account, market, holding),
         "leverage": str(setting.leverage),
         "maxNotionalValue": plain(_max_notional(market.contracts[holding.symbol], setting.leverage)),
         "marginType": "isolated" if setting.isolated else "cross",
-        "isolatedMargin": amount(_isolated_margin(market, holding)),
+        "isolatedMargin": amount(isolated_margin(market, holding)),
         "isAutoAddMargin": "false",
         "positionSide": holding.side.value,
         "notional": amount_or_zero(_signed_notional(market, holding)),

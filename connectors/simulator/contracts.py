@@ -5,7 +5,11 @@ from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
 
-from connectors.simulator.wire import ZERO
+from connectors.simulator.wire import ONE, ZERO
+
+# The venue's ``st``: which of its two kinds of futures a contract (or here an account) belongs to.
+USD_M = 1
+COIN_M = 2
 
 
 class ContractType(StrEnum):
@@ -30,7 +34,7 @@ class Bracket:
 
 @dataclass(frozen=True, slots=True)
 class Contract:
-    """A linear perpetual contract, or (``universe == 2``) a COIN-M one, which has marks here but no positions."""
+    """A linear contract, or (``universe == 2``) a COIN-M one: `size` USD each, paid and margined in the base coin."""
 
     symbol: str
     base: str
@@ -42,8 +46,26 @@ class Contract:
     liquidation_fee: Decimal = Decimal("0.0125")
     taker_fee_rate: Decimal = Decimal("0.0005")
     contract_type: ContractType = ContractType.PERPETUAL
-    universe: int = 1
+    universe: int = USD_M
+    size: Decimal = ONE
     follows: str = ""
+
+    def pnl(self, amount: Decimal, entry_price: Decimal, mark: Decimal) -> Decimal:
+        """Unrealized profit of a signed amount at a mark, in the margin asset."""
+        if self.universe == USD_M:
+            return amount * (mark - entry_price)
+        return amount * self.size * (ONE / entry_price - ONE / mark) if amount else ZERO
+
+    def notional(self, amount: Decimal, mark: Decimal) -> Decimal:
+        """Absolute value of an amount at a mark, in the margin asset."""
+        return abs(amount) * mark if self.universe == USD_M else abs(amount) * self.size / mark
+
+    def average(self, amount: Decimal, entry_price: Decimal, more: Decimal, price: Decimal) -> Decimal:
+        """The entry price after opening `more` at a price: what the profit of both together is counted from."""
+        if self.universe == USD_M:
+            return (amount * entry_price + more * price) / (amount + more)
+        held = amount / entry_price if amount else ZERO
+        return (amount + more) / (held + more / price)
 
     def bracket(self, notional: Decimal) -> Bracket:
         """The bracket of an absolute notional; the last one also serves what lies above its cap."""
@@ -159,10 +181,36 @@ def _linear(symbol: str, base: str, margin: str, tick: str, step: str, brackets:
     return Contract(symbol, base, margin, margin, Decimal(tick), Decimal(step), brackets)
 
 
-def _coin_margined(base: str, tick: str) -> Contract:
-    """A COIN-M row as it travels in the all-market arrays; its mark follows the USDT contract."""
+# Made up in the shape of the venue's: bounds in the coin.
+COIN_BRACKETS = bracket_table(
+    [
+        ("0", "0.004", 125),
+        ("5", "0.005", 100),
+        ("10", "0.01", 50),
+        ("20", "0.025", 20),
+        ("50", "0.05", 10),
+        ("100", "0.1", 5),
+        ("200", "0.125", 4),
+        ("400", "0.15", 3),
+        ("1000", "0.25", 2),
+    ],
+    top="1500",
+)
+
+
+def _coin_margined(base: str, tick: str, size: str) -> Contract:
+    """A COIN-M perpetual; its mark follows the USDT contract."""
     return Contract(
-        f"{base}USD_PERP", base, "USD", base, Decimal(tick), Decimal(1), (), universe=2, follows=f"{base}USDT"
+        f"{base}USD_PERP",
+        base,
+        "USD",
+        base,
+        Decimal(tick),
+        Decimal(1),
+        COIN_BRACKETS,
+        universe=COIN_M,
+        size=Decimal(size),
+        follows=f"{base}USDT",
     )
 
 
@@ -192,8 +240,8 @@ DEFAULT_CONTRACTS: tuple[Contract, ...] = (
         BTC_BRACKETS,
         contract_type=ContractType.QUARTER,
     ),
-    _coin_margined("BTC", "0.1"),
-    _coin_margined("ETH", "0.01"),
+    _coin_margined("BTC", "0.1", "100"),
+    _coin_margined("ETH", "0.01", "10"),
 )
 
 DEFAULT_MARKS: Mapping[str, Decimal] = {

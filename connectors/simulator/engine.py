@@ -11,9 +11,11 @@ from decimal import Decimal
 from itertools import pairwise
 
 from connectors.simulator.account import Account, Holding, Market
+from connectors.simulator.contracts import COIN_M
 from connectors.simulator.wire import ONE, ZERO
 
 MULTI = "multi"
+_ALMOST_ZERO = Decimal("1e-15")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +86,7 @@ def pools(account: Account, market: Market) -> list[Pool]:
     if account.multi_assets:
         cross = [multi_pool(account, market)]
     else:
-        cross = [cross_pool(account, market, asset) for asset in market.assets]
+        cross = [cross_pool(account, market, asset) for asset in market.margin_assets(account.universe)]
     return found + [pool for pool in cross if pool.holdings]
 
 
@@ -116,7 +118,8 @@ def liquidation_price(account: Account, market: Market, holding: Holding) -> Dec
         """What these legs add to the pool's surplus at a price."""
         return sum(
             (
-                leg.pnl(price) * pnl_weight - contract.maintenance(leg.notional(price)) * maintenance_weight
+                market.pnl_at(leg, price) * pnl_weight
+                - contract.maintenance(contract.notional(leg.amount, price)) * maintenance_weight
                 for leg in legs
             ),
             ZERO,
@@ -124,16 +127,22 @@ def liquidation_price(account: Account, market: Market, holding: Holding) -> Dec
 
     mark = market.marks[holding.symbol]
     rest = pool.balance - pool.maintenance - share(mark)
-    knots = sorted({row.floor / abs(leg.amount) for leg in legs for row in contract.brackets} | {ZERO})
-    zeros = [price for price in _zeros(lambda price: rest + share(price), knots) if price > ZERO]
+    if contract.universe == COIN_M:
+        # The surplus is straight in the inverse of the price. Nothing is below the smallest one that matters.
+        floors = {row.floor / (abs(leg.amount) * contract.size) for leg in legs for row in contract.brackets}
+        knots = sorted(floors - {ZERO} | {_ALMOST_ZERO})
+        zeros = [ONE / value for value in _zeros(lambda value: rest + share(ONE / value), knots)]
+    else:
+        knots = sorted({row.floor / abs(leg.amount) for leg in legs for row in contract.brackets} | {ZERO})
+        zeros = [price for price in _zeros(lambda price: rest + share(price), knots) if price > ZERO]
     return min(zeros, key=lambda price: abs(price - mark), default=None)
 
 
 def bankruptcy_shift(pool: Pool, market: Market) -> Decimal:
     """The relative move against every position of a pool at once that leaves a margin balance of zero.
 
-    Of a single position it gives the bankruptcy price; for several it is a way to share what is left (or what is
-    missing, then it is negative) in proportion to notional.
+    The move is one of the price, under COIN-M of its inverse. Of a single position it gives the bankruptcy price; for
+    several it is a way to share what is left (or what is missing, then it is negative) in proportion to notional.
     """
     return pool.balance / sum(map(market.notional, pool.holdings), ZERO)
 

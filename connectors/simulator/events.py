@@ -7,7 +7,7 @@ from typing import Any
 
 from connectors.simulator.account import Account, Holding, Market, Order
 from connectors.simulator.contracts import Asset, Contract, ContractType
-from connectors.simulator.engine import Pool
+from connectors.simulator.engine import MULTI, Pool
 from connectors.simulator.wire import ONE, ZERO, amount, number, plain
 
 Frame = dict[str, Any]
@@ -142,7 +142,7 @@ def margin_call(pool: Pool, account: Account, market: Market, now_ms: int) -> Fr
     """``MARGIN_CALL`` of one pool; the cross wallet is told only where it matters."""
     frame: Frame = {"e": "MARGIN_CALL", "E": now_ms}
     if not pool.isolated:
-        asset = pool.scope if pool.scope in market.assets else "USDT"
+        asset = "USDT" if pool.scope == MULTI else pool.scope
         frame["cw"] = amount(account.cross_wallets.get(asset, ZERO))
     frame["p"] = [
         {

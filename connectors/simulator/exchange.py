@@ -11,9 +11,11 @@ from connectors.simulator import actions, engine, events, liquidator
 from connectors.simulator.account import Account, Market, PositionSide, Refusal
 from connectors.simulator.actions import Context
 from connectors.simulator.contracts import (
+    COIN_M,
     DEFAULT_ASSETS,
     DEFAULT_CONTRACTS,
     DEFAULT_MARKS,
+    USD_M,
     ContractType,
     bracket_table,
     thin_contract,
@@ -287,7 +289,8 @@ class Exchange:
 
     def _open_account(self, spec: AccountSpec, seed: int) -> Account:
         key, secret = spec.keys(seed)
-        account = Account(spec.name, key, secret, hedge=spec.hedge, multi_assets=spec.multi_assets)
+        universe = COIN_M if spec.product == "coin-m" else USD_M
+        account = Account(spec.name, key, secret, universe, hedge=spec.hedge, multi_assets=spec.multi_assets)
         account.permissions.update(spec.permissions)
         ctx = Context(account, self.market, int(self.clock.now() * 1000))
         try:
@@ -320,7 +323,7 @@ class Exchange:
         return chain([first], steps)
 
     def _moves(self, symbol: str) -> bool:
-        return self.market.contracts[symbol].universe == 1
+        return self.market.contracts[symbol].universe == USD_M
 
 
 def _open_position(ctx: Context, spec: PositionSpec) -> None:

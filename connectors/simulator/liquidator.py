@@ -8,6 +8,7 @@ from typing import Any
 from connectors.simulator import actions, engine, events
 from connectors.simulator.account import Holding
 from connectors.simulator.actions import Context, new_order
+from connectors.simulator.contracts import COIN_M
 from connectors.simulator.engine import Pool
 from connectors.simulator.events import Frame
 from connectors.simulator.wire import EIGHT_PLACES, ONE, ZERO, plain
@@ -121,7 +122,7 @@ def _liquidate(ctx: Context, pool: Pool, at: float, step: int, outcome: Outcome)
     legs = []
     for holding in pool.holdings:
         mark = ctx.market.marks[holding.symbol]
-        price = (mark * (ONE - shift if holding.amount > ZERO else ONE + shift)).quantize(EIGHT_PLACES)
+        price = _closing_price(ctx, holding, mark, shift).quantize(EIGHT_PLACES)
         legs.append(LiquidatedLeg(holding.symbol, holding.side.value, holding.amount, holding.entry_price, mark, price))
         outcome.frames += _take_over(ctx, holding, price, _closing_pnl(ctx, pool, holding, price))
     if pool.scope == engine.MULTI:
@@ -154,6 +155,14 @@ def _symbol(pool: Pool) -> str:
     return pool.holdings[0].symbol
 
 
+def _closing_price(ctx: Context, holding: Holding, mark: Decimal, shift: Decimal) -> Decimal:
+    """Where a position is closed when everything moved against the pool by `shift`."""
+    long = holding.amount > ZERO
+    if ctx.market.contracts[holding.symbol].universe == COIN_M:
+        return mark / (ONE + shift if long else ONE - shift)
+    return mark * (ONE - shift if long else ONE + shift)
+
+
 def _closing_pnl(ctx: Context, pool: Pool, holding: Holding, price: Decimal) -> Decimal:
     """What closing at `price` realizes; of the pool's last position exactly what leaves nothing in its wallet.
 
@@ -163,7 +172,7 @@ def _closing_pnl(ctx: Context, pool: Pool, holding: Holding, price: Decimal) -> 
         return -holding.isolated_wallet
     if pool.scope != engine.MULTI and holding is pool.holdings[-1]:
         return -ctx.account.cross_wallets.get(pool.scope, ZERO)
-    return holding.pnl(price)
+    return ctx.market.pnl_at(holding, price)
 
 
 def _take_over(ctx: Context, holding: Holding, price: Decimal, realized: Decimal) -> list[Frame]:

@@ -10,8 +10,9 @@ from urllib.parse import parse_qsl
 import orjson
 from aiohttp import web
 
-from connectors.simulator import answers, signing
+from connectors.simulator import answers, coin_answers, signing
 from connectors.simulator.account import Account, Refusal
+from connectors.simulator.contracts import COIN_M
 from connectors.simulator.exchange import Exchange
 from connectors.simulator.faults import SPOILING, RestFault, RestFaults, spoiled_body
 
@@ -141,6 +142,26 @@ def _close_listen_key(request: Request) -> Any:
     return {}
 
 
+def _coin_exchange_info(request: Request) -> Any:
+    exchange = request.exchange
+    now_ms, limit = int(exchange.now() * 1000), exchange.scenario.venue.weight_limit
+    return coin_answers.exchange_info(exchange.market, now_ms, limit)
+
+
+def _coin_brackets(request: Request) -> Any:
+    return [coin_answers.leverage_bracket(contract) for contract in request.exchange.market.tradable(COIN_M)]
+
+
+def _listen_key(prefix: str) -> tuple[Endpoint, ...]:
+    """Open, keep and close; the account has one key wherever it asks."""
+    path = f"{prefix}/v1/listenKey"
+    return (
+        Endpoint("POST", path, 1, 1, Security.KEY, lambda r: {"listenKey": r.exchange.open_listen_key(r.owner)}),
+        Endpoint("PUT", path, 1, 1, Security.KEY, lambda r: {"listenKey": r.exchange.keep_listen_key(r.owner)}),
+        Endpoint("DELETE", path, 1, 1, Security.KEY, _close_listen_key),
+    )
+
+
 ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint("GET", "/fapi/v1/ping", 1, 1, Security.NONE, lambda _: {}),
     Endpoint("GET", "/fapi/v1/time", 1, 1, Security.NONE, lambda r: {"serverTime": int(r.exchange.now() * 1000)}),
@@ -157,13 +178,22 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint("GET", "/fapi/v1/multiAssetsMargin", 30, 30, Security.SIGNED, _multi_assets),
     Endpoint("GET", "/fapi/v1/positionSide/dual", 30, 30, Security.SIGNED, _position_mode),
     Endpoint("GET", "/sapi/v1/account/apiRestrictions", 1, 1, Security.SIGNED, _permissions),
+    *_listen_key("/fapi"),
+    Endpoint("GET", "/dapi/v1/time", 1, 1, Security.NONE, lambda r: {"serverTime": int(r.exchange.now() * 1000)}),
+    Endpoint("GET", "/dapi/v1/exchangeInfo", 1, 1, Security.NONE, _coin_exchange_info),
+    Endpoint("GET", "/dapi/v2/leverageBracket", 2, 1, Security.SIGNED, _coin_brackets),
     Endpoint(
-        "POST", "/fapi/v1/listenKey", 1, 1, Security.KEY, lambda r: {"listenKey": r.exchange.open_listen_key(r.owner)}
+        "GET", "/dapi/v1/account", 5, 5, Security.SIGNED, lambda r: coin_answers.account(r.owner, r.exchange.market)
     ),
     Endpoint(
-        "PUT", "/fapi/v1/listenKey", 1, 1, Security.KEY, lambda r: {"listenKey": r.exchange.keep_listen_key(r.owner)}
+        "GET",
+        "/dapi/v1/positionRisk",
+        1,
+        1,
+        Security.SIGNED,
+        lambda r: coin_answers.position_risk(r.owner, r.exchange.market),
     ),
-    Endpoint("DELETE", "/fapi/v1/listenKey", 1, 1, Security.KEY, _close_listen_key),
+    *_listen_key("/dapi"),
 )
 
 

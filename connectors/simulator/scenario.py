@@ -17,6 +17,7 @@
 
     [[accounts]]
     name = "main"
+    product = "usd-m"                   # or "coin-m", with wallets in coins and sizes in contracts
     hedge = true
     wallets = { USDT = "10000" }
 
@@ -63,6 +64,7 @@ class AccountSpec(_Model):
     """An account at the start. Key and secret come from the name and the seed when they are not given."""
 
     name: str = Field(min_length=1)
+    product: Literal["usd-m", "coin-m"] = "usd-m"
     hedge: bool = False
     multi_assets: bool = False
     wallets: dict[str, Decimal] = Field(default_factory=dict)

@@ -39,6 +39,7 @@ class Address:
             "permissions_url": http,
             "market_url": ws,
             "private_url": ws,
+            "coin_stream_url": f"{ws}/dstream",
             "control_url": f"{http}/control",
             "accounts": [{"name": name, "api_key": key, "api_secret": secret} for name, key, secret in self.accounts],
             "scenario": self.scenario,

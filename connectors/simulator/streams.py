@@ -222,12 +222,17 @@ class Hub:
             ("private", "/private"),
             ("public", "/public"),
             ("unrouted", ""),
+            # COIN-M's host, which carries both kinds un-routed too: there a name in the address is a listenKey.
+            ("market", "/dstream"),
+            ("market", "/dstream/market"),
+            ("private", "/dstream/private"),
         )
+        coin_private = self._handler("private", combined=False)
         for route, prefix in prefixes:
             bare, combined = self._handler(route, combined=False), self._handler(route, combined=True)
             table += [
                 web.get(f"{prefix}/ws", bare),
-                web.get(prefix + "/ws/{streams:.+}", bare),
+                web.get(prefix + "/ws/{streams:.+}", coin_private if prefix == "/dstream" else bare),
                 web.get(f"{prefix}/stream", combined),
             ]
         return table

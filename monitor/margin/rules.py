@@ -59,8 +59,11 @@ class VenueRules(Protocol):
         """The price of a coin in its cross pool's unit when nobody states one; None where one must be stated."""
         ...
 
-    def venue_margin_ratio(self, ratio: float) -> float | None:
-        """The figure that the venue itself would show for our margin ratio, None where it shows none."""
+    def venue_margin_ratio(self, ratio: float, basis: Basis = Basis.COMPUTED) -> float | None:
+        """The figure that the venue itself would show for our margin ratio, None where it shows none.
+
+        It may show another kind of figure for pools of which it only reports the requirement.
+        """
         ...
 
 

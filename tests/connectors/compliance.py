@@ -19,6 +19,8 @@ from aiohttp import web
 
 from connectors import FeedSettings, VenueModule, venues
 from connectors.binance.config import AccountConfig
+from connectors.binance_coinm.config import AccountConfig as CoinAccountConfig
+from connectors.binance_common.settings import FuturesAccountConfig
 from connectors.config import BaseAccountConfig
 from connectors.hyperliquid.config import AccountConfig as HyperliquidConfig
 from connectors.okx.config import AccountConfig as OkxConfig
@@ -176,6 +178,7 @@ class BinanceUnderTest:
 
     name = "binance"
     instrument = "BTCUSDT"
+    account_path = "/fapi/v3/account"
     lacks: frozenset[Lack] = frozenset()
     _ROUTES = {Stream.MARK: "market", Stream.USER: "private"}  # noqa: RUF012 - a constant
 
@@ -183,20 +186,28 @@ class BinanceUnderTest:
         self._venue = venue
         self._prices = count()
 
+    @property
+    def _config(self) -> type[FuturesAccountConfig]:
+        return AccountConfig
+
+    @property
+    def _streams(self) -> tuple[str, str]:
+        return self._venue.market_url, self._venue.private_url
+
     def accounts(self, **changes: Any) -> list[BaseAccountConfig]:
         """The simulator's account."""
-        key = self._venue.key
+        key, (market_url, private_url) = self._venue.key, self._streams
         values = {
             "name": key.name,
             "api_key": Secret(key.api_key),
             "api_secret": Secret(key.api_secret),
             "rest_url": self._venue.rest_url,
-            "market_url": self._venue.market_url,
-            "private_url": self._venue.private_url,
+            "market_url": market_url,
+            "private_url": private_url,
             "permissions_url": self._venue.permissions_url,
             "reconcile_s": 5.0,
         }
-        return [AccountConfig.model_validate(values | changes)]
+        return [self._config.model_validate(values | changes)]
 
     def secrets(self) -> list[str]:
         """Key, secret, listen key, and the word that stands before every signature."""
@@ -207,7 +218,7 @@ class BinanceUnderTest:
 
     async def tick(self) -> None:
         """A mark that differs from the last in its last digits."""
-        await self._venue.marks(BTCUSDT=str(Decimal(75_000) + Decimal(next(self._prices) % 100) / 100))
+        await self._venue.marks(**{self.instrument: str(Decimal(75_000) + Decimal(next(self._prices) % 100) / 100)})
 
     async def trade(self, size: str, *, silent: bool = False) -> None:
         """Set the position."""
@@ -215,7 +226,7 @@ class BinanceUnderTest:
 
     async def spoil(self, stream: Stream, how: Spoil) -> None:
         """A frame fault."""
-        await self._venue.frame_fault(self._ROUTES[stream], how.value)
+        await self._venue.frame_fault(self._ROUTES[stream], how.value, symbol=self.instrument)
 
     async def repeat_next(self, stream: Stream) -> None:
         """A stream fault."""
@@ -256,7 +267,7 @@ class BinanceUnderTest:
             Refusal.GARBAGE: {"kind": "garbage"},
             Refusal.KEY: {"status": 401, "code": -2015},
         }
-        await self._venue.rest_fault("/fapi/v3/account", times=times, **faults[refusal])
+        await self._venue.rest_fault(self.account_path, times=times, **faults[refusal])
 
     async def step_clock(self, seconds: float) -> None:
         """The venue's clock against ours."""
@@ -282,6 +293,31 @@ async def binance(clock: Clock) -> AsyncIterator[VenueUnderTest]:
     account = AccountSpec(name="main", wallets={"USDT": Decimal(50_000)}, positions=(held,))
     async with venue_in_process(Scenario(accounts=(account,), start="manual"), clock=clock) as venue:
         yield BinanceUnderTest(venue)
+
+
+class CoinMUnderTest(BinanceUnderTest):
+    """Binance COIN-M by the simulator, which carries both its streams un-routed."""
+
+    name = "binance-coinm"
+    instrument = "BTCUSD_PERP"
+    account_path = "/dapi/v1/account"
+
+    @property
+    def _config(self) -> type[FuturesAccountConfig]:
+        return CoinAccountConfig
+
+    @property
+    def _streams(self) -> tuple[str, str]:
+        return self._venue.info["coin_stream_url"], self._venue.info["coin_stream_url"]
+
+
+@asynccontextmanager
+async def binance_coinm(clock: Clock) -> AsyncIterator[VenueUnderTest]:
+    """The same simulator with an account of coins and contracts."""
+    held = PositionSpec(symbol="BTCUSD_PERP", size=Decimal(1), isolated_wallet=Decimal("0.001"))
+    account = AccountSpec(name="main", product="coin-m", wallets={"BTC": Decimal("0.5")}, positions=(held,))
+    async with venue_in_process(Scenario(accounts=(account,), start="manual"), clock=clock) as venue:
+        yield CoinMUnderTest(venue)
 
 
 class OkxUnderTest:
@@ -540,6 +576,7 @@ def bybit(clock: Clock) -> AbstractAsyncContextManager[VenueUnderTest]:
 
 VENUES: dict[str, Callable[[Clock], AbstractAsyncContextManager[VenueUnderTest]]] = {
     "binance": binance,
+    "binance-coinm": binance_coinm,
     "bybit": bybit,
     "okx": okx,
     "hyperliquid": hyperliquid,

@@ -11,8 +11,9 @@ import orjson
 import pytest
 
 from connectors import FeedSettings
-from connectors.binance import arrange
-from connectors.binance.account import AccountFeed
+from connectors.binance.product import USD_M
+from connectors.binance_common.account import AccountFeed
+from connectors.binance_common.assembly import arrange
 from connectors.plan import Plan
 from connectors.recorder import Recorder, Replay
 from monitor.errors import DocumentError, VenueError
@@ -24,7 +25,7 @@ def recorded(path: Path) -> Stage:
     """An account that went through a few things, recorded."""
     recorder = Recorder(path)
     telemetry = Telemetry()
-    plan = recorder.record(arrange([settings()], FeedSettings(), telemetry, 7), START_S)
+    plan = recorder.record(arrange(lambda _: USD_M, [settings()], FeedSettings(), telemetry, 7), START_S)
     stage = Stage(plan.accounts[0], telemetry)
     stage.start()
     stage.pass_s(2.0)
@@ -57,7 +58,7 @@ def test_secrets_are_concealed_and_stay_apart(tmp_path: Path) -> None:
     """Each has an alias, so that a replay can tell them apart."""
     path = tmp_path / "r.jsonl"
     recorder = Recorder(path)
-    plan = recorder.record(arrange([settings()], FeedSettings(), Telemetry(), 7), START_S)
+    plan = recorder.record(arrange(lambda _: USD_M, [settings()], FeedSettings(), Telemetry(), 7), START_S)
     stage = Stage(plan.accounts[0], Telemetry())
     stage.start()
     stage.replies["keep"] = b'{"listenKey":"listen-key-0002"}'
@@ -86,7 +87,7 @@ def test_a_full_disk_ends_the_recording_and_not_the_watch(tmp_path: Path) -> Non
     with open("/dev/full", "wb") as full:
         os.dup2(full.fileno(), recorder._raw.fileno())
     telemetry = Telemetry()
-    plan = recorder.record(arrange([settings()], FeedSettings(), telemetry, 7), START_S)
+    plan = recorder.record(arrange(lambda _: USD_M, [settings()], FeedSettings(), telemetry, 7), START_S)
     stage = Stage(plan.accounts[0], telemetry)
     stage.start()
     stage.pass_s(10.0)
@@ -108,7 +109,7 @@ def test_a_recording_that_was_cut_off_is_used_as_far_as_it_goes(tmp_path: Path) 
 
 def header(**changes: Any) -> bytes:
     """The first line of a recording."""
-    plan: Plan = arrange([settings()], FeedSettings(), Telemetry(), 7)
+    plan: Plan = arrange(lambda _: USD_M, [settings()], FeedSettings(), Telemetry(), 7)
     line: Mapping[str, Any] = {"t": START_S, "k": "plan", "v": 1, **plan.header}
     return orjson.dumps({**line, **changes}) + b"\n"
 
@@ -148,6 +149,7 @@ def test_accounts_of_one_address_share_a_market_feed_that_watches_what_any_of_th
     """The wire between the sessions of a plan."""
     telemetry = Telemetry()
     plan = arrange(
+        lambda _: USD_M,
         [settings(name="one"), settings(name="two"), settings(name="far", feed="far", market_url="wss://far.test")],
         FeedSettings(),
         telemetry,

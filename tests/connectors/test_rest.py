@@ -7,7 +7,8 @@ from contextlib import asynccontextmanager
 import pytest
 from aiohttp import web
 
-from connectors.binance.rest import BinanceDialect
+from connectors.binance.product import USD_M
+from connectors.binance_common.rest import BinanceDialect
 from connectors.rest import BUDGETS_MAX, CLOCK_AGE_S, Budget, Rest, shared_budget
 from connectors.session import Request, Security
 from monitor.clock import ManualClock
@@ -51,7 +52,7 @@ async def stage(request_s: float = 2.0, limit: int = 2400) -> AsyncIterator[tupl
     host, port = runner.addresses[0][:2]
     server.url = f"http://{host}:{port}"
     telemetry = Telemetry()
-    dialect = BinanceDialect("binance", server.url, Secret("k" * 64), Secret("s" * 64))
+    dialect = BinanceDialect("binance", server.url, Secret("k" * 64), Secret("s" * 64), USD_M.time_path)
     client = Rest(dialect, Budget(limit), server.clock, telemetry, request_s=request_s, connect_s=1.0)
     try:
         async with client:
@@ -162,7 +163,7 @@ async def test_a_redirect_is_not_followed() -> None:
 
 async def test_a_request_before_the_start_is_an_error() -> None:
     """Not a crash."""
-    dialect = BinanceDialect("binance", "http://127.0.0.1:1", Secret("k"), Secret("s"))
+    dialect = BinanceDialect("binance", "http://127.0.0.1:1", Secret("k"), Secret("s"), USD_M.time_path)
     rest = Rest(dialect, Budget(10), ManualClock(), Telemetry(), request_s=1.0, connect_s=1.0)
     with pytest.raises(VenueError):
         await rest.perform(Request("x-1", "GET", "http://127.0.0.1:1", "/", Security.NONE))

@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 
 from monitor.margin.rules import VenueRules
-from monitor.margin.venues import binance, bybit, hyperliquid, okx
+from monitor.margin.venues import binance, binance_coinm, bybit, hyperliquid, okx
 
 RULES: Mapping[str, VenueRules] = {
     "binance": binance.RULES,
+    "binance-coinm": binance_coinm.RULES,
     "bybit": bybit.RULES,
     "hyperliquid": hyperliquid.RULES,
     "okx": okx.RULES,

@@ -3,7 +3,7 @@
 Maintenance of a position = notional at the mark * rate - cumulative amount of the bracket that holds the notional (FAQ
 360033162192). An isolated position stands alone with its wallet; cross positions share the wallet of their margin coin
 in single-asset mode, and all wallets, valued in USD, in multi-assets mode (FAQ 360033525271). Neither fees nor leverage
-enter maintenance.
+enter maintenance. Under portfolio margin all is one pool, and the requirement is held as Binance reports it.
 """
 
 from functools import lru_cache
@@ -14,6 +14,10 @@ from monitor.model.account import AccountMode, MarginMode
 from monitor.model.assessment import Basis
 from monitor.model.ids import MULTI_SCOPE
 from monitor.model.instrument import Tier
+
+UNI_MMR_LIQUIDATION = 1.05
+"""uniMMR (adjusted equity / maintenance) at which Binance liquidates an account under portfolio margin (FAQ
+ff4b1ab6c27b4ed6b3ebe8e4ed1572f8)."""
 
 _DOLLARS = {"USDT", "USDC", "FDUSD", "BFUSD"}
 
@@ -51,9 +55,14 @@ class BinanceRules:
         """One, where the pool's unit is the coin, or a dollar in all but name."""
         return 1.0 if mode is AccountMode.SINGLE_ASSET or coin in _DOLLARS else None
 
-    def venue_margin_ratio(self, ratio: float) -> float | None:
-        """Binance shows the same quotient (as a percentage)."""
-        return ratio
+    def venue_margin_ratio(self, ratio: float, basis: Basis = Basis.COMPUTED) -> float | None:
+        """The same quotient (as a percentage); under portfolio margin uniMMR, which falls towards danger.
+
+        What is reported there is held as `UNI_MMR_LIQUIDATION` times the venue's requirement, so that 1 is liquidation.
+        """
+        if basis is Basis.COMPUTED:
+            return ratio
+        return UNI_MMR_LIQUIDATION / ratio if ratio != 0.0 else None
 
 
 RULES = BinanceRules()

@@ -64,7 +64,7 @@ class HyperliquidRules:
         """One: every token that margins perpetuals is the pool's unit, or under portfolio margin a dollar."""
         return 1.0
 
-    def venue_margin_ratio(self, ratio: float) -> float | None:
+    def venue_margin_ratio(self, ratio: float, basis: Basis = Basis.COMPUTED) -> float | None:
         """The unified and the portfolio ratio that the venue shows are the same quotient."""
         return ratio
 

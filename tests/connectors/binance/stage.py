@@ -8,9 +8,10 @@ from typing import Any
 import orjson
 
 from connectors import FeedSettings
-from connectors.binance.account import AccountFeed
-from connectors.binance.config import AccountSettings
-from connectors.binance.market import MarketFeed
+from connectors.binance.product import USD_M
+from connectors.binance_common.account import AccountFeed
+from connectors.binance_common.market import MarketFeed
+from connectors.binance_common.settings import AccountSettings
 from connectors.session import Action, Connect, Disconnect, Request, Send, Session
 from monitor.clock import ManualClock
 from monitor.errors import VenueError
@@ -169,7 +170,7 @@ class Stage:
 def account_stage(**changes: Any) -> Stage:
     """An account that has not started."""
     telemetry = Telemetry()
-    return Stage(AccountFeed(settings(**changes), LIFE_S, telemetry, Random(7), "binance"), telemetry)
+    return Stage(AccountFeed(settings(**changes), LIFE_S, telemetry, Random(7), USD_M), telemetry)
 
 
 def synced(**changes: Any) -> Stage:
@@ -183,7 +184,7 @@ def synced(**changes: Any) -> Stage:
 def market_stage(*instruments: str) -> tuple[Stage, MarketFeed]:
     """A market feed that watches these."""
     telemetry = Telemetry()
-    feed = MarketFeed("binance", "wss://market.test", FeedSettings(), telemetry, Random(7), "binance")
+    feed = MarketFeed("binance", "wss://market.test", FeedSettings(), telemetry, Random(7), USD_M)
     stage = Stage(feed, telemetry)
     stage.start()
     stage.tell(feed.watch, frozenset(instruments))

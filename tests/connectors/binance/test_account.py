@@ -6,8 +6,8 @@ from typing import Any
 import orjson
 import pytest
 
-from connectors.binance.account import EVENT_GRACE_S, EVENTS_WAITING_MAX, WITHOUT_STREAM_S, AccountFeed
-from connectors.binance.private import KEEPALIVE_S, OVERLAP_S
+from connectors.binance_common.account import EVENT_GRACE_S, EVENTS_WAITING_MAX, WITHOUT_STREAM_S, AccountFeed
+from connectors.binance_common.private import KEEPALIVE_S, OVERLAP_S
 from connectors.session import Connect, Disconnect, Halt, Request, Security, Warn
 from monitor.errors import DangerousKeyError, VenueError
 from monitor.model.account import AccountMode, PositionMode

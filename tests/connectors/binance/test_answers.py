@@ -4,7 +4,8 @@ import orjson
 import pytest
 
 from connectors.binance import answers
-from connectors.binance.parse import BadFrame, Defect
+from connectors.binance_common import answers as common
+from connectors.binance_common.parse import BadFrame, Defect
 from monitor.model.account import AccountMode, MarginMode, PositionMode
 from monitor.model.ids import Slot
 from monitor.model.instrument import Tier
@@ -13,7 +14,7 @@ from tests.connectors.binance.stage import load, raw
 
 def test_a_key_that_only_reads_has_no_dangerous_flags() -> None:
     """ipRestrict and the read-only FIX flag do no harm."""
-    assert answers.permissions(raw("rest_api_restrictions_read_only")) == answers.Permissions(reads=True, dangerous=())
+    assert common.permissions(raw("rest_api_restrictions_read_only")) == common.Permissions(reads=True, dangerous=())
 
 
 @pytest.mark.parametrize(
@@ -34,13 +35,13 @@ def test_a_key_that_only_reads_has_no_dangerous_flags() -> None:
 def test_every_flag_beyond_reading_is_dangerous(flag: str) -> None:
     """A permission that is not known to be harmless counts as dangerous."""
     body = orjson.dumps(load("rest_api_restrictions_read_only") | {flag: True})
-    assert answers.permissions(body).dangerous == (flag,)
+    assert common.permissions(body).dangerous == (flag,)
 
 
 def test_permissions_without_the_reading_flag_are_not_permissions() -> None:
     """Another document is not taken for a harmless key."""
     with pytest.raises(BadFrame):
-        answers.permissions(b"{}")
+        common.permissions(b"{}")
 
 
 def test_modes_are_position_mode_and_asset_mode() -> None:
@@ -147,8 +148,8 @@ def test_the_asset_index_gives_the_venues_own_rates() -> None:
 @pytest.mark.parametrize(
     "function",
     [
-        answers.permissions,
-        answers.listen_key,
+        common.permissions,
+        common.listen_key,
         answers.modes,
         answers.symbol_configs,
         answers.account,

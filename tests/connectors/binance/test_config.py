@@ -5,8 +5,10 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from connectors.binance import feed_name
-from connectors.binance.config import PERMISSIONS_URL, AccountConfig
+from connectors.binance.config import AccountConfig
+from connectors.binance.product import USD_M
+from connectors.binance_common.assembly import feed_name
+from connectors.binance_common.settings import PERMISSIONS_URL
 from monitor.credential import Secret
 
 
@@ -20,7 +22,7 @@ def test_an_account_needs_only_a_name_and_keys() -> None:
     made = account()
     assert (made.venue, made.reconcile_s, made.allow_dangerous_key) == ("binance", 60.0, False)
     assert made.permissions_url == PERMISSIONS_URL
-    assert feed_name(made.market_url) == "binance"
+    assert feed_name(USD_M, made.market_url) == "binance"
 
 
 def test_elsewhere_permissions_are_asked_where_the_account_is() -> None:
@@ -31,7 +33,7 @@ def test_elsewhere_permissions_are_asked_where_the_account_is() -> None:
 
 def test_feeds_elsewhere_are_named_by_their_address() -> None:
     """So that accounts of two networks do not mix their marks."""
-    assert feed_name("wss://stream.test:9443/x") == "binance@stream.test:9443/x"
+    assert feed_name(USD_M, "wss://stream.test:9443/x") == "binance@stream.test:9443/x"
 
 
 @pytest.mark.parametrize(

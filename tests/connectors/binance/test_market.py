@@ -7,7 +7,8 @@ import orjson
 import pytest
 
 from connectors import FeedSettings
-from connectors.binance.market import INDIVIDUAL_STREAMS_MAX, MarketFeed
+from connectors.binance.product import USD_M
+from connectors.binance_common.market import INDIVIDUAL_STREAMS_MAX, MarketFeed
 from connectors.session import Connect, Disconnect
 from monitor.model.assessment import FeedState
 from monitor.model.events import FeedChanged, Marks
@@ -373,7 +374,7 @@ def test_connections_end_before_the_venue_ends_them_and_after_the_next_delivers(
 
 def test_a_stream_is_never_late_later_than_it_is_stale() -> None:
     """A small `mark_s` counts, whatever `late_s` is."""
-    feed = MarketFeed("binance", "wss://m.test", FeedSettings(mark_s=1.5), Telemetry(), Random(7), "binance")
+    feed = MarketFeed("binance", "wss://m.test", FeedSettings(mark_s=1.5), Telemetry(), Random(7), USD_M)
     stage = Stage(feed, Telemetry())
     stage.start()
     stage.tell(feed.watch, frozenset({"BTCUSDT"}))

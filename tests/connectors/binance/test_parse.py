@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connectors.binance.parse import (
+from connectors.binance_common.parse import (
     AccountUpdate,
     AssetModeChanged,
     BadFrame,
@@ -177,7 +177,7 @@ def test_an_unrealized_pnl_that_makes_no_sense_gives_no_mark() -> None:
 )
 def test_marks_and_indexes_are_rows_of_one_kind(row: object, expected: Mark | None) -> None:
     """Delivery contracts have no funding rate, COIN-M rows are left out, indexes get their own name."""
-    assert mark(row) == expected
+    assert mark(row, 2) == expected
 
 
 json_values = st.recursive(
@@ -190,7 +190,7 @@ json_values = st.recursive(
 @given(json_values)
 def test_nothing_but_bad_frame_comes_out_of_any_json(value: object) -> None:
     """Any JSON at all is an event, is passed over, or is refused."""
-    for function in (user_event, mark):
+    for function in (user_event, lambda frame: mark(frame, 2)):
         with suppress(BadFrame):
             function(value)
 

@@ -7,7 +7,8 @@ import pytest
 
 from connectors import FeedSettings
 from connectors.binance import AccountConfig, build
-from connectors.binance.rest import BinanceDialect, sign
+from connectors.binance.product import USD_M
+from connectors.binance_common.rest import BinanceDialect, sign
 from connectors.rest import Reply
 from connectors.session import Request, Security
 from monitor.clock import SystemClock
@@ -22,7 +23,7 @@ KEY, SECRET = "k" * 64, "s" * 64
 
 def dialect() -> BinanceDialect:
     """With a made-up key."""
-    return BinanceDialect("binance", "https://rest.test", Secret(KEY), Secret(SECRET))
+    return BinanceDialect("binance", "https://rest.test", Secret(KEY), Secret(SECRET), USD_M.time_path)
 
 
 def request(security: Security = Security.SIGNED, **params: str) -> Request:

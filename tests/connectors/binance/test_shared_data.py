@@ -7,7 +7,7 @@ import orjson
 import pytest
 
 from connectors.binance import answers
-from connectors.binance.parse import AccountUpdate, BadFrame, Defect, ForcedKind, ForcedOrder, user_event
+from connectors.binance_common.parse import AccountUpdate, BadFrame, Defect, ForcedKind, ForcedOrder, user_event
 from monitor.model.events import Marks
 from monitor.model.ids import Slot
 from tests.connectors.binance.stage import market_stage

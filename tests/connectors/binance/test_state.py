@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connectors.binance import answers
-from connectors.binance.answers import AssetIndex, Modes
-from connectors.binance.parse import AccountUpdate, PositionRow
-from connectors.binance.state import REST_LAG_MS, AccountState, Answers
+from connectors.binance_common.answers import AssetIndex, AssetRow, Modes
+from connectors.binance_common.parse import AccountUpdate, PositionRow
+from connectors.binance_common.state import REST_LAG_MS, AccountState, Answers
 from monitor.model.account import AccountMode, MarginMode, PositionMode, Wallet
 from monitor.model.ids import Slot
 from tests.connectors.binance.stage import START_MS, raw
@@ -177,7 +177,7 @@ def test_no_report_is_made_while_something_moves() -> None:
 def multi_asset(balances: dict[str, float]) -> AccountState:
     """An account in multi-assets mode with these wallets."""
     indexes = {"BTCUSD": AssetIndex(72000.0, 0.05, 0.06), "USDTUSD": AssetIndex(1.0, 0.0, 0.0)}
-    coins = tuple(answers.AssetRow(coin, balance, 0.0, ROW_MS) for coin, balance in balances.items())
+    coins = tuple(AssetRow(coin, balance, 0.0, ROW_MS) for coin, balance in balances.items())
     account = AccountState(margin_coins=frozenset({"USDT", "BTC", "ETH"}))
     account.absorb(
         taken(

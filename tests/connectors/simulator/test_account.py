@@ -21,8 +21,10 @@ def test_the_wallet_includes_isolated_wallets_of_its_asset() -> None:
 def test_profit_is_signed_and_notional_is_not() -> None:
     """A short gains when the mark falls."""
     short = Holding("BTCUSDT", PositionSide.BOTH, Decimal(-2), Decimal(100))
-    assert short.pnl(Decimal(90)) == 20
-    assert short.notional(Decimal(90)) == 180
+    place = market()
+    place.marks["BTCUSDT"] = Decimal(90)
+    assert place.pnl(short) == 20
+    assert place.notional(short) == 180
     assert short.scope == "BTCUSDT:short"
 
 

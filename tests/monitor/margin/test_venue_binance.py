@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from monitor.assess import assess_account
-from monitor.margin.rules import account_pools
+from monitor.margin.rules import account_pools, wallet_value
 from monitor.margin.tiers import cumulative_deductions, segment_at, segments_by_notional
 from monitor.margin.venues import RULES
 from monitor.model.account import Account, MarginMode, Position, PositionMode, Wallet
@@ -252,6 +252,56 @@ def test_listed_amounts_follow_from_rates() -> None:
         floors = [float(row["notional_floor"]) for row in rows]
         amounts = cumulative_deductions(floors, [float(row["mmr"]) for row in rows])
         assert amounts == pytest.approx([float(row["maint_amount"]) for row in rows], rel=1e-6, abs=0.02), symbol
+
+
+@pytest.mark.parametrize(
+    ("size", "entry", "mark", "expected"),
+    [
+        pytest.param(-0.05, 52_000.0, 40_000.0, 600.0, id="the perpetual short"),
+        pytest.param(0.04, 52_350.0, 42_000.0, -414.0, id="the quarterly long"),
+    ],
+)
+def test_profit_of_the_portfolio_margin_page(size: float, entry: float, mark: float, expected: float) -> None:
+    """B-V15: +600 and -414 USDT."""
+    held = account([cross("X", size, entry)], [linear("X", flat_tier(0.005))], [Wallet("USDT", 5000.0)])
+    assert only_leg(held, {"X": mark}).unrealized_pnl == pytest.approx(expected)
+
+
+def test_a_debt_takes_more_of_a_coin_than_its_price() -> None:
+    """B-V14: 5,000 USDC owed take BTC worth 5,128.20 USDC at 2.5 % off; BNB worth 1,000 counts 950 at 5 % off."""
+    worth = Wallet("BTC", 5_128.205 / 60_000.0, price=60_000.0, haircut=0.025)
+    assert wallet_value(worth) == pytest.approx(5_000.0, abs=1e-3)
+    assert agrees(5_000.0 / (1.0 - worth.haircut), "5128.20")
+    assert wallet_value(Wallet("BNB", 2.0, price=500.0, haircut=0.05)) == pytest.approx(950.0)
+
+
+def test_the_adl_score_follows_from_our_figures() -> None:
+    """B-V16: profit 40.2 on a wallet of 4.27 at a margin ratio of 13.42 % scores 1.263."""
+    size, entry = 1.0, 1000.0
+    table = flat_tier(0.1342 * (4.27 + 40.2) / (entry + 40.2))
+    held = account([cross("X", size, entry)], [linear("X", table)], [Wallet("USDT", 4.27)])
+    (pool,) = assess(held, {"X": entry + 40.2})
+    share = pool.legs[0].unrealized_pnl / 4.27
+    assert agrees(share, "9.414")
+    assert agrees(share * pool.margin_ratio, "1.263")
+
+
+@needs_shared_data
+def test_a_real_position_under_portfolio_margin() -> None:
+    """Its maintenance is the tier's; its liquidation price needs a wallet that was not told."""
+    (case,) = cases("binance-portfolio-margin")
+    assert [name for name, sufficient in case["derivable"].items() if sufficient is True] == ["maintenance_margin"]
+    given = case["inputs"]
+    mark = float(given["notional"]) / float(given["size"])
+    held = account(
+        [cross(case["symbol"], float(given["size"]), float(given["entry_price"]), Slot.LONG)],
+        [linear(case["symbol"], flat_tier(float(given["mmr"])))],
+        [Wallet("USDT", 1.0)],
+        PositionMode.HEDGE,
+    )
+    leg = only_leg(held, {case["symbol"]: mark})
+    assert agrees(leg.maintenance_margin, case["expected"]["maintenance_margin"])
+    assert agrees(leg.unrealized_pnl, case["expected"]["unrealized_pnl"])
 
 
 def test_an_edge_of_a_tier_belongs_to_both() -> None:

@@ -1,7 +1,8 @@
 """Frames of Binance's streams as values. Free functions: they know the wire and nothing else.
 
 Every function raises `BadFrame` for what it cannot use, with the reason that is counted. Unknown keys are ignored,
-because Binance adds keys without notice. Meaning of the keys: Binance's documentation of the USD-M user data streams.
+because Binance adds keys without notice. Meaning of the keys: Binance's documentation of the user data streams of USD-M
+and COIN-M, which are alike.
 """
 
 from collections.abc import Mapping
@@ -132,8 +133,8 @@ class Mark:
     at_ms: int
 
 
-def mark(row: object) -> Mark | None:
-    """``markPriceUpdate`` or ``assetIndexUpdate``; None for contracts of COIN-M (``st`` = 2).
+def mark(row: object, foreign: int) -> Mark | None:
+    """``markPriceUpdate`` or ``assetIndexUpdate``; None for contracts of the `foreign` ``st`` (USD-M 1, COIN-M 2).
 
     `market` reads the same keys in line, for speed, and comes here with what it could not use.
     """
@@ -141,7 +142,8 @@ def mark(row: object) -> Mark | None:
     name = text(fields.get("s"))
     match fields.get("e"):
         case "markPriceUpdate":
-            return None if fields.get("st") == 2 else Mark(name, price(fields.get("p")), millis(fields.get("E")))
+            mine = fields.get("st") != foreign
+            return Mark(name, price(fields.get("p")), millis(fields.get("E"))) if mine else None
         case "assetIndexUpdate":
             return Mark(INDEX_PREFIX + name, price(fields.get("i")), millis(fields.get("E")))
         case str(other):
@@ -160,6 +162,7 @@ class PositionRow:
     margin_mode: MarginMode
     isolated_wallet: float
     mark_price: float | None
+    unrealized_pnl: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +199,7 @@ class MarginCall:
     at_ms: int
     positions: tuple[tuple[str, str], ...]
     """Symbol and a sentence for each."""
+    kind: str = "margin_call"
 
 
 class ForcedKind(StrEnum):
@@ -238,11 +242,23 @@ _IGNORED = frozenset(
 )
 
 
-def user_event(frame: object) -> UserEvent | None:
-    """One event of the private stream; None for one that is known and says nothing about margin."""
+_PORTFOLIO_CHANGES = frozenset({"balanceUpdate", "liabilityChange", "openOrderLoss", "outboundAccountPosition"})
+"""Events of portfolio margin that change its equity and tell nothing of a position."""
+
+_PRODUCTS = {1: "UM", 2: "CM"}
+
+
+def user_event(frame: object, foreign: int = 0) -> UserEvent | None:
+    """One event of the private stream; None for one that is known and says nothing about margin here.
+
+    Binance merged USD-M and COIN-M in June 2026 and does not say whether a listen key carries both since; an event
+    that names the `foreign` product (by ``st`` or, as under portfolio margin, by ``fs``) is not ours.
+    """
     event = mapping(frame)
     if "data" in event and "e" not in event:
         event = mapping(event["data"])
+    if foreign and (event.get("st") == foreign or event.get("fs") == _PRODUCTS[foreign]):
+        return None
     match event.get("e"):
         case "ACCOUNT_UPDATE":
             return account_update(event)
@@ -254,6 +270,10 @@ def user_event(frame: object) -> UserEvent | None:
             return margin_call(event)
         case "listenKeyExpired":
             return KeyExpired(millis(event.get("E")), str(event.get("listenKey", "")))
+        case "riskLevelChange":
+            return risk_level(event)
+        case str(name) if name in _PORTFOLIO_CHANGES:
+            return AccountUpdate(millis(event.get("E")), name, (), ())
         case str(name) if name in _IGNORED:
             return None
         case str(name):
@@ -269,12 +289,13 @@ def account_update(event: Mapping[str, Any]) -> AccountUpdate:
         at_ms,
         text(change.get("m")),
         tuple((text(mapping(row).get("a")), number(row.get("cw"))) for row in rows(change.get("B", []))),
-        tuple(_position(mapping(row)) for row in rows(change.get("P", []))),
+        tuple(_position(mapping(row), portfolio="fs" in event) for row in rows(change.get("P", []))),
     )
 
 
-def _position(row: Mapping[str, Any]) -> PositionRow:
-    mode = margin_mode(row.get("mt"))
+def _position(row: Mapping[str, Any], *, portfolio: bool) -> PositionRow:
+    """One position. Those under portfolio margin are all cross, and need not say so."""
+    mode = MarginMode.CROSS if portfolio and "mt" not in row else margin_mode(row.get("mt"))
     size = number(row.get("pa"))
     entry_price = not_negative(row.get("ep"))
     if size != 0.0 and entry_price == 0.0:
@@ -288,11 +309,20 @@ def _position(row: Mapping[str, Any]) -> PositionRow:
         mode,
         isolated_wallet,
         implied_mark(size, entry_price, row.get("up")),
+        _known(row.get("up")),
     )
 
 
+def _known(value: object) -> float | None:
+    """A number where it is one."""
+    try:
+        return number(value)
+    except BadFrame:
+        return None
+
+
 def implied_mark(size: float, entry_price: float, unrealized_pnl: object) -> float | None:
-    """The mark behind an unrealized PnL: PnL = size * (mark - entry). None when it does not follow."""
+    """The mark behind a linear contract's unrealized PnL: PnL = size * (mark - entry). None when it does not follow."""
     if size == 0.0:
         return None
     try:
@@ -320,6 +350,17 @@ def margin_call(event: Mapping[str, Any]) -> MarginCall:
         millis(event.get("E")),
         tuple(_called(mapping(row)) for row in rows(event.get("p", []))),
     )
+
+
+def risk_level(event: Mapping[str, Any]) -> MarginCall:
+    """riskLevelChange of portfolio margin: a margin call, a stop to new positions, or the liquidation."""
+    level = text(event.get("s"))
+    told = (
+        f"{level}: uniMMR {number(event.get('u')):g}, equity {number(event.get('eq')):g} USD, "
+        f"maintenance margin {number(event.get('m')):g} USD"
+    )
+    kind = "liquidation" if level == "FORCE_LIQUIDATION" else "margin_call"
+    return MarginCall(millis(event.get("E")), (("", told),), kind)
 
 
 def _called(row: Mapping[str, Any]) -> tuple[str, str]:

@@ -1,6 +1,6 @@
 """Binance's way of speaking HTTP: signatures, error codes, budget, clock.
 
-Facts: Binance's documentation of the USD-M futures REST API (endpoint security, error codes, limits).
+Facts: Binance's documentation of its futures REST APIs (endpoint security, error codes, limits).
 """
 
 import hashlib
@@ -40,11 +40,12 @@ def sign(secret: str, payload: str) -> str:
 class BinanceDialect:
     """One account's HTTP. See `connectors.rest.Dialect`."""
 
-    def __init__(self, venue: str, rest_url: str, api_key: Secret, api_secret: Secret) -> None:
+    def __init__(self, venue: str, rest_url: str, api_key: Secret, api_secret: Secret, time_path: str) -> None:
         self.venue = venue
         self._rest_url = rest_url
         self._api_key = api_key
         self._api_secret = api_secret
+        self._time_path = time_path
 
     def prepare(self, request: Request, at_ms: int) -> Prepared:
         """Percent-encode first, then sign, signature last: Binance verifies the text as transmitted."""
@@ -80,7 +81,7 @@ class BinanceDialect:
 
     def clock_request(self) -> Request:
         """The time endpoint; the time in exchangeInfo may be hours old."""
-        return Request("time", "GET", self._rest_url, "/fapi/v1/time")
+        return Request("time", "GET", self._rest_url, self._time_path)
 
     def clock_ms(self, body: bytes) -> int:
         """``serverTime``."""

@@ -10,8 +10,8 @@ from random import Random
 from urllib.parse import quote
 
 from connectors.backoff import Backoff
-from connectors.binance import answers
-from connectors.binance.parse import BadFrame
+from connectors.binance_common import answers
+from connectors.binance_common.parse import BadFrame
 from connectors.links import Links
 from connectors.session import Action, Request, Security, Timers
 from monitor.errors import VenueError
@@ -34,13 +34,17 @@ TookOver = Callable[[float, bool], None]
 
 
 class PrivateStream:
-    """Keeps one private connection. The account session passes on what happens and asks for nothing else."""
+    """Keeps one private connection. The account session passes on what happens and asks for nothing else.
+
+    `requests` is the base and the path of the requests for a key. `addresses` are where the stream may be, with
+    ``{key}`` for the listen key: which of them delivers is found by trying, because all of them may connect.
+    """
 
     def __init__(
         self,
         name: str,
-        rest_url: str,
-        private_url: str,
+        requests: tuple[str, str],
+        addresses: tuple[str, ...],
         actions: list[Action],
         timers: Timers,
         random: Random,
@@ -48,8 +52,9 @@ class PrivateStream:
         took_over: TookOver,
         life_s: float,
     ) -> None:
-        self._rest_url = rest_url
-        self._private_url = private_url
+        self._rest_url, self._path = requests
+        self._addresses = addresses
+        self._address = 0
         self._timers = timers
         self._random = random
         self._ask = ask
@@ -119,13 +124,17 @@ class PrivateStream:
         self._links.abandon()
         self._links.replace(now)
 
+    def turn(self) -> None:
+        """The stream delivered nothing although its key was good: take the next address from now on."""
+        self._address = (self._address + 1) % len(self._addresses)
+
     # --- the key
 
     def _dial(self, now: float) -> None:
         self._ask(self._request(LISTEN, "POST"))
 
     def _request(self, kind: str, method: str) -> Request:
-        return Request(kind, method, self._rest_url, "/fapi/v1/listenKey", Security.KEY)
+        return Request(kind, method, self._rest_url, self._path, Security.KEY)
 
     def granted(self, body: bytes, now: float) -> None:
         """The answer to the request for a key. Raises BadFrame."""
@@ -133,7 +142,8 @@ class PrivateStream:
             return
         self._learn(answers.listen_key(body))
         self._set_keepalive(now)
-        self._links.connect(f"{self._private_url}/private/ws?listenKey={quote(self.key or '', safe='')}", now)
+        address = self._addresses[self._address]
+        self._links.connect(address.replace("{key}", quote(self.key or "", safe="")), now)
 
     def refused(self, error: VenueError, now: float) -> None:
         """No key this time."""

@@ -1,8 +1,9 @@
 """The market stream: marks of what anybody on the feed holds.
 
-One socket on the routed ``/market`` path, one ``<symbol>@markPrice@1s`` stream for each instrument, or
-``!markPrice@arr@1s`` when there are many. The un-routed path accepts the same subscriptions, acknowledges them and then
-stays silent, so nothing but the age of the data counts as health.
+One socket, one ``<symbol>@markPrice@1s`` stream for each instrument, or ``!markPrice@arr@1s`` when there are many. A
+path that Binance no longer feeds accepts the same subscriptions, acknowledges them and then stays silent, so nothing
+but the age of the data counts as health, and where a product may be on several paths a silent one gives way to the
+next.
 """
 
 from collections.abc import Collection, Sequence
@@ -14,8 +15,9 @@ from typing import Any
 import orjson
 
 from connectors import FeedSettings
-from connectors.binance.parse import INDEX_PREFIX, BadFrame, Defect
-from connectors.binance.parse import mark as event_of
+from connectors.binance_common.parse import INDEX_PREFIX, BadFrame, Defect
+from connectors.binance_common.parse import mark as event_of
+from connectors.binance_common.product import Product
 from connectors.links import Links
 from connectors.session import Action, Send, Timers
 from monitor.errors import VenueError
@@ -60,9 +62,6 @@ CLOCK_OFF_S = 60.0
 LAG_STEP_S = 0.25
 """So much at most one mark takes off the smallest lag: a few that are ahead make the others look only a little old."""
 
-_COIN_M = 2
-"""Since June 2026 the arrays carry COIN-M as well; its symbols are priced in other units."""
-
 _EVENTS = ("markPriceUpdate", "assetIndexUpdate")
 
 
@@ -78,14 +77,18 @@ class MarketFeed:
     """Marks of one address. See `connectors.session.MarketSession` for the protocol."""
 
     def __init__(
-        self, feed: str, market_url: str, settings: FeedSettings, telemetry: Telemetry, random: Random, venue: str
+        self, feed: str, market_url: str, settings: FeedSettings, telemetry: Telemetry, random: Random, product: Product
     ) -> None:
         self.name = f"{feed}/mark"
-        self.venue = venue
+        self.venue = product.venue
         self.stream = "mark"
         self.feed = feed
         self.actions: list[Action] = []
-        self._url = f"{market_url}/market/ws"
+        self._urls = tuple(f"{market_url}{path}" for path in product.market_paths)
+        self._url = 0
+        # Since June 2026 the arrays carry USD-M and COIN-M; the other's symbols are priced in other units.
+        self._foreign = product.foreign
+        self._single_max = product.single_streams_max
         self._mark_s = settings.mark_s
         self._late_s = min(settings.late_s, settings.mark_s)
         self._telemetry = telemetry
@@ -159,6 +162,8 @@ class MarketFeed:
 
     def closed(self, connection: str, reason: str, now: float) -> Sequence[Event]:
         """A successor is made after a while."""
+        if connection == self._links.heir:
+            self._turn()
         self._reachable = self._open.pop(connection, None) is not None
         self._links.closed(connection, reason, now)
         return ()
@@ -244,7 +249,7 @@ class MarketFeed:
         names: list[str] = []
         prices: list[float] = []
         times_ms: list[int] = []
-        wanted = self._times_ms
+        wanted, foreign = self._times_ms, self._foreign
         if not self._lag_agreed:
             self._agree_on_lag(rows, now)
         limit_ms = (now + CLOCK_OFF_S if self._lag == inf else now - self._lag + TIME_JUMP_S) * 1000.0
@@ -265,7 +270,7 @@ class MarketFeed:
                     and 0.0 < price < inf
                     and "_" not in said
                     and row["e"] == kind
-                    and row.get("st") != _COIN_M
+                    and row.get("st") != foreign
                     and (last_ms or type(at_ms) is int)
                 ):
                     wanted[name] = at_ms
@@ -323,7 +328,7 @@ class MarketFeed:
     def _odd_row(self, row: object, limit_ms: float) -> int:
         """Count what is wrong with a row that was not used; returns its time when that is too far ahead, else 0."""
         try:
-            event = event_of(row)
+            event = event_of(row, self._foreign)
         except BadFrame as bad:
             self._count_bad(bad.defect)
             return 0
@@ -346,7 +351,11 @@ class MarketFeed:
     # --- connections and subscriptions
 
     def _dial(self, now: float) -> None:
-        self._links.connect(self._url, now)
+        self._links.connect(self._urls[self._url], now)
+
+    def _turn(self) -> None:
+        """A connection that never delivered: the next may do better on another path."""
+        self._url = (self._url + 1) % len(self._urls)
 
     def _on_dial(self, now: float) -> Sequence[Event]:
         self._links.on_dial(now)
@@ -355,6 +364,7 @@ class MarketFeed:
     def _on_prove(self, now: float) -> Sequence[Event]:
         if self._links.heir is not None:
             self._open.pop(self._links.heir, None)
+            self._turn()
         self._links.on_prove(now)
         return ()
 
@@ -366,7 +376,7 @@ class MarketFeed:
         """Every stream wanted."""
         symbols = {name for name in self._times_ms if not name.startswith(INDEX_PREFIX)}
         # Between half the limit and the limit the choice stands, so that it does not flap.
-        self._all = len(symbols) > (INDIVIDUAL_STREAMS_MAX // 2 if self._all else INDIVIDUAL_STREAMS_MAX)
+        self._all = len(symbols) > (self._single_max // 2 if self._all else self._single_max)
         streams = {ALL_MARKS} if self._all else {f"{symbol.lower()}@markPrice@1s" for symbol in symbols}
         return streams | {ALL_INDEXES} if len(symbols) < len(self._times_ms) else streams
 

@@ -1,32 +1,36 @@
 """One look at an account: its clock, its key, its brackets, one snapshot."""
 
 from connectors import CheckLine, FeedSettings
-from connectors.binance import answers, snapshot
-from connectors.binance.config import AccountConfig
-from connectors.binance.parse import BadFrame
-from connectors.binance.permissions import HOW_TO, is_untold, untold
-from connectors.binance.rest import WEIGHT_PER_MINUTE, BinanceDialect
-from connectors.binance.snapshot import Round
-from connectors.binance.state import AccountState
-from connectors.config import BaseAccountConfig
+from connectors.binance_common import answers
+from connectors.binance_common.parse import BadFrame
+from connectors.binance_common.permissions import HOW_TO, is_untold, untold
+from connectors.binance_common.product import Listing, Product
+from connectors.binance_common.rest import WEIGHT_PER_MINUTE, BinanceDialect
+from connectors.binance_common.settings import FuturesAccountConfig
+from connectors.binance_common.snapshot import Round, account_snapshot
+from connectors.binance_common.state import AccountState
 from connectors.rest import Budget, Rest
 from connectors.session import Request, Security
 from monitor.clock import Clock
 from monitor.errors import VenueError
+from monitor.model.account import AccountMode
 from monitor.model.assessment import margin_ratio
-from monitor.model.events import AccountSnapshot, InstrumentsLoaded, SnapshotReason
+from monitor.model.events import InstrumentsLoaded, SnapshotReason
 from monitor.telemetry import Telemetry
 
-VENUE = "binance"
 CLOCK_TOLERANCE_MS = 1000.0
 
 
-async def check(account: BaseAccountConfig, clock: Clock) -> list[CheckLine]:
+async def check_account(product: Product, account: FuturesAccountConfig, clock: Clock) -> list[CheckLine]:
     """See `connectors.VenueModule.check`."""
-    if not isinstance(account, AccountConfig):
-        return [CheckLine(False, "account", "not an account of Binance")]
     settings = FeedSettings()
-    dialect = BinanceDialect(VENUE, account.rest_url, account.api_key, account.api_secret)
+    dialect = BinanceDialect(
+        product.venue,
+        product.public_url(account.rest_url),
+        account.api_key,
+        account.api_secret,
+        product.time_path,
+    )
     rest = Rest(
         dialect,
         Budget(WEIGHT_PER_MINUTE),
@@ -40,7 +44,7 @@ async def check(account: BaseAccountConfig, clock: Clock) -> list[CheckLine]:
         if not lines[0].ok:
             return lines
         lines.append(await _permissions(rest, account))
-        return lines + await _snapshot(rest, account)
+        return lines + await _snapshot(rest, product, account)
 
 
 async def _clock(rest: Rest) -> CheckLine:
@@ -55,7 +59,7 @@ async def _clock(rest: Rest) -> CheckLine:
     return CheckLine(True, "clock", text)
 
 
-async def _permissions(rest: Rest, account: AccountConfig) -> CheckLine:
+async def _permissions(rest: Rest, account: FuturesAccountConfig) -> CheckLine:
     path = "/sapi/v1/account/apiRestrictions"
     try:
         response = await rest.perform(Request("check", "GET", account.permissions_url, path, Security.SIGNED))
@@ -79,50 +83,42 @@ async def _permissions(rest: Rest, account: AccountConfig) -> CheckLine:
     return CheckLine(True, "permissions", "the key can only read")
 
 
-async def _snapshot(rest: Rest, account: AccountConfig) -> list[CheckLine]:
+async def _snapshot(rest: Rest, product: Product, account: FuturesAccountConfig) -> list[CheckLine]:
     """The snapshot that `run` takes at its start, with what the venue says of every pool."""
-    asked = Round.begin(SnapshotReason.START, None, definitions=True, multi_asset=False)
+    asked = Round.begin(product, SnapshotReason.START, None, definitions=True, multi_asset=False)
+    settings = account.settings(product.venue)
     try:
         waiting = sorted(asked.missing)
         while waiting:
             kind = waiting.pop()
-            response = await rest.perform(snapshot.request(account.rest_url, kind))
+            response = await rest.perform(product.request(settings, kind))
             another = asked.take(kind, response.body, response.sent_ms)
             waiting += [another] if another else []
-        taken = asked.answers()
-        definitions = asked.definitions()
+        listing = asked.listing({}) or Listing({}, frozenset(), 0)
+        taken = asked.answers(listing.instruments)
     except VenueError as error:
         return [CheckLine(False, "snapshot", str(error))]
     except BadFrame as error:
         return [CheckLine(False, "snapshot", f"an answer cannot be used: {error}")]
-    exchange, tables = definitions if definitions else (answers.Exchange({}, frozenset()), {})
-    instruments = answers.instruments(exchange, tables)
-    state = AccountState(margin_coins=exchange.margin_coins)
+    instruments = listing.instruments
+    state = AccountState(margin_coins=listing.margin_coins)
     state.absorb(taken)
-    reports = state.reports(taken, instruments)
+    names = product.venue, account.name, product.feed
+    snapshot = account_snapshot(*names, SnapshotReason.START, state, taken, instruments)
     events = (
-        InstrumentsLoaded(VENUE, account.name, tuple(instruments.values()), taken.sent_ms),
-        AccountSnapshot(
-            venue=VENUE,
-            account=account.name,
-            feed=VENUE,
-            at_ms=taken.sent_ms,
-            reason=SnapshotReason.START,
-            account_mode=state.account_mode,
-            position_mode=state.position_mode,
-            wallets=tuple(state.wallets.values()),
-            positions=tuple(state.positions.values()),
-            reports=reports,
-        ),
+        InstrumentsLoaded(product.venue, account.name, tuple(instruments.values()), taken.sent_ms),
+        snapshot,
     )
     held = sorted({position.instrument for position in state.positions.values()})
-    bare = [symbol for symbol in held if symbol not in instruments or not instruments[symbol].tiers]
+    reported = state.account_mode is AccountMode.PORTFOLIO
+    bare = [it for it in held if it not in instruments or not (reported or instruments[it].tiers)]
+    tiers = "what is required is reported" if reported else f"maintenance tiers of {listing.tables} symbols"
     found = f"{len(state.positions)} open positions, {state.position_mode.value}, {state.account_mode.value}"
     return [
         CheckLine(
             not bare,
             "brackets",
-            f"no maintenance tiers for {', '.join(bare)}" if bare else f"maintenance tiers of {len(tables)} symbols",
+            f"no maintenance tiers for {', '.join(bare)}" if bare else tiers,
         ),
         CheckLine(True, "snapshot", found, events),
         *(
@@ -132,6 +128,6 @@ async def _snapshot(rest: Rest, account: AccountConfig) -> list[CheckLine]:
                 f"margin balance {report.margin_balance:g}, maintenance margin {report.maintenance_margin:g}, "
                 f"margin ratio {margin_ratio(report.margin_balance, report.maintenance_margin):.4f} as Binance reports",
             )
-            for report in reports
+            for report in snapshot.reports
         ),
     ]

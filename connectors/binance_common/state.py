@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from math import isclose, isnan, nan
 
-from connectors.binance.answers import (
+from connectors.binance_common.answers import (
     AccountAnswer,
     AssetIndex,
     AssetRow,
@@ -18,7 +18,7 @@ from connectors.binance.answers import (
     RiskRow,
     SymbolConfig,
 )
-from connectors.binance.parse import INDEX_PREFIX, AccountUpdate, PositionRow
+from connectors.binance_common.parse import INDEX_PREFIX, AccountUpdate, PositionRow
 from monitor.model.account import AccountMode, MarginMode, Position, PositionMode, Wallet
 from monitor.model.events import PoolReport
 from monitor.model.ids import MULTI_SCOPE, Slot, isolated_scope, side_of
@@ -45,6 +45,7 @@ class Answers:
     account: AccountAnswer
     risk: tuple[RiskRow, ...]
     indexes: Mapping[str, AssetIndex]
+    uni_mmr: float | None = None
 
     @property
     def unusable(self) -> int:
@@ -218,6 +219,8 @@ class AccountState:
             for key in positions.keys() | self.positions.keys()
             if not _same_position(positions.get(key), self.positions.get(key))
         ]
+        if self.account_mode is AccountMode.PORTFOLIO:
+            return corrected  # its collateral moves with prices, which no event tells
         corrected += [
             coin
             for coin in wallets.keys() | self.wallets.keys()
@@ -243,10 +246,10 @@ class AccountState:
         sizes = {(row.symbol, row.slot): row.size for row in answers.account.holdings}
         held = {key: position.size for key, position in self.positions.items()}
         # An answer without a mark prices its position at zero, and its pool with it.
-        unpriced = any(row.notional == 0.0 for row in answers.account.holdings)
+        unpriced = not all(row.mark_price > 0.0 for row in answers.account.holdings)
         if sizes != held or unpriced or any(at_ms > answers.sent_ms - REST_LAG_MS for at_ms in self._told_ms.values()):
             return ()
-        if self.account_mode is AccountMode.MULTI_ASSET:
+        if self.account_mode is not AccountMode.SINGLE_ASSET:
             return (self._multi_report(answers),) if held else ()
         isolated, cross = _split(answers.account.holdings, self.positions)
         return (*map(_isolated_report, isolated), *_cross_reports(answers.account.assets, cross, instruments))
@@ -258,7 +261,7 @@ class AccountState:
             MULTI_SCOPE,
             answers.account.total_margin_balance,
             answers.account.total_maintenance_margin,
-            None,
+            answers.uni_mmr,
             _marks(answers.account.holdings) + tuple(mark for mark in indexes if mark[0] in wanted),
         )
 
@@ -308,8 +311,8 @@ def _cross_reports(
 
 
 def _marks(holdings: Iterable[HoldingRow]) -> tuple[tuple[str, float], ...]:
-    """The marks behind an answer: notional / size, which is exact to the digits that the venue prints."""
-    return tuple({row.symbol: abs(row.notional / row.size) for row in holdings}.items())
+    """The marks behind an answer."""
+    return tuple({row.symbol: row.mark_price for row in holdings}.items())
 
 
 def _balance_of(wallet: Wallet | None) -> float:

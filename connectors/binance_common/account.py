@@ -13,10 +13,9 @@ from random import Random
 import orjson
 
 from connectors.backoff import Backoff
-from connectors.binance import answers, snapshot
-from connectors.binance.config import AccountSettings
-from connectors.binance.health import AccountHealth
-from connectors.binance.parse import (
+from connectors.binance_common import answers
+from connectors.binance_common.health import AccountHealth
+from connectors.binance_common.parse import (
     AccountUpdate,
     AssetModeChanged,
     BadFrame,
@@ -28,17 +27,18 @@ from connectors.binance.parse import (
     UserEvent,
     user_event,
 )
-from connectors.binance.permissions import is_untold, refusal, unknown_permissions
-from connectors.binance.private import KEEP, LISTEN, PrivateStream
-from connectors.binance.snapshot import Round
-from connectors.binance.state import AccountState, Key
+from connectors.binance_common.permissions import is_untold, refusal, unknown_permissions
+from connectors.binance_common.private import KEEP, LISTEN, PrivateStream
+from connectors.binance_common.product import Listing, Product
+from connectors.binance_common.settings import AccountSettings
+from connectors.binance_common.snapshot import Round, account_snapshot
+from connectors.binance_common.state import AccountState, Key
 from connectors.session import Action, Halt, Request, Security, Timers, Warn
 from monitor.errors import MarginwatchError, VenueError
 from monitor.model.account import AccountMode, Position, Wallet
 from monitor.model.assessment import FeedHealth
 from monitor.model.events import (
     AccountDelta,
-    AccountSnapshot,
     Event,
     FeedChanged,
     InstrumentsLoaded,
@@ -73,21 +73,22 @@ class AccountFeed:
     """One account. See `connectors.session.AccountSession` for the protocol."""
 
     def __init__(
-        self, settings: AccountSettings, life_s: float, telemetry: Telemetry, random: Random, venue: str
+        self, settings: AccountSettings, life_s: float, telemetry: Telemetry, random: Random, product: Product
     ) -> None:
-        self.name = f"{venue}/{settings.name}"
-        self.venue = venue
+        self.name = f"{product.venue}/{settings.name}"
+        self.venue = product.venue
         self.stream = "user"
         self.feed = settings.feed
         self.actions: list[Action] = []
+        self._product = product
         self._settings = settings
         self._telemetry = telemetry
         self._timers = Timers()
         self._backoff = Backoff(1.0, 15.0, random)
         self._private = PrivateStream(
             f"{self.name}/user",
-            settings.rest_url,
-            settings.private_url,
+            (settings.rest_url, product.listen_path),
+            tuple(f"{settings.private_url}{path}" for path in product.private_paths),
             self.actions,
             self._timers,
             random,
@@ -96,7 +97,7 @@ class AccountFeed:
             life_s,
         )
         self._state = AccountState()
-        self._health = AccountHealth(venue, settings.name, settings.feed, settings.reconcile_s)
+        self._health = AccountHealth(product.venue, settings.name, settings.feed, settings.reconcile_s)
         self._instruments: dict[str, Instrument] = {}
         self._request_count = 0
         self._last_asked: dict[str, str] = {}
@@ -157,7 +158,7 @@ class AccountFeed:
             return ()
         self._recent.append(frame)
         try:
-            event = user_event(orjson.loads(frame))
+            event = user_event(orjson.loads(frame), self._product.foreign)
         except orjson.JSONDecodeError:
             return self._missed(Defect.JSON, now)
         except BadFrame as bad:
@@ -299,6 +300,7 @@ class AccountFeed:
             self._timers.set("snapshot", self._not_before)
             return ()
         self._round = Round.begin(
+            self._product,
             self._next_reason,
             self._private.trusted,
             definitions=self._definitions_due,
@@ -306,7 +308,7 @@ class AccountFeed:
         )
         self._next_reason = SnapshotReason.TIMER
         for kind in sorted(self._round.missing):
-            self._ask(snapshot.request(self._settings.rest_url, kind))
+            self._ask(self._product.request(self._settings, kind))
         self._timers.set("round", now + ROUND_S)
         return ()
 
@@ -314,7 +316,7 @@ class AccountFeed:
         assert self._round is not None  # noqa: S101 - the caller looked
         another = self._round.take(kind, body, sent_ms)
         if another is not None:
-            self._ask(snapshot.request(self._settings.rest_url, another))
+            self._ask(self._product.request(self._settings, another))
         return () if self._round.missing else self._complete(self._round, now)
 
     def _on_round_overdue(self, now: float) -> Sequence[Event]:
@@ -324,7 +326,7 @@ class AccountFeed:
         if self._round is not None:
             self._next_reason, self._round = self._round.reason, None
         self._timers.clear("round")
-        self._count_round("failed")
+        self._telemetry.reconciliations.add(self.venue, self._settings.name, "failed")
         self._health.failed(error)
         self._not_before = now + self._backoff.next(error.retry_after_s)
         self._timers.set("snapshot", self._not_before)
@@ -332,8 +334,10 @@ class AccountFeed:
 
     def _complete(self, done: Round, now: float) -> Sequence[Event]:
         """All answers are in: lay them over what the events told."""
-        taken = done.answers()
-        loaded = self._load(done, taken.sent_ms, now)
+        # A table that lacks a symbol for once does not unlearn its tiers.
+        listing = done.listing({symbol: it.tiers for symbol, it in self._instruments.items() if it.tiers})
+        taken = done.answers({**self._instruments, **(listing.instruments if listing else {})})
+        loaded = self._load(listing, taken.sent_ms, now) if listing else []
         self._round = None
         self._timers.clear("round")
         self._backoff.reset()
@@ -341,11 +345,11 @@ class AccountFeed:
         corrected = self._state.absorb(taken)
         for event in self._waiting or ():
             if isinstance(event, AccountUpdate):
-                self._state.update(event)
+                self._state.update(self._product.priced(event, self._instruments))
         waited, self._waiting = self._waiting or (), None
         unexplained = [] if first or done.link is None or done.link != self._verified_link else corrected
         self._owed.update(dict.fromkeys(unexplained, now + EVENT_GRACE_S))
-        self._count_round("corrected" if unexplained else "clean")
+        self._telemetry.reconciliations.add(self.venue, self._settings.name, "corrected" if unexplained else "clean")
         if taken.unusable:
             self._telemetry.bad_frames.add(self.venue, "rest", Defect.NUMBER.value, amount=taken.unusable)
         trusted = self._private.trusted
@@ -357,34 +361,19 @@ class AccountFeed:
         interval_s = self._settings.reconcile_s
         relied_on = trusted is not None and not self._health.suspects
         self._timers.pull("snapshot", now + (interval_s if relied_on else min(interval_s, WITHOUT_STREAM_S)))
-        seen = AccountSnapshot(
-            venue=self.venue,
-            account=self._settings.name,
-            feed=self.feed,
-            at_ms=taken.sent_ms,
-            reason=done.reason,
-            account_mode=self._state.account_mode,
-            position_mode=self._state.position_mode,
-            wallets=tuple(self._state.wallets.values()),
-            positions=tuple(self._state.positions.values()),
-            reports=self._state.reports(taken, self._instruments),
-        )
+        names = self.venue, self._settings.name, self.feed
+        seen = account_snapshot(*names, done.reason, self._state, taken, self._instruments)
         self._look_for_strangers(self._state.positions.values(), now)
+        if self._state.account_mode is AccountMode.PORTFOLIO and seen.positions and not seen.reports:
+            self._want_snapshot(SnapshotReason.TIMER, now)
         later = [event for kept in waited if not isinstance(kept, AccountUpdate) for event in self._apply(kept, now)]
         return [*loaded, seen, *later, *self._judge(now)]
 
-    def _load(self, done: Round, at_ms: int, now: float) -> list[Event]:
+    def _load(self, found: Listing, at_ms: int, now: float) -> list[Event]:
         """Instruments that are new or changed."""
-        found = done.definitions()
-        if found is None:
-            return []
-        exchange, tables = found
-        # A table that lacks a symbol for once does not unlearn its tiers.
-        known = {symbol: it.tiers for symbol, it in self._instruments.items() if it.tiers}
-        instruments = answers.instruments(exchange, known | tables)
-        changed = [it for symbol, it in instruments.items() if self._instruments.get(symbol) != it]
-        self._instruments.update(instruments)
-        self._state.margin_coins = exchange.margin_coins
+        changed = [it for symbol, it in found.instruments.items() if self._instruments.get(symbol) != it]
+        self._instruments.update(found.instruments)
+        self._state.margin_coins = found.margin_coins
         self._definitions_due = False
         self._timers.set("definitions", now + DEFINITIONS_S)
         return [InstrumentsLoaded(self.venue, self._settings.name, tuple(changed), at_ms)] if changed else []
@@ -399,9 +388,6 @@ class AccountFeed:
         if any(it.instrument not in self._instruments for it in positions) and not self._definitions_due:
             self._definitions_due = True
             self._want_snapshot(SnapshotReason.CONFIGURATION, now)
-
-    def _count_round(self, outcome: str) -> None:
-        self._telemetry.reconciliations.add(self.venue, self._settings.name, outcome)
 
     # --- events
 
@@ -427,7 +413,7 @@ class AccountFeed:
                 return ()
             case MarginCall():
                 self._want_snapshot(SnapshotReason.TIMER, now)
-                return [self._notice(event.at_ms, "margin_call", symbol, told) for symbol, told in event.positions]
+                return [self._notice(event.at_ms, event.kind, symbol, told) for symbol, told in event.positions]
             case ForcedOrder():
                 return self._forced_order(event, now)
             case KeyExpired():
@@ -442,12 +428,15 @@ class AccountFeed:
             self._owed.pop((row.symbol, row.slot), None)
         for coin, _ in event.balances:
             self._owed.pop(coin, None)
-        wallets, positions, stale = self._state.update(event)
+        wallets, positions, stale = self._state.update(self._product.priced(event, self._instruments))
         if stale:
             self._telemetry.bad_frames.add(self.venue, self.stream, Defect.OUT_OF_ORDER.value, amount=stale)
         if event.reason == "MARGIN_TYPE_CHANGE":
             self._want_snapshot(SnapshotReason.CONFIGURATION, now)
         self._look_for_strangers(positions, now)
+        if self._state.account_mode is AccountMode.PORTFOLIO:
+            self._want_snapshot(SnapshotReason.TIMER, now)
+            return ()  # equity and requirement follow from no event: only a snapshot tells all of it together
         return self._delta(event.at_ms, event.reason, wallets, positions) if wallets or positions else ()
 
     def _delta(
@@ -497,6 +486,7 @@ class AccountFeed:
         overdue = [key for key, until in self._owed.items() if until <= now]
         if overdue:
             named = ", ".join(key if isinstance(key, str) else key[0] for key in overdue)
+            self._private.turn()
             self._private.renew(now)
             return self._unsaid(f"no event told of a change that a snapshot found: {named}", now)
         if self._health.well_since is not None and now - self._health.well_since > STEADY_S:

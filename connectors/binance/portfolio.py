@@ -1,0 +1,173 @@
+"""Portfolio margin: one pool of everything, its equity and requirement as Binance reports them.
+
+What `connectors.binance_common` knows of positions and events holds here too; the collateral does not: coins, loans and
+collateral rates make an equity that only Binance computes. It stands in one wallet of USD: the reported equity less the
+positions' unrealized PnL, so that the balance moves with the marks between two polls.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from math import nan
+from typing import Any
+
+from connectors.binance import answers as usd_m
+from connectors.binance.config import PORTFOLIO_URL, REST_URL, STREAM_URL
+from connectors.binance_common.answers import (
+    AccountAnswer,
+    AssetIndex,
+    AssetRow,
+    HoldingRow,
+    Modes,
+    RiskRow,
+    document,
+    price_or_none,
+    tick_size,
+    updated,
+    usable,
+)
+from connectors.binance_common.market import INDIVIDUAL_STREAMS_MAX
+from connectors.binance_common.parse import AccountUpdate, mapping, not_negative, number, positive, rows, slot, text
+from connectors.binance_common.product import Listing
+from connectors.binance_common.settings import AccountSettings
+from connectors.binance_common.state import Answers
+from connectors.session import Request, Security
+from monitor.model.account import AccountMode, PositionMode
+from monitor.model.ids import Slot
+from monitor.model.instrument import ContractKind, Instrument, Tier
+
+COIN_REST_URL = "https://dapi.binance.com"
+
+LIQUIDATION_UNI_MMR = 1.05
+"""Binance liquidates when uniMMR falls below it (FAQ ff4b1ab6c27b4ed6b3ebe8e4ed1572f8): the requirement is held as so
+many times what is reported, so that a margin ratio of 1 is the liquidation. `monitor.margin.venues.binance` undoes it
+for the figure that the venue shows."""
+
+_DOLLAR = "USD"
+
+_STATE = {
+    "account": ("/papi/v1/account", 20),
+    "risk": ("/papi/v1/um/positionRisk", 5),
+    "coin_risk": ("/papi/v1/cm/positionRisk", 1),
+    "indexes": ("/fapi/v1/assetIndex", 10),
+}
+_DEFINITIONS = {
+    "exchange": ("/fapi/v1/exchangeInfo", 1),
+    "coin_exchange": ("/dapi/v1/exchangeInfo", 1),
+}
+_HOSTS = {"/fapi": REST_URL, "/dapi": COIN_REST_URL}
+
+
+class Portfolio:
+    """See `connectors.binance_common.product.Product`."""
+
+    venue = "binance"
+    feed = "binance/portfolio"
+    stream_url = STREAM_URL
+    time_path = "/fapi/v1/time"
+    listen_path = "/papi/v1/listenKey"
+    private_paths = ("/pm/ws/{key}",)
+    market_paths = ("/market/ws",)
+    single_streams_max = INDIVIDUAL_STREAMS_MAX
+    foreign = 0  # both kinds are its own
+    definitions = frozenset(_DEFINITIONS)
+    state = frozenset(_STATE)
+    multi_asset = frozenset[str]()
+
+    def public_url(self, rest_url: str) -> str:
+        """USD-M's host tells the time; the one of portfolio margin does not."""
+        return _base(rest_url, self.time_path)
+
+    def request(self, settings: AccountSettings, kind: str) -> Request:
+        """The question of this kind."""
+        path, weight = (_STATE | _DEFINITIONS)[kind]
+        security = Security.SIGNED if path.startswith("/papi") else Security.NONE
+        return Request(kind, "GET", _base(settings.rest_url, path), path, security, weight=weight)
+
+    def another(self, kind: str, body: bytes) -> str | None:
+        """No answer raises a question."""
+        return None
+
+    def answers(self, bodies: Mapping[str, bytes], sent_ms: int, instruments: Mapping[str, Instrument]) -> Answers:
+        """All answers together."""
+        listed = [mapping(row) for kind in ("risk", "coin_risk") for row in rows(document(bodies[kind]))]
+        held = [row for row in listed if number(row.get("positionAmt")) != 0.0]
+        hedge = any(slot(row.get("positionSide")) is not Slot.BOTH for row in listed)
+        risk = tuple(_risk(row, instruments) for row in held)
+        indexes = usd_m.asset_indexes(bodies["indexes"]) | {f"{_DOLLAR}USD": AssetIndex(1.0, 0.0, 0.0)}
+        coins = {row.margin_coin for row in risk if row.margin_coin is not None}
+        # A coin of unknown price makes the pool unknown, not smaller.
+        indexes |= {f"{coin}USD": AssetIndex(nan, 0.0, 0.0) for coin in coins if f"{coin}USD" not in indexes}
+        holdings = tuple(_holding(row, told) for row, told in zip(held, risk, strict=True))
+        account, uni_mmr = _account(bodies["account"], holdings, risk, coins, indexes)
+        mode = PositionMode.HEDGE if hedge else PositionMode.ONE_WAY
+        return Answers(sent_ms, Modes(AccountMode.PORTFOLIO, mode), {}, account, risk, indexes, uni_mmr)
+
+    def listing(self, bodies: Mapping[str, bytes], known: Mapping[str, tuple[Tier, ...]]) -> Listing:
+        """Linear and inverse contracts, without tiers: what they require is reported."""
+        linear = usd_m.instruments(usd_m.exchange(bodies["exchange"]), {})
+        inverse = usable(rows(mapping(document(bodies["coin_exchange"])).get("symbols")), _inverse)
+        found = linear | {it.symbol: it for it in inverse if it is not None}
+        return Listing(found, frozenset(), 0)
+
+    def priced(self, update: AccountUpdate, instruments: Mapping[str, Instrument]) -> AccountUpdate:
+        """Its balances are those of one part of the account, and its marks come from the stream."""
+        positions = tuple(replace(row, mark_price=None) for row in update.positions)
+        return replace(update, balances=(), positions=positions)
+
+
+def _base(rest_url: str, path: str) -> str:
+    """In production each kind of question has its host, elsewhere one answers all."""
+    return _HOSTS.get(path[:5], rest_url) if rest_url == PORTFOLIO_URL else rest_url
+
+
+def _risk(row: Mapping[str, Any], instruments: Mapping[str, Instrument]) -> RiskRow:
+    """A position; there are no isolated ones."""
+    symbol = text(row.get("symbol"))
+    known = instruments.get(symbol)
+    return RiskRow(
+        symbol,
+        slot(row.get("positionSide")),
+        number(row.get("positionAmt")),
+        price_or_none(row.get("entryPrice")) or nan,
+        price_or_none(row.get("markPrice")),
+        0.0,
+        None if known is None else known.margin_coin,
+        updated(row),
+    )
+
+
+def _holding(row: Mapping[str, Any], told: RiskRow) -> HoldingRow:
+    pnl = number(row.get("unRealizedProfit"))
+    return HoldingRow(told.symbol, told.slot, told.size, told.mark_price or nan, pnl, 0.0, 0.0)
+
+
+def _account(
+    body: bytes,
+    holdings: Sequence[HoldingRow],
+    risk: Sequence[RiskRow],
+    coins: set[str],
+    indexes: Mapping[str, AssetIndex],
+) -> tuple[AccountAnswer, float]:
+    """Equity and requirement in USD, and uniMMR."""
+    answer = mapping(document(body))
+    equity = number(answer.get("accountEquity"))
+    pnl = sum(
+        holding.unrealized_pnl * indexes[f"{row.margin_coin}USD"].index
+        for holding, row in zip(holdings, risk, strict=True)
+        if row.margin_coin is not None
+    )
+    assets = (AssetRow(_DOLLAR, equity - pnl, 0.0, 0), *(AssetRow(coin, 0.0, 0.0, 0) for coin in sorted(coins)))
+    required = not_negative(answer.get("accountMaintMargin")) * LIQUIDATION_UNI_MMR
+    return AccountAnswer(assets, tuple(holdings), equity, required), number(answer.get("uniMMR"))
+
+
+def _inverse(row: Mapping[str, Any]) -> Instrument | None:
+    """A contract of COIN-M; None for others."""
+    coin = text(row.get("marginAsset"))
+    if coin != row.get("baseAsset"):
+        return None
+    size = positive(row.get("contractSize"))
+    return Instrument(text(row.get("symbol")), ContractKind.INVERSE, coin, size, (), tick_size(row))
+
+
+PORTFOLIO = Portfolio()

@@ -1,0 +1,111 @@
+"""What one kind of Binance's futures adds to the common machinery."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from connectors.binance_common.parse import AccountUpdate
+from connectors.binance_common.settings import AccountSettings
+from connectors.binance_common.state import Answers
+from connectors.session import Request
+from monitor.model.instrument import Instrument, Tier
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The venue's contracts with the account's tiers, and the coins that count as margin at all.
+
+    `tables` is how many symbols the venue gave tiers for.
+    """
+
+    instruments: dict[str, Instrument]
+    margin_coins: frozenset[str]
+    tables: int
+
+
+class Product(Protocol):
+    """Addresses, questions, and how their answers are read. Pure."""
+
+    @property
+    def venue(self) -> str:
+        """The venue's name."""
+        ...
+
+    @property
+    def feed(self) -> str:
+        """The name of its marks in production: accounts of one feed read the same kinds of contracts."""
+        ...
+
+    @property
+    def stream_url(self) -> str:
+        """Where the market streams are in production."""
+        ...
+
+    @property
+    def time_path(self) -> str:
+        """Where the venue's clock is asked."""
+        ...
+
+    def public_url(self, rest_url: str) -> str:
+        """The base of `time_path` for an account with this REST address."""
+        ...
+
+    @property
+    def listen_path(self) -> str:
+        """Where listen keys are asked for."""
+        ...
+
+    @property
+    def private_paths(self) -> tuple[str, ...]:
+        """What follows the private address, with ``{key}`` for the listen key; the next is tried when one is silent."""
+        ...
+
+    @property
+    def market_paths(self) -> tuple[str, ...]:
+        """What follows the market address; the next is tried when one is silent."""
+        ...
+
+    @property
+    def single_streams_max(self) -> int:
+        """Above this many instruments the stream of all marks is read instead of one for each."""
+        ...
+
+    @property
+    def foreign(self) -> int:
+        """``st`` of the other product's rows, which the same streams carry (USD-M is 1, COIN-M is 2)."""
+        ...
+
+    @property
+    def definitions(self) -> Collection[str]:
+        """Kinds of the questions about contracts and tiers."""
+        ...
+
+    @property
+    def state(self) -> Collection[str]:
+        """Kinds of the questions about the account that are always asked."""
+        ...
+
+    @property
+    def multi_asset(self) -> Collection[str]:
+        """Kinds of the questions that multi-assets mode adds."""
+        ...
+
+    def request(self, settings: AccountSettings, kind: str) -> Request:
+        """The question of this kind; its id is the kind."""
+        ...
+
+    def another(self, kind: str, body: bytes) -> str | None:
+        """The kind of another question that an answer raises. Raises BadFrame."""
+        ...
+
+    def answers(self, bodies: Mapping[str, bytes], sent_ms: int, instruments: Mapping[str, Instrument]) -> Answers:
+        """All answers about the account together; `instruments` are those known by now. Raises BadFrame."""
+        ...
+
+    def listing(self, bodies: Mapping[str, bytes], known: Mapping[str, tuple[Tier, ...]]) -> Listing:
+        """Contracts and tiers; `known` are tiers to keep where a table lacks a symbol for once. Raises BadFrame."""
+        ...
+
+    def priced(self, update: AccountUpdate, instruments: Mapping[str, Instrument]) -> AccountUpdate:
+        """An event with the marks that its unrealized PnL implies."""
+        ...

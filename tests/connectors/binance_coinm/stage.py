@@ -1,0 +1,59 @@
+"""A COIN-M session on stage: the common stage with COIN-M's answers and frames."""
+
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import orjson
+
+from connectors import FeedSettings
+from connectors.binance_coinm.product import COIN_M
+from connectors.binance_common.account import AccountFeed
+from connectors.binance_common.market import MarketFeed
+from monitor.telemetry import Telemetry
+from tests.connectors.binance.stage import LIFE_S, Stage, settings
+
+FRAMES = Path(__file__).parent / "frames"
+ANSWERS = {
+    "account": "rest_account",
+    "risk": "rest_position_risk",
+    "exchange": "rest_exchange_info",
+    "brackets": "rest_leverage_bracket",
+}
+
+
+def load(name: str) -> Any:
+    """A fixture as JSON."""
+    return orjson.loads((FRAMES / f"{name}.json").read_bytes())
+
+
+def raw(name: str) -> bytes:
+    """A fixture as it would come over the wire."""
+    return orjson.dumps(load(name))
+
+
+def account_stage(**changes: Any) -> Stage:
+    """An account that has not started."""
+    telemetry = Telemetry()
+    held = settings(feed="binance-coinm", **changes)
+    stage = Stage(AccountFeed(held, LIFE_S, telemetry, Random(7), COIN_M), telemetry)
+    stage.replies |= {kind: raw(name) for kind, name in ANSWERS.items()}
+    return stage
+
+
+def synced(**changes: Any) -> Stage:
+    """An account that is in sync."""
+    stage = account_stage(**changes)
+    stage.start()
+    stage.pass_s(1.0)
+    return stage
+
+
+def market_stage(*instruments: str) -> tuple[Stage, MarketFeed]:
+    """A market feed that watches these."""
+    telemetry = Telemetry()
+    feed = MarketFeed("binance-coinm", "wss://market.test", FeedSettings(), telemetry, Random(7), COIN_M)
+    stage = Stage(feed, telemetry)
+    stage.start()
+    stage.tell(feed.watch, frozenset(instruments))
+    return stage, feed
