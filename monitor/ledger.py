@@ -223,6 +223,10 @@ class Ledger:
                 ages[i] = None if seen != seen else now - seen
         return ages
 
+    def pools_of(self, instruments: Iterable[int]) -> set[int]:
+        """The pools with a leg in any of these instruments."""
+        return {pool for i in instruments for pool in self.legs.pool[self.lists.legs(i)].tolist()}
+
     def unseen(self) -> list[str]:
         """Instruments with legs of which the stream never brought a mark."""
         known = self.instruments

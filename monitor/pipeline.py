@@ -5,7 +5,7 @@ about a second old: full assessments, blindness, repeats, and rebuilding the tot
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 from time import perf_counter
 
@@ -90,6 +90,8 @@ class Pipeline:
         self._next_cycle = 0.0
         self._next_rebuild = clock.now() + self.settings.rebuild_s
         self._faulty: set[str] = set()
+        self._stale: set[int] = set()
+        """Rows of pools behind which a mark has grown old: nothing about them eases."""
         self._unconfirmed: set[tuple[str, str]] = set()
 
     # -- accounts -------------------------------------------------------------------------------
@@ -191,6 +193,8 @@ class Pipeline:
         """The full assessment of a pool. A fault of ours in it makes that pool unknown, and no other one wait."""
         try:
             assessment = self.book.assess(row, self.settings.remedy_ratio)
+            if row in self._stale:
+                assessment = replace(assessment, stale=True)
         except Exception as error:
             self._telemetry.assess_failures += 1
             assessment = self.book.unknown(row, f"the calculation ({type(error).__name__})")
@@ -286,6 +290,7 @@ class Pipeline:
         Marks that come, but ever later, are as good as none, and only the session, which compares clocks, can tell.
         """
         ages = self.book.ledger.stale_instruments(now, self.settings.mark_s)
+        self._stale = self.book.ledger.pools_of(ages)
         seen = dict(self.book.exposure(ages))
         details: dict[tuple[str, str], str] = {}
         for (venue, name, feed_name, _), feed in self._feed_states.items():
@@ -294,6 +299,7 @@ class Pipeline:
             age = now - (feed.at if feed.data_at is None else feed.data_at)
             for account in self.book.accounts():
                 if account.venue == venue and account.feed == feed_name and account.legs:
+                    self._stale.update(account.pools.values())
                     key = (venue, account.name)
                     details[key] = feed.detail
                     if key not in seen:

@@ -29,7 +29,7 @@ def judge(pool: PoolAssessment, config: DistanceConfig) -> Verdict:
     if value is None:
         return Verdict(None, None, Reason.BELOW_RUNGS, None, None)
     demands, holds, rung = config.reached(value)
-    if pool.unknown:
+    if pool.unknown or pool.stale:
         return Verdict(demands, Severity.EMERGENCY, Reason.UNKNOWN, value, rung, unknown=True)
     if demands is not None:
         reason = Reason.LIQUIDATION_PASSED if value <= 0 else Reason.RUNG_REACHED

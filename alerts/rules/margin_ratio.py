@@ -22,7 +22,7 @@ def judge(pool: PoolAssessment, config: MarginRatioConfig) -> Verdict:
     if isnan(value):
         return Verdict(None, Severity.EMERGENCY, Reason.UNKNOWN, value, None, unknown=True)
     demands, holds, rung = config.reached(value)
-    if pool.unknown:
+    if pool.unknown or pool.stale:
         # A figure made from incomplete data may accuse, but not acquit.
         return Verdict(demands, Severity.EMERGENCY, Reason.UNKNOWN, value, rung, unknown=True)
     if demands is not None:

@@ -94,6 +94,8 @@ class PoolAssessment:
     model_error: float | None = None
     remedy: Remedy | None = None
     unknown: tuple[str, ...] = ()
+    stale: bool = False
+    """Whether a mark behind the figures has grown old: they may accuse, but not acquit."""
 
 
 @dataclass(frozen=True, slots=True)

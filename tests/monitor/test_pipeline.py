@@ -267,8 +267,8 @@ def test_distance_is_watched_beyond_what_is_shown(desk: Watch) -> None:
     desk.warm(1.0)
     near = {a.pool for a in desk.said if a.rule == "distance"}
     assert near == {f"binance/main/{symbol}:long" for symbol in SYMBOLS[:150]}
-    desk.mark(90.0, *SYMBOLS[:150])
     for _ in range(40):
+        desk.mark(90.0, *SYMBOLS)
         desk.warm(1.0)
     assert not [a for a in desk.engine.firing() if a.rule == "distance"]
 
@@ -345,3 +345,22 @@ def test_a_fault_in_one_pool_is_shown_as_unknown_and_stops_no_other(monkeypatch:
     assert {a.pool for a in watch.said if a.rule == "margin_ratio"} == {f"binance/main/{SYMBOLS[1]}:long"}
     assert watch.telemetry.assess_failures >= 2
     assert [a.pool for a in watch.said if a.rule == "unknown"] == [f"binance/main/{SYMBOLS[0]}:long"]
+
+
+def test_nothing_eases_while_its_marks_are_old() -> None:
+    """An emergency, one tick back, and then silence: the alert stands until a mark says otherwise."""
+    watch = Watch()
+    watch.add(long())
+    watch.mark(100.0)
+    watch.warm(1.0)
+    watch.mark(91.0)
+    watch.warm(1.0)
+    watch.mark(100.0)
+    for _ in range(90):
+        watch.warm(1.0)
+    ladder = [a for a in watch.said if a.rule == "margin_ratio"]
+    assert {a.state for a in ladder} == {State.FIRING}
+    for _ in range(40):
+        watch.mark(100.0)
+        watch.warm(1.0)
+    assert [a.state for a in watch.said if a.rule == "margin_ratio"][-1] is State.RESOLVED
