@@ -103,16 +103,17 @@ def _unknown(pool: Pool) -> list[str]:
     if pool.base.margin_balance != pool.base.margin_balance:
         reasons.append("collateral value")
     for leg in pool.legs:
-        reasons += _unknown_of(leg)
+        reasons += _unknown_of(leg, pool.basis)
     return list(dict.fromkeys(reasons))
 
 
-def _unknown_of(leg: Leg) -> list[str]:
+def _unknown_of(leg: Leg, basis: Basis) -> list[str]:
     reasons = []
     if leg.mark != leg.mark:
         reasons.append(f"mark price of {leg.instrument}")
     if not leg.maintenance.first:
-        reasons.append(f"maintenance tiers of {leg.instrument}")
+        computed = basis is Basis.COMPUTED
+        reasons.append(f"maintenance tiers of {leg.instrument}" if computed else "the venue's report of the pool")
     if leg.quantity != leg.quantity:
         reasons.append(f"price of the margin coin of {leg.instrument}")
     return reasons

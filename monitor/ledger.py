@@ -342,7 +342,7 @@ class Ledger:
         with np.errstate(divide="ignore", invalid="ignore"):
             values = np.where(inverse, 1.0 / marks, marks)
             gross = np.abs(table[:, QUANTITY]) * values[instrument]
-            gross[(table[:, HIGH] == np.inf) & (table[:, ALPHA] == 0.0)] = 0.0  # collateral and rows not in use
+            gross[table[:, ENTRY_VALUE] == 0.0] = 0.0  # collateral and rows not in use
             total = np.bincount(self.legs.pool[: len(table)], np.nan_to_num(gross), self.pools.rows.capacity)[rows]
             balance, maintenance = self.risks(rows)
             return np.where(total > 0.0, (balance - maintenance) / total, np.inf)

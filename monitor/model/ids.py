@@ -18,11 +18,17 @@ class Side(StrEnum):
 
 
 class Slot(StrEnum):
-    """Which of an instrument's position slots: `BOTH` in one-way mode, `LONG` and `SHORT` in hedge mode."""
+    """Which of an instrument's position slots: `BOTH` in one-way mode, `LONG` and `SHORT` in hedge mode.
+
+    The isolated ones are for venues where an isolated position may stand beside a cross one in the same instrument.
+    """
 
     BOTH = "both"
     LONG = "long"
     SHORT = "short"
+    ISOLATED_BOTH = "isolated-both"
+    ISOLATED_LONG = "isolated-long"
+    ISOLATED_SHORT = "isolated-short"
 
 
 def side_of(size: float) -> Side:
