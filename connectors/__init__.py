@@ -112,8 +112,14 @@ class VenueModule(Protocol):
 
 def venues() -> Mapping[str, VenueModule]:
     """Every venue by the name it has in the configuration; imported only when they are asked for."""
-    from connectors import binance
+    from connectors import binance, ccxt
 
     return {
         "binance": binance,
+        "ccxt": ccxt,
     }
+
+
+def connector_of(account: BaseAccountConfig) -> VenueModule:
+    """The package that reads an account. Accounts of one venue have one connector."""
+    return venues()[account.connector]

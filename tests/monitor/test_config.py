@@ -23,6 +23,7 @@ venue = "binance"
 api_key = "env:TEST_KEY"
 api_secret = "env:TEST_SECRET"
 """
+VENUES = ", ".join(sorted(venues()))
 EXAMPLE = Path(__file__).parents[2] / "deploy" / "marginwatch.example.toml"
 
 
@@ -122,14 +123,14 @@ FAULTS = {
         ["account: must be a list of tables; write [[account]], not [account]"],
     ),
     "an account that is no table": ("account = [1]", ["account[0]: must be a table"]),
-    "no venue": (ACCOUNT.replace('venue = "binance"', ""), ["account[0].venue: missing; must be one of: binance"]),
+    "no venue": (ACCOUNT.replace('venue = "binance"', ""), [f"account[0].venue: missing; must be one of: {VENUES}"]),
     "unknown venue": (
         ACCOUNT.replace('"binance"', '"binanse"'),
-        ['account[0].venue: found "binanse"; must be one of: binance (did you mean binance?)'],
+        [f'account[0].venue: found "binanse"; must be one of: {VENUES} (did you mean binance?)'],
     ),
     "venue of the wrong kind": (
         ACCOUNT.replace('"binance"', "1"),
-        ["account[0].venue: found 1; must be one of: binance"],
+        [f"account[0].venue: found 1; must be one of: {VENUES}"],
     ),
     "no name": (ACCOUNT.replace('name = "main"', ""), ["account[0].name: missing; it has no default"]),
     "one name twice": (
