@@ -112,12 +112,18 @@ class VenueModule(Protocol):
 
 def venues() -> Mapping[str, VenueModule]:
     """Every venue by the name it has in the configuration; imported only when they are asked for."""
-    from connectors import binance, binance_coinm, bybit, hyperliquid, okx
+    from connectors import binance, binance_coinm, bybit, ccxt, hyperliquid, okx
 
     return {
         "binance": binance,
         "binance-coinm": binance_coinm,
         "bybit": bybit,
+        "ccxt": ccxt,
         "hyperliquid": hyperliquid,
         "okx": okx,
     }
+
+
+def connector_of(account: BaseAccountConfig) -> VenueModule:
+    """The package that reads an account. Accounts of one venue have one connector."""
+    return venues()[account.connector]

@@ -19,6 +19,11 @@ class BaseAccountConfig(BaseModel):
     reconcile_s: float = Field(default=60.0, ge=5.0, le=3600.0, allow_inf_nan=False)
     """REST snapshot against the book."""
 
+    @property
+    def connector(self) -> str:
+        """The name in the registry of what reads this account: the venue's own, unless another reads it instead."""
+        return self.venue
+
 
 def _checked(url: str, schemes: tuple[str, str]) -> str:
     plain, secure = schemes

@@ -14,7 +14,7 @@ from monitor.ledger import Ledger
 from monitor.margin.pnl import price_value
 from monitor.margin.risk import Risk
 from monitor.margin.rules import Held, VenueRules, position_scope, wallet_value, wallet_weight
-from monitor.margin.tiers import NO_MAINTENANCE, UNKNOWN
+from monitor.margin.tiers import NO_MAINTENANCE, UNKNOWN, Maintenance
 from monitor.model.account import AccountMode, MarginMode, Position, Wallet
 from monitor.model.assessment import Basis
 from monitor.model.events import AccountDelta, AccountSnapshot, InstrumentsLoaded, Marks, PoolReport
@@ -353,6 +353,9 @@ class Book(Pools):
         assets = Risk(base.margin_balance + self._collateral_value(pool, marks), 0.0)
         legs = self._pool_legs(pool)
         computed = self._basis(account, pool, legs) is Basis.COMPUTED
+        if not computed and not (report.margin_balance == report.margin_balance and report.maintenance_margin >= 0.0):
+            self._let_go(account, pool, base)
+            return
         if not computed:
             legs = tuple(replace(leg, maintenance=NO_MAINTENANCE) for leg in legs)
         model = sum((leg.risk(marks.get(leg.instrument, leg.mark)) for leg in legs), start=assets)
@@ -364,7 +367,7 @@ class Book(Pools):
         account.anchors[pool] = held
         self.ledger.set_base(pool, base + held.offset)
         if not computed:
-            self._hold(pool)
+            self._hold(pool, NO_MAINTENANCE)
 
     def _offset(self, account: AccountBook, pool: int) -> Risk:
         held = account.anchors.get(pool)
@@ -393,11 +396,17 @@ class Book(Pools):
             ),
         )
 
-    def _hold(self, pool: int) -> None:
-        """The venue's figure for the whole pool is known: its legs add nothing to it."""
+    def _hold(self, pool: int, maintenance: Maintenance) -> None:
+        """Legs of a pool of which the venue reports the whole: they add nothing to it, or keep it from being known."""
         for leg in self.ledger.chain(pool):
             quantity, entry_value = self.ledger.legs.table[leg * LEG_WIDTH : leg * LEG_WIDTH + 2].tolist()
-            self.ledger.write_leg(leg, quantity, entry_value, NO_MAINTENANCE)
+            self.ledger.write_leg(leg, quantity, entry_value, maintenance)
+
+    def _let_go(self, account: AccountBook, pool: int, base: Risk) -> None:
+        """The venue does not say (any more) what the pool requires: it is unknown, whatever was said before."""
+        account.anchors.pop(pool, None)
+        self.ledger.set_base(pool, base)
+        self._hold(pool, UNKNOWN)
 
     def _forget_anchors(self, account: AccountBook) -> None:
         """What was reported in another account mode says nothing in this one."""

@@ -19,7 +19,7 @@ from alerts.dispatch import Dispatcher
 from alerts.engine import Engine
 from alerts.outbox import Outbox
 from alerts.sinks.prometheus import Build, Exposition
-from connectors import FeedSettings, Runner, venues
+from connectors import FeedSettings, Runner, connector_of
 from connectors.config import BaseAccountConfig
 from monitor.book import Book
 from monitor.clock import Clock, SystemClock
@@ -182,8 +182,9 @@ class Daemon:
             self._refused.pop((venue, account.name), None)
             self.pipeline.add_account(venue, account.name)
         settings = FeedSettings(mark_s=self.config.alerts.stale_feed.mark_s)
+        module = connector_of(accounts[0])
         self._runners[venue] = list(
-            venues()[venue].build(accounts, self.pipeline.handle, self._clock, self.telemetry, settings, self._recorder)
+            module.build(accounts, self.pipeline.handle, self._clock, self.telemetry, settings, self._recorder)
         )
         self._tasks[venue] = [
             asyncio.create_task(self._keep(venue, runner), name=f"runner {runner.name}")

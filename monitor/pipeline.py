@@ -16,7 +16,7 @@ from alerts.alert import Alert
 from alerts.engine import Engine
 from monitor.book import Book, BookChange
 from monitor.clock import Clock
-from monitor.margin.venues import RULES
+from monitor.margin.venues import rules_of
 from monitor.model.assessment import Blindness, FeedHealth, FeedState, PoolAssessment, PoolTable
 from monitor.model.events import (
     AccountDelta,
@@ -99,7 +99,7 @@ class Pipeline:
     def add_account(self, venue: str, name: str) -> None:
         """Watch an account; until its first snapshot it counts as not in sync. One already watched stays as it is."""
         if not self.book.has_account(venue, name):
-            self.book.add_account(venue, name, RULES[venue])
+            self.book.add_account(venue, name, rules_of(venue))
 
     def lose(self, venue: str, name: str, reason: str, now: float) -> None:
         """Nobody watches this account any more, although somebody should."""

@@ -126,11 +126,11 @@ def _check_http(config: "Config") -> "Iterator[CheckLine]":
 
 async def _check_account(account: "BaseAccountConfig") -> "list[CheckLine]":
     """What the venue's connector finds, and the pools of the snapshot it took held against the venue's own figures."""
-    from connectors import CheckLine, venues
+    from connectors import CheckLine, connector_of
     from monitor.clock import SystemClock
 
     found: list[CheckLine] = []
-    for line in await venues()[account.venue].check(account, SystemClock()):
+    for line in await connector_of(account).check(account, SystemClock()):
         found.append(CheckLine(line.ok, f"{account.name}: {line.subject}", line.text))
         found += _check_pools(account, line.events)
     return found
@@ -141,11 +141,11 @@ def _check_pools(account: "BaseAccountConfig", events: "Iterable[Event]") -> "It
     from connectors import CheckLine
     from monitor.book import Book
     from monitor.kernel import plain_kernel
-    from monitor.margin.venues import RULES
+    from monitor.margin.venues import rules_of
     from monitor.model.events import AccountSnapshot, InstrumentsLoaded
 
     book = Book(plain_kernel())
-    book.add_account(account.venue, account.name, RULES[account.venue])
+    book.add_account(account.venue, account.name, rules_of(account.venue))
     for event in events:
         if isinstance(event, InstrumentsLoaded):
             book.load_instruments(event)

@@ -61,7 +61,7 @@ async def _record(config: "Config", recorder: "Recorder", seconds: float | None)
     import signal
     from contextlib import suppress
 
-    from connectors import FeedSettings, Runner, venues
+    from connectors import FeedSettings, Runner, connector_of
     from monitor.clock import SystemClock
     from monitor.model.events import Event
     from monitor.telemetry import Telemetry
@@ -77,7 +77,7 @@ async def _record(config: "Config", recorder: "Recorder", seconds: float | None)
     runners: list[Runner] = []
     for venue in sorted({account.venue for account in config.accounts}):
         accounts = [account for account in config.accounts if account.venue == venue]
-        runners += venues()[venue].build(accounts, count, clock, telemetry, settings, recorder)
+        runners += connector_of(accounts[0]).build(accounts, count, clock, telemetry, settings, recorder)
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)

@@ -40,7 +40,8 @@ class InstrumentsLoaded:
 class PoolReport:
     """What the venue itself says about a pool, with the marks it used, to hold the model against.
 
-    `scope` as in pool ids. `marks` maps instrument to the mark behind the report.
+    `scope` as in pool ids. `marks` maps instrument to the mark behind the report. A figure of nan says that the venue
+    does not tell: a pool that is held as reported is then unknown.
     """
 
     scope: str

@@ -24,6 +24,7 @@ venue = "binance"
 api_key = "env:TEST_KEY"
 api_secret = "env:TEST_SECRET"
 """
+VENUES = ", ".join(sorted(venues()))
 EXAMPLE = Path(__file__).parents[2] / "deploy" / "marginwatch.example.toml"
 
 

@@ -1,13 +1,16 @@
 """Pools whose requirement only the venue can say: held as it last reported it, and unknown before."""
 
+from math import nan
+
 import pytest
 
 from monitor.book import Book
-from monitor.margin.venues import RULES
+from monitor.margin.venues import RULES, rules_of
 from monitor.model.account import AccountMode, PositionMode, Wallet
 from monitor.model.assessment import Basis, PoolAssessment
 from monitor.model.events import AccountSnapshot, InstrumentsLoaded, Marks, PoolReport, SnapshotReason
-from tests.support.accounts import cross, flat_tier, linear
+from monitor.model.ids import Slot
+from tests.support.accounts import cross, flat_tier, isolated, linear
 
 VENUE, NAME, FEED = "hyperliquid", "main", "hyperliquid"
 
@@ -73,3 +76,37 @@ def test_a_report_of_one_mode_says_nothing_in_another() -> None:
     assert (pool.basis, pool.margin_balance, pool.maintenance_margin) == (Basis.COMPUTED, 50.0, 11.0)
     tell(book)
     assert at(book, 110.0, 3).margin_ratio != at(book, 110.0, 3).margin_ratio
+
+
+def test_a_venue_that_no_longer_says_makes_the_pool_unknown() -> None:
+    """The last figure may have been for another size; when the venue says again, it is known again."""
+    book = portfolio(REPORT)
+    assert at(book, 110.0, 2).margin_ratio == pytest.approx(0.4)
+    for silent in (PoolReport("multi", nan, 20.0, None, ()), PoolReport("multi", 50.0, nan, None, ())):
+        tell(book, silent)
+        pool = only(book)
+        assert pool.margin_ratio != pool.margin_ratio
+        assert pool.unknown == ("the venue's report of the pool",)
+        tell(book, REPORT)
+        assert only(book).margin_ratio == pytest.approx(0.4)
+
+
+def test_a_venue_without_rules_has_every_pool_held() -> None:
+    """Isolated ones too, each by its margin coin."""
+    rules = rules_of("bitget")
+    assert rules.venue == "bitget"
+    assert rules_of("binance") is RULES["binance"]
+    book = Book()
+    book.add_account("bitget", NAME, rules)
+    book.load_instruments(InstrumentsLoaded("bitget", NAME, (linear("BTC", (), "USDC"),), 1))
+    modes = (SnapshotReason.START, AccountMode.SINGLE_ASSET, PositionMode.ONE_WAY)
+    positions = (cross("BTC", 1.0, 100.0), isolated("BTC", 1.0, 100.0, 30.0, Slot.ISOLATED_LONG))
+    marks = (("BTC", 100.0),)
+    reports = (PoolReport("USDC", 40.0, 4.0, None, marks), PoolReport("BTC:long", 30.0, 3.0, None, marks))
+    book.apply_snapshot(AccountSnapshot("bitget", NAME, FEED, 1, *modes, (Wallet("USDC", 40.0),), positions, reports))
+    book.apply_marks(Marks(FEED, ("BTC",), (90.0,), (2,)), 0.002)
+    pools = [book.assess(row) for row in book.rows()]
+    assert {pool.pool: pool.margin_ratio for pool in pools} == pytest.approx(
+        {"bitget/main/USDC": 4 / 30, "bitget/main/BTC:long": 3 / 20}
+    )
+    assert {pool.basis for pool in pools} == {Basis.REPORTED}

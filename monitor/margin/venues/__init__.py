@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from monitor.margin.reported import ReportedRules
 from monitor.margin.rules import VenueRules
 from monitor.margin.venues import binance, binance_coinm, bybit, hyperliquid, okx
 
@@ -12,3 +13,8 @@ RULES: Mapping[str, VenueRules] = {
     "hyperliquid": hyperliquid.RULES,
     "okx": okx.RULES,
 }
+
+
+def rules_of(venue: str) -> VenueRules:
+    """A venue's rules; the pools of a venue that has none here are held as it reports them."""
+    return RULES.get(venue) or ReportedRules(venue)

@@ -1,0 +1,65 @@
+"""One look at an account through ccxt: what ccxt can do there, the key, one snapshot."""
+
+from math import isnan
+
+from connectors import CheckLine, FeedSettings
+from connectors.ccxt.config import AccountConfig
+from connectors.ccxt.gateway import Ask, Gateway
+from connectors.ccxt.permissions import advice
+from connectors.ccxt.snapshot import Snapshots, Taken
+from connectors.config import BaseAccountConfig
+from monitor.clock import Clock
+from monitor.errors import VenueError
+from monitor.model.assessment import margin_ratio
+from monitor.model.events import SnapshotReason
+
+_STREAMS = (Ask.WATCH_POSITIONS, Ask.WATCH_BALANCE, Ask.WATCH_MARK_PRICES, Ask.WATCH_TICKERS)
+
+
+async def check(account: BaseAccountConfig, clock: Clock) -> list[CheckLine]:
+    """See `connectors.VenueModule.check`."""
+    if not isinstance(account, AccountConfig):
+        return [CheckLine(False, "account", "not an account that is read through ccxt")]
+    gateway = Gateway(account, request_s=FeedSettings().request_s, keys=True)
+    try:
+        return [_abilities(gateway), _permissions(account), *await _snapshot(gateway, account, clock)]
+    finally:
+        await gateway.close()
+
+
+def _abilities(gateway: Gateway) -> CheckLine:
+    streams = ", ".join(ask.capability for ask in _STREAMS if gateway.can(ask)) or "none"
+    return CheckLine(True, "ccxt", f"streams that ccxt has at {gateway.exchange}: {streams}")
+
+
+def _permissions(account: AccountConfig) -> CheckLine:
+    if account.allow_dangerous_key:
+        return CheckLine(None, "permissions", "ccxt does not tell what the key may do; allow_dangerous_key is set")
+    return CheckLine(False, "permissions", advice(account.exchange))
+
+
+async def _snapshot(gateway: Gateway, account: AccountConfig, clock: Clock) -> list[CheckLine]:
+    try:
+        taken = await Snapshots(account, f"{account.venue}/{account.name}", clock).take(
+            gateway, {}, SnapshotReason.START
+        )
+    except VenueError as error:
+        return [CheckLine(False, "snapshot", str(error))]
+    snapshot = taken.snapshot
+    events = (taken.loaded, snapshot) if taken.loaded is not None else (snapshot,)
+    found = f"{len(snapshot.positions)} open positions, {snapshot.position_mode.value}"
+    return [CheckLine(True, "snapshot", found, events), *_pools(taken)]
+
+
+def _pools(taken: Taken) -> list[CheckLine]:
+    lines = []
+    for report in taken.snapshot.reports:
+        ratio = margin_ratio(report.margin_balance, report.maintenance_margin)
+        text = (
+            "ccxt does not tell enough of it: its margin ratio is unknown"
+            if isnan(ratio)
+            else f"margin balance {report.margin_balance:g}, maintenance margin {report.maintenance_margin:g}, "
+            f"margin ratio {ratio:.4f} as reported"
+        )
+        lines.append(CheckLine(None if isnan(ratio) else True, f"pool {report.scope}", text))
+    return lines
