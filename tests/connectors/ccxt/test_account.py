@@ -366,6 +366,9 @@ async def test_a_stream_that_misses_a_change_is_found_out(server: CcxtServer) ->
     async with watching(server) as watch:
         await watch.in_sync()
         await watch.until(lambda: watch.state("user") is FeedState.LIVE, "a live stream")
+        await server.trade(2)
+        await watch.until(lambda: watch.size() == 2.0, "the size by the stream")
+        await watch.in_sync()
         await server.trade(3, silent=True)
         await watch.until(lambda: watch.size() == 3.0, "the size by a snapshot")
         await watch.until(lambda: watch.states("user").count(FeedState.LATE) > 1, "a stream in doubt")
