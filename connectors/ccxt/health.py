@@ -9,8 +9,8 @@ from monitor.model.events import FeedChanged
 SYNC_GRACE_S = 15.0
 """So long a first snapshot may take: ccxt reads all markets before it."""
 
-STREAM_GRACE_S = 10.0
-"""A stream of positions that comes back within this was late, not down."""
+STREAM_GRACE_S = 20.0
+"""A stream of positions that comes back within this was late, not stale; longer than subscribing may take."""
 
 _SEEN = (FeedState.LIVE, FeedState.LATE)
 
