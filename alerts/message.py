@@ -1,4 +1,4 @@
-"""Message v1: what leaves the process, as JSON (DESIGN.md, 5).
+"""Message v1: what leaves the process, as JSON (README, "The message").
 
 Numbers: unknown is ``null`` and the text says so, an infinite margin ratio is the string ``"Infinity"``; times are
 RFC 3339 in UTC. `raised_at` of a repeat is that of what it repeats. Fold by `id`: equal ids say the same thing again;

@@ -278,7 +278,7 @@ def _split(
 
 
 def _isolated_report(row: HoldingRow) -> PoolReport:
-    """Isolated: balance = isolated wallet + unrealized PnL (reference 5.2)."""
+    """Isolated: balance = isolated wallet + unrealized PnL."""
     return PoolReport(
         isolated_scope(row.symbol, side_of(row.size)),
         row.isolated_wallet + row.unrealized_pnl,

@@ -123,7 +123,7 @@ def test_krakens_isolated_and_single_collateral_positions_are_unknown() -> None:
 
 
 def test_krakens_documented_stream_sample_keeps_entry_based_margin() -> None:
-    """reference/other-venues.md, 3: maintenance 0.35265 is 1 % of the value at entry, and profit is at the mark."""
+    """A published sample: maintenance 0.35265 is 1 % of the value at entry, and profit is at the mark."""
     made = client("krakenfutures", (LTC,))
     sample = {
         "instrument": "PF_LTCUSD", "balance": 0.5, "pnl": -0.8628305877699987, "entry_price": 70.53,
