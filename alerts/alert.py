@@ -107,7 +107,7 @@ class AlertLeg:
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """One thing to say: the fields of Message v1 (README, "The message"), and below them what the delivery needs to know.
+    """One thing to say: the fields of Message v1 (README, "The message"), and below them what delivery needs to know.
 
     `id` names one change of one alert: a repeat carries the id of what it repeats; worsening, easing and resolving
     have ids of their own, so that a receiver that folds equal ids never swallows a change. `key` names the alert from
