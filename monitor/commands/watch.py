@@ -136,7 +136,7 @@ async def _show_pools(running: "Daemon") -> None:
     except TimeoutError:
         for reason in pipeline.ready()[1]:
             typer.echo(f"not yet seen: {reason}")
-    pools = pipeline.assessments().values()
+    pools = sorted(pipeline.assessments().values(), key=lambda pool: pool.pool)
     for pool in pools:
         typer.echo(_line(pool))
     if not pools:

@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import os
 import signal
 from pathlib import Path
 
@@ -17,12 +18,17 @@ from tests.support.server_process import until
 GOOD = {Severity.NOTICE: 1.0, Severity.WARNING: 2.0, Severity.CRITICAL: 3.0, Severity.EMERGENCY: 4.0}
 
 
+def marked(name: str) -> str:
+    """The name within this test run: another run on the same machine has processes of its own."""
+    return f"{os.getpid()}-{name}"
+
+
 def left_over(name: str) -> list[str]:
-    """Processes of the demo that was started under this name."""
+    """Processes of the demo that this test run started under this name."""
     return [
         " ".join(process.info["cmdline"])
         for process in psutil.process_iter(["cmdline", "environ"])
-        if (process.info["environ"] or {}).get("DEMO_TEST") == name
+        if (process.info["environ"] or {}).get("DEMO_TEST") == marked(name)
     ]
 
 
@@ -30,7 +36,7 @@ def left_over(name: str) -> list[str]:
 async def test_every_rung_leaves_before_the_exchange_liquidates(tmp_path: Path) -> None:
     """Exit code 0; addresses, warnings and the four lead times are printed, and a picture is drawn; nothing stays."""
     picture = tmp_path / "demo.svg"
-    finished = await marginwatch("demo", "--seconds", "12", "--picture", picture, env={"DEMO_TEST": "whole"})
+    finished = await marginwatch("demo", "--seconds", "12", "--picture", picture, env={"DEMO_TEST": marked("whole")})
     assert finished.code == 0, finished.out + finished.err
     for text in ("/metrics", "notice     0.5", "emergency  0.95", "liquidated by the exchange at"):
         assert text in finished.out
@@ -46,7 +52,7 @@ async def test_every_rung_leaves_before_the_exchange_liquidates(tmp_path: Path) 
 async def test_nothing_stays_however_it_ends(number: signal.Signals, code: int) -> None:
     """Interrupted or killed in the middle, both processes are gone within seconds."""
     name = f"end-{number.name}"
-    async with started("demo", env={"DEMO_TEST": name}) as process:
+    async with started("demo", env={"DEMO_TEST": marked(name)}) as process:
         await read_until(process.stdout, lambda line: "ratios" in line)
         assert len(left_over(name)) == 3
         process.send_signal(number)
@@ -60,7 +66,7 @@ async def test_nothing_stays_however_it_ends(number: signal.Signals, code: int) 
 @pytest.mark.integration
 async def test_a_reader_that_leaves_ends_it_quietly() -> None:
     """`marginwatch demo | head`: no complaint, and nothing stays."""
-    async with started("demo", "--seconds", "10", env={"DEMO_TEST": "head"}) as process:
+    async with started("demo", "--seconds", "10", env={"DEMO_TEST": marked("head")}) as process:
         await read_until(process.stdout, lambda line: "metrics" in line)
         process._transport.get_pipe_transport(1).close()  # asyncio has no other way to stop reading
         async with asyncio.timeout(40):
