@@ -39,6 +39,16 @@ class Step(StrEnum):
     EASED = "eased"
     REPEATED = "repeated"
     RESOLVED = "resolved"
+    ACKNOWLEDGED = "acknowledged"
+    ESCALATED = "escalated"
+    SILENCED = "silenced"
+    HEARD_AGAIN = "heard_again"
+    """Its silence is over and it still fires."""
+
+    @property
+    def is_news(self) -> bool:
+        """Whether a person must hear of it now: a repeat says nothing new, and handling it is people's own doing."""
+        return self not in (Step.REPEATED, Step.ACKNOWLEDGED, Step.SILENCED)
 
 
 class Reason(StrEnum):
@@ -66,6 +76,10 @@ class Reason(StrEnum):
     RECOVERED = "recovered"
     POOL_CLOSED = "pool_closed"
     NOT_CONFIGURED = "not_configured"
+    ACKNOWLEDGED = "acknowledged"
+    UNACKNOWLEDGED = "unacknowledged"
+    SILENCED = "silenced"
+    SILENCE_OVER = "silence_over"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +120,31 @@ class AlertLeg:
 
 
 @dataclass(frozen=True, slots=True)
+class Acknowledgement:
+    """A person has seen the alert and deals with it. It stands until the alert worsens, is raised anew or ends."""
+
+    by: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """Nobody is to be disturbed about `subject` until `until` (seconds since the epoch).
+
+    `subject` is a pool's id, ``venue/account`` for all of an account, an alert's key, or a pattern of these with ``*``.
+    `emergency` says that even emergencies are silent.
+    """
+
+    id: str
+    subject: str
+    until: float
+    by: str
+    reason: str
+    emergency: bool
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
 class Alert:
     """One thing to say: the fields of Message v1 (README, "The message"), and below them what delivery needs to know.
 
@@ -114,6 +153,9 @@ class Alert:
     its first raise to its end and over all later episodes. Figures None do not apply; nan means unknown; a margin ratio
     may be +inf. `raised_at` is when this id first left (for `resolved`: when the alert that ends was raised),
     `mark_at` the venue's time of the oldest mark behind the figures; both in seconds since the epoch.
+
+    `acknowledged` and `silenced` say how people handle it: a silenced alert is kept from people, not from records.
+    `escalation` counts how often it was passed on because nobody acknowledged it.
 
     `serial` counts the changes of this key and with the key and severity makes the id; `at` is when this very alert
     was emitted.
@@ -143,14 +185,18 @@ class Alert:
     step: Step
     serial: int
     at: float
+    acknowledged: Acknowledgement | None = None
+    silenced: Silence | None = None
+    escalation: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """What survived from earlier runs: the last alert said about every key, and the salt of all ids."""
+    """What survived from earlier runs: the last alert said about every key, the salt of all ids, the silences."""
 
     salt: str
     alerts: tuple[Alert, ...]
+    silences: tuple[Silence, ...] = ()
 
 
 def alert_id(salt: str, key: str, serial: int, severity: Severity, state: State) -> str:

@@ -37,6 +37,18 @@ class RepeatConfig(BaseModel):
         }[severity]
 
 
+class EscalationConfig(BaseModel):
+    """``[alerts.escalation]``: after how long an alert that nobody acknowledges is passed on to the next push route.
+
+    It is passed on once for each route there is beyond the first, and never without one.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    critical_s: RepeatSeconds = 300.0
+    emergency_s: RepeatSeconds = 120.0
+
+
 class AlertsConfig(BaseModel):
     """Everything that the engine is told. A field bears the name of its rule."""
 
@@ -50,6 +62,7 @@ class AlertsConfig(BaseModel):
     sink_failure: SinkFailureConfig = SinkFailureConfig()
     venue_notice: VenueNoticeConfig = VenueNoticeConfig()
     repeat: RepeatConfig = RepeatConfig()
+    escalation: EscalationConfig = EscalationConfig()
 
     def rule(self, name: str) -> RuleConfig:
         """The section of the rule called `name`."""

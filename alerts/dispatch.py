@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import structlog
 
-from alerts.alert import STATE_FILE, Alert, State
+from alerts.alert import STATE_FILE, Alert, Severity, State
 from alerts.message import encode
 from alerts.outbox import Outbox
 from alerts.sink import Envelope, Sink
@@ -177,6 +177,11 @@ class Dispatcher:
             )
             for lane in self._lanes
         ]
+        for lane in self._lanes:
+            found += [
+                SinkHealth(f"{lane.sink.name}.{each.destination}", each.since, 0, each.detail)
+                for each in lane.sink.troubles()
+            ]
         trouble = self._outbox.trouble(now)
         since, detail = trouble or (None, "")
         return [*found, SinkHealth(STATE_FILE, since, self._sequence - self._outbox.saved, detail)]
@@ -278,6 +283,22 @@ class Dispatcher:
                 lane.idle.set()
                 lane.wake.clear()
                 await lane.wake.wait()
+                await self._gather(lane)
+
+    async def _gather(self, lane: _Lane) -> None:
+        """Let a few alerts come together, for a sink that says them in one; an emergency ends the wait."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(lane.sink.config.gather_s):
+                while not self._is_urgent(lane):
+                    lane.wake.clear()
+                    await lane.wake.wait()
+
+    def _is_urgent(self, lane: _Lane) -> bool:
+        return (
+            not lane.sink.config.gather_s
+            or self._sequence - lane.cursor >= BATCH_MAX
+            or any(each.alert.severity is Severity.EMERGENCY for each in self._next(lane) or ())
+        )
 
     async def _reassert(self, lane: _Lane, sent: set[str]) -> None:
         if lane.reassert:
@@ -390,6 +411,8 @@ class Dispatcher:
                 lane.shown.update((pool.pool, pool) for pool in batch)
             for pool in gone:
                 del lane.shown[pool.pool]
+            async with asyncio.timeout(lane.sink.config.timeout_s):
+                await lane.sink.tend(list(self._firing.values()))
             self._works(lane, "state")
             await asyncio.sleep(lane.sink.config.state_s)
 

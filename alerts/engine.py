@@ -4,7 +4,7 @@ Keys are ``rule:subject``: the pool id, ``venue/account/stream``, the sink's nam
 """
 
 from bisect import bisect_right
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from heapq import heapify, heappop, heappush
 from math import isnan, nan
@@ -13,11 +13,12 @@ from typing import Any
 from alerts import lifecycle
 from alerts.alert import (
     STATE_FILE,
+    Acknowledgement,
     Alert,
-    AlertLeg,
     Reason,
     Restored,
     Severity,
+    Silence,
     State,
     Step,
     Verdict,
@@ -27,23 +28,16 @@ from alerts.config import AlertsConfig
 from alerts.lifecycle import Policy, Status
 from alerts.rules import POOL_RULES, SINK_FAILURE, STALE_FEED, VENUE_NOTICE, Rule, stale_feed
 from alerts.rules.sink_failure import SinkFailure
+from alerts.silences import Silences
+from alerts.substance import substance_again, substance_of
 from monitor.model.assessment import Blindness, PoolAssessment
 from monitor.model.events import VenueNotice
-
-LEGS_MAX = 100
-"""A message shows at most so many legs, the nearest to liquidation: brokers refuse messages of any size."""
 
 TIMERS_SLACK = 64
 
 _ALL_RULES: tuple[Rule[Any], ...] = (*POOL_RULES, STALE_FEED, SINK_FAILURE, VENUE_NOTICE)
 _RULES = {rule.name: rule for rule in _ALL_RULES}
 _NOT_SEEN_YET = Verdict(None, Severity.EMERGENCY, Reason.UNKNOWN, unknown=True)
-_NO_FIGURES: dict[str, Any] = {
-    **dict.fromkeys(
-        ("venue", "account", "pool", "margin_ratio", "margin_balance", "maintenance_margin", "unit", "mark_at")
-    ),
-    "legs": (),
-}
 _RECOVERED = Verdict(None, None, Reason.RECOVERED)
 _OUT_OF_SIGHT = Verdict(None, Severity.EMERGENCY, Reason.ACCOUNT_OUT_OF_SYNC, unknown=True)
 
@@ -72,9 +66,11 @@ class Engine:
     The engine keeps no clock and does no I/O. Call `due` whenever `deadline` is reached.
     """
 
-    def __init__(self, config: AlertsConfig, host: str, *, salt: str = "") -> None:
+    def __init__(self, config: AlertsConfig, host: str, *, salt: str = "", escalations_max: int = 0) -> None:
         self._host = host
         self._salt = salt
+        self._escalations_max = escalations_max
+        self._silences = Silences()
         self._tracks: dict[str, _Track] = {}
         self._timers: list[tuple[float, str]] = []
         self._unseen_pools: set[str] = set()
@@ -85,7 +81,7 @@ class Engine:
         self._config = config
         # The margin ratio is first: `ratio_only` takes it alone.
         self._pool_rules = [(rule, config.rule(rule.name)) for rule in POOL_RULES]
-        self._policies = {rule.name: _policy(config, rule.name) for rule in _ALL_RULES}
+        self._policies = {rule.name: _policy(config, rule.name, self._escalations_max) for rule in _ALL_RULES}
         levels = {rung for _, rung in config.margin_ratio.rungs()}
         levels |= {config.margin_ratio.release(rung) for rung in levels}
         self._levels = sorted(levels)
@@ -192,12 +188,59 @@ class Engine:
         # A notice is a moment, not a condition: calm begins right after it.
         return said + self._see(track, notice, _RECOVERED, now)
 
+    # What people do about it
+
+    def acknowledge(self, key: str, by: str, now: float) -> list[Alert]:
+        """Somebody has seen the alert `key`: it is not said again until it worsens. Nothing when it does not fire."""
+        track = self._tracks.get(key)
+        if track is None or track.status.severity is None:
+            return []
+        before = track.status
+        track.status, step = lifecycle.acknowledge(before, Acknowledgement(by, now), now)
+        self._schedule(track)
+        return [self._say(track, before, step, Reason.ACKNOWLEDGED, now)]
+
+    def silence(self, silence: Silence, now: float) -> list[Alert]:
+        """Keep people from hearing of a subject. Raises ValueError when too many silences are in force."""
+        self._silences.add(silence)
+        return self._resilence(now)
+
+    def end_silence(self, identifier: str, now: float) -> list[Alert]:
+        """End a silence before its time; what fires under it is heard again."""
+        return self._resilence(now) if self._silences.end(identifier) is not None else []
+
+    def silences(self) -> list[Silence]:
+        """The silences in force, the one that ends first first."""
+        return sorted(self._silences, key=lambda silence: silence.until)
+
+    def _resilence(self, now: float) -> list[Alert]:
+        """Say of what fires that it became silent, or is to be heard again."""
+        said: list[Alert] = []
+        for track in self._tracks.values():
+            last, severity = track.last, track.status.severity
+            if last is None or severity is None:
+                continue
+            names = _names(track.key, {"pool": last.pool, "venue": last.venue, "account": last.account})
+            silence = self._silences.covering(names, severity, now)
+            if silence == last.silenced:
+                continue
+            before = track.status
+            track.status = lifecycle.touch(before, now)
+            step, reason = (
+                (Step.HEARD_AGAIN, Reason.SILENCE_OVER) if silence is None else (Step.SILENCED, Reason.SILENCED)
+            )
+            self._schedule(track)
+            said.append(self._say(track, before, step, reason, now))
+        return said
+
     # What time brings
 
     def due(self, now: float) -> list[Alert]:
         """What time alone brings: holds and calms that end, repeats."""
         said: list[Alert] = []
-        while (at := self.deadline()) is not None and at <= now:
+        if self._silences.expire(now):
+            said += self._resilence(now)
+        while (at := self._next_timer()) is not None and at <= now:
             track = self._tracks[heappop(self._timers)[1]]
             track.deadline = None
             said += self._see(track, track.subject, track.verdict, now)
@@ -205,6 +248,10 @@ class Engine:
 
     def deadline(self) -> float | None:
         """When `due` must be called at the latest; None for never."""
+        timer, silence = self._next_timer(), self._silences.next_end()
+        return timer if silence is None else silence if timer is None else min(timer, silence)
+
+    def _next_timer(self) -> float | None:
         while self._timers:
             at, key = self._timers[0]
             if self._tracks[key].deadline == at:
@@ -241,6 +288,7 @@ class Engine:
     def restore(self, restored: Restored, now: float) -> None:
         """Take up what earlier runs said, before anything is seen. Firing alerts keep firing until they are judged."""
         self._salt = restored.salt
+        self._silences = Silences(restored.silences)
         for alert in restored.alerts:
             rule = _RULES.get(alert.rule)
             if rule is None:
@@ -249,7 +297,14 @@ class Engine:
             # A wall clock that was set back between the runs must not put off the repeats.
             said_at = min(alert.at, now)
             severity = alert.severity if alert.state is State.FIRING else None
-            track.status = Status(alert.serial, severity, raised_at=alert.raised_at, said_at=said_at)
+            track.status = Status(
+                alert.serial,
+                severity,
+                raised_at=alert.raised_at,
+                said_at=said_at,
+                acknowledged=alert.acknowledged,
+                escalation=alert.escalation,
+            )
             track.last = alert
             if rule is STALE_FEED:
                 self._blind.add(track.key)
@@ -263,7 +318,9 @@ class Engine:
             if alert is None:
                 continue
             if track.rule is SINK_FAILURE:
-                kept = track.key.partition(":")[2] in (*sinks, STATE_FILE)
+                # A sink may have several destinations, each with a name below the sink's own.
+                name = track.key.partition(":")[2]
+                kept = name in (*sinks, STATE_FILE) or name.partition(".")[0] in sinks
             else:
                 kept = alert.account is None or (alert.venue, alert.account) in accounts
             if not kept:
@@ -301,7 +358,8 @@ class Engine:
         self._schedule(track)
         if track.status.idle:
             track.subject = None if step is None else subject
-        return [] if step is None else [self._say(track, before, step, verdict.reason, now)]
+        reason = Reason.UNACKNOWLEDGED if step is Step.ESCALATED else verdict.reason
+        return [] if step is None else [self._say(track, before, step, reason, now)]
 
     def _say_again(self, track: _Track, subject: Any, verdict: Verdict, now: float) -> Alert:
         before = track.status
@@ -332,8 +390,15 @@ class Engine:
         severity = track.status.severity or before.severity or Severity.NOTICE
         state = State.FIRING if track.status.severity is not None else State.RESOLVED
         verdict = _verdict_for(track, state)
-        if verdict is not track.verdict:
+        if verdict is not track.verdict and reason is track.verdict.reason:
             reason = verdict.reason
+        if track.subject is not None:
+            substance = substance_of(track.rule, track.subject, verdict, state)
+        elif track.last is not None:
+            substance = substance_again(track.last, state, reason)
+        else:
+            raise AssertionError("an alert without a subject was never said before")
+        silenced = self._silences.covering(_names(track.key, substance), severity, now)
         alert = Alert(
             id=alert_id(self._salt, track.key, track.status.serial, severity, state),
             key=track.key,
@@ -346,7 +411,10 @@ class Engine:
             step=step,
             serial=track.status.serial,
             at=now,
-            **_substance(track, verdict, state, reason),
+            acknowledged=track.status.acknowledged,
+            silenced=silenced,
+            escalation=track.status.escalation,
+            **substance,
         )
         track.last = alert
         if state is State.RESOLVED:
@@ -354,7 +422,7 @@ class Engine:
         return alert
 
 
-def _policy(config: AlertsConfig, name: str) -> Policy:
+def _policy(config: AlertsConfig, name: str, escalations_max: int) -> Policy:
     section, repeat = config.rule(name), config.repeat
     return Policy(
         hold_s=section.hold_s,
@@ -363,7 +431,17 @@ def _policy(config: AlertsConfig, name: str) -> Policy:
         warning_repeat_s=repeat.warning_s,
         critical_repeat_s=repeat.critical_s,
         emergency_repeat_s=repeat.emergency_s,
+        critical_escalate_s=config.escalation.critical_s,
+        emergency_escalate_s=config.escalation.emergency_s,
+        escalations_max=escalations_max,
     )
+
+
+def _names(key: str, substance: Mapping[str, Any]) -> tuple[str, ...]:
+    """By what a person may have named an alert in a silence: its key, and the pool or else the account."""
+    if substance["pool"] is not None:
+        return key, substance["pool"]
+    return (key,) if substance["account"] is None else (key, f"{substance['venue']}/{substance['account']}")
 
 
 def _account_of(track: _Track) -> tuple[str | None, str | None]:
@@ -376,76 +454,3 @@ def _verdict_for(track: _Track, state: State) -> Verdict:
     verdict = track.verdict
     calming = verdict is _RECOVERED or verdict is _OUT_OF_SIGHT
     return track.accused if state is State.FIRING and calming and track.accused is not None else verdict
-
-
-def _substance(track: _Track, verdict: Verdict, state: State, reason: Reason) -> dict[str, Any]:
-    """The fields that say what the alert is about. Without a subject (restored, not judged yet) the last word's."""
-    if track.subject is None:
-        return _from_last(track, state, reason)
-    wording = track.rule.describe(track.subject, verdict)
-    text = f"{wording.text} · resolved" if state is State.RESOLVED else wording.text
-    advice = "" if state is State.RESOLVED else wording.advice
-    return {
-        "value": verdict.value,
-        "threshold": verdict.threshold,
-        "text": text,
-        "advice": advice,
-        **_figures(track.subject),
-    }
-
-
-def _from_last(track: _Track, state: State, reason: Reason) -> dict[str, Any]:
-    last = track.last
-    if last is None:
-        raise AssertionError("an alert without a subject was never said before")
-    fields = (
-        "venue", "account", "pool", "value", "threshold", "margin_ratio", "margin_balance", "maintenance_margin",
-        "unit", "legs", "mark_at", "text", "advice",
-    )  # fmt: skip
-    substance: dict[str, Any] = {name: getattr(last, name) for name in fields}
-    if state is State.RESOLVED:
-        substance["advice"] = ""
-        substance["text"] = _closing(last, reason)
-    return substance
-
-
-def _closing(last: Alert, reason: Reason) -> str:
-    if reason is Reason.POOL_CLOSED:
-        return f"0 positions left · {last.pool} · resolved"
-    if reason is Reason.NOT_CONFIGURED:
-        return f"0 watched: {last.key.partition(':')[2]} is not configured any more · resolved"
-    return f"{last.text} · resolved"
-
-
-def _figures(subject: object) -> dict[str, Any]:
-    if isinstance(subject, PoolAssessment):
-        return {
-            "venue": subject.venue,
-            "account": subject.account,
-            "pool": subject.pool,
-            "margin_ratio": subject.margin_ratio,
-            "margin_balance": subject.margin_balance,
-            "maintenance_margin": subject.maintenance_margin,
-            "unit": subject.unit,
-            "mark_at": subject.marked_at,
-            "legs": _legs(subject),
-        }
-    figures: dict[str, Any] = {**_NO_FIGURES}
-    if isinstance(subject, Blindness):
-        figures |= {"venue": subject.venue, "account": subject.account, "margin_ratio": subject.worst_ratio}
-    elif isinstance(subject, VenueNotice):
-        figures |= {"venue": subject.venue, "account": subject.account}
-    return figures
-
-
-def _legs(pool: PoolAssessment) -> tuple[AlertLeg, ...]:
-    legs: Iterable[Any] = pool.legs
-    if len(pool.legs) > LEGS_MAX:
-        near = sorted(
-            pool.legs, key=lambda leg: (leg.distance is None, leg.distance if leg.distance == leg.distance else 0.0)
-        )
-        legs = near[:LEGS_MAX]
-    return tuple(
-        AlertLeg(leg.instrument, leg.side, leg.size, leg.mark_price, leg.liquidation_price, leg.distance)
-        for leg in legs
-    )

@@ -4,18 +4,23 @@
 - Worse is said at once, whatever was said a moment ago.
 - Better is said when the value has let go of the severity (rung x hysteresis) for `calm_s` without a break: this
   keeps a value that swings around a rung from crying at every swing.
-- What fires is repeated by severity, under the same id.
+- What fires is repeated by severity, under the same id, until somebody acknowledges it; a worsening ends that.
+- A critical alert, or an emergency, that nobody acknowledges is escalated, so many times as there is somebody further.
 - An unknown value neither eases nor resolves anything, and does not end a pending one.
 """
 
 from dataclasses import dataclass, replace
+from math import inf
 
-from alerts.alert import Severity, Step, Verdict
+from alerts.alert import Acknowledgement, Severity, Step, Verdict
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """How patient a rule is, in seconds; `repeat_s` belongs to the severity that fires."""
+    """How patient a rule is, in seconds; `repeat_s` and `escalate_s` belong to the severity that fires.
+
+    `escalations_max` says how many there are to turn to after the first.
+    """
 
     hold_s: float
     calm_s: float
@@ -23,6 +28,13 @@ class Policy:
     warning_repeat_s: float
     critical_repeat_s: float
     emergency_repeat_s: float
+    critical_escalate_s: float = inf
+    emergency_escalate_s: float = inf
+    escalations_max: int = 0
+
+    def escalate_s(self, severity: Severity) -> float:
+        """Seconds without acknowledgement after which an alert of this severity is passed on; inf for never."""
+        return (inf, inf, self.critical_escalate_s, self.emergency_escalate_s)[severity - 1]
 
     def repeat_s(self, severity: Severity) -> float:
         """Seconds after which a firing alert of this severity is said again."""
@@ -38,6 +50,7 @@ class Status:
     `serial` counts every change that was ever said about this key and never goes back, so that an id made from it is
     never used for something else. `severity` is what fires, None when nothing does. `pending_since` is when the
     condition began (only before the first alert), `calm_since` when the value let go (only while something fires).
+    `raised_at` is when this severity was reached; `escalation` how often it was passed on since.
     """
 
     serial: int = 0
@@ -47,6 +60,8 @@ class Status:
     calm_since: float | None = None
     raised_at: float = 0.0
     said_at: float = 0.0
+    acknowledged: Acknowledgement | None = None
+    escalation: int = 0
 
     @property
     def idle(self) -> bool:
@@ -78,12 +93,25 @@ def again(status: Status, now: float) -> tuple[Status, Step]:
     return _said(status, status.severity, now), Step.RAISED
 
 
+def acknowledge(status: Status, acknowledgement: Acknowledgement, now: float) -> tuple[Status, Step]:
+    """Somebody has seen what fires: it is not repeated and not escalated any more until it worsens."""
+    return replace(touch(status, now), acknowledged=acknowledgement), Step.ACKNOWLEDGED
+
+
+def touch(status: Status, now: float) -> Status:
+    """What fires is said in another way, at the same severity: a change, so that the id is another."""
+    if status.severity is None:
+        raise ValueError("nothing fires")
+    return replace(status, serial=status.serial + 1, said_at=now)
+
+
 def deadline(status: Status, policy: Policy) -> float | None:
     """When `advance` must be called again even if nothing new is known; None for never."""
     if status.severity is None:
         return None if status.pending is None else status.pending_since + policy.hold_s
-    repeat_at = status.said_at + policy.repeat_s(status.severity)
-    return repeat_at if status.calm_since is None else min(repeat_at, status.calm_since + policy.calm_s)
+    calm_at = inf if status.calm_since is None else status.calm_since + policy.calm_s
+    at = min(calm_at, _repeat_at(status, status.severity, policy), _escalate_at(status, status.severity, policy))
+    return None if at == inf else at
 
 
 def _before_firing(status: Status, verdict: Verdict, policy: Policy, now: float) -> tuple[Status, Step | None]:
@@ -111,11 +139,23 @@ def _while_firing(
         if now >= since + policy.calm_s:
             if target is None:
                 return _resolved(status, now), Step.RESOLVED
-            return _said(status, target, now), Step.EASED
+            return replace(_said(status, target, now), acknowledged=status.acknowledged), Step.EASED
         status = replace(status, calm_since=since)
-    if now >= status.said_at + policy.repeat_s(current):
+    if now >= _escalate_at(status, current, policy):
+        return replace(touch(status, now), escalation=status.escalation + 1), Step.ESCALATED
+    if now >= _repeat_at(status, current, policy):
         return replace(status, said_at=now), Step.REPEATED
     return status, None
+
+
+def _repeat_at(status: Status, severity: Severity, policy: Policy) -> float:
+    return inf if status.acknowledged is not None else status.said_at + policy.repeat_s(severity)
+
+
+def _escalate_at(status: Status, severity: Severity, policy: Policy) -> float:
+    if status.acknowledged is not None or status.escalation >= policy.escalations_max:
+        return inf
+    return status.raised_at + policy.escalate_s(severity) * (status.escalation + 1)
 
 
 def _target(current: Severity, verdict: Verdict) -> Severity | None:

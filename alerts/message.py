@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from alerts.alert import Alert, AlertLeg, Reason, Severity, State, Step
+from alerts.alert import Acknowledgement, Alert, AlertLeg, Reason, Severity, Silence, State, Step
 from monitor.model.assessment import LegAssessment, PoolAssessment
 from monitor.model.ids import Side
 
@@ -48,6 +48,7 @@ def encode(alert: Alert) -> bytes:
             "raised_at": _utc(alert.raised_at),
             "mark_at": None if alert.mark_at is None else _utc(alert.mark_at),
             "host": alert.host,
+            **_handling(alert),
         },
         option=orjson.OPT_UTC_Z,
     )
@@ -84,7 +85,56 @@ def decode(payload: bytes, *, step: Step, serial: int, at: float) -> Alert:
         step=step,
         serial=serial,
         at=at,
+        acknowledged=_read_acknowledgement(message.get("acknowledged")),
+        silenced=read_silence(message.get("silenced")),
+        escalation=message.get("escalation", 0),
     )
+
+
+def _handling(alert: Alert) -> dict[str, Any]:
+    """What people did about it: members that are absent while there is nothing to say."""
+    fields: dict[str, Any] = {}
+    if alert.acknowledged is not None:
+        fields["acknowledged"] = acknowledgement_fields(alert.acknowledged)
+    if alert.silenced is not None:
+        fields["silenced"] = silence_fields(alert.silenced)
+    if alert.escalation:
+        fields["escalation"] = alert.escalation
+    return fields
+
+
+def acknowledgement_fields(acknowledgement: Acknowledgement | None) -> dict[str, Any] | None:
+    """Who has seen an alert, and when, for JSON."""
+    if acknowledgement is None:
+        return None
+    return {"by": acknowledgement.by, "at": rfc3339(acknowledgement.at)}
+
+
+def silence_fields(silence: Silence | None) -> dict[str, Any] | None:
+    """A silence for JSON."""
+    if silence is None:
+        return None
+    return {
+        "id": silence.id,
+        "subject": silence.subject,
+        "until": rfc3339(silence.until),
+        "by": silence.by,
+        "reason": silence.reason,
+        "emergency": silence.emergency,
+        "at": rfc3339(silence.at),
+    }
+
+
+def read_silence(fields: dict[str, Any] | None) -> Silence | None:
+    """The silence behind `silence_fields`. Raises ValueError or KeyError for anything else."""
+    if fields is None:
+        return None
+    until, at = _seconds(fields["until"]), _seconds(fields["at"])
+    return Silence(fields["id"], fields["subject"], until, fields["by"], fields["reason"], fields["emergency"], at)
+
+
+def _read_acknowledgement(fields: dict[str, Any] | None) -> Acknowledgement | None:
+    return None if fields is None else Acknowledgement(fields["by"], _seconds(fields["at"]))
 
 
 def state_fields(pool: PoolAssessment, now: float) -> dict[str, Any]:

@@ -7,9 +7,6 @@ A disk that is full, or fails in another way that may pass, keeps nobody from be
 the rest waits in memory, and the file is tried again for ever, also when it could not even be opened.
 """
 
-import errno
-import fcntl
-import os
 import secrets
 import sqlite3
 import time
@@ -22,16 +19,17 @@ from queue import Empty, SimpleQueue
 from threading import Lock, Thread
 from typing import IO, Self
 
+import orjson
 import structlog
 
-from alerts.alert import STATE_FILE, Alert, Restored, Step
-from alerts.message import decode
+from alerts import statefile
+from alerts.alert import STATE_FILE, Alert, Restored, Silence, Step
+from alerts.message import decode, read_silence, silence_fields
 from alerts.sink import Envelope
 from monitor.clock import Clock
-from monitor.errors import Fault, SinkError, UserError
+from monitor.errors import SinkError, UserError
 from monitor.telemetry import Telemetry
 
-SCHEMA_VERSION = 1
 HISTORY_ROWS = 1_000
 """Messages kept for people to look at after every sink has them."""
 ROWS_MAX = 200_000
@@ -45,7 +43,6 @@ PRUNE_EVERY = 500
 RETRY_S = 1.0
 HANGING_S = 5.0
 """A write that takes longer is reported as trouble."""
-BUSY_S = 2.0
 
 _SCHEMA = (
     "CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
@@ -55,15 +52,8 @@ _SCHEMA = (
     """CREATE TABLE alert (key TEXT PRIMARY KEY, step TEXT NOT NULL, serial INTEGER NOT NULL, at REAL NOT NULL,
                            payload BLOB NOT NULL) WITHOUT ROWID""",
     "CREATE TABLE cursor (sink TEXT PRIMARY KEY, sequence INTEGER NOT NULL) WITHOUT ROWID",
-    f"PRAGMA user_version = {SCHEMA_VERSION}",
+    f"PRAGMA user_version = {statefile.SCHEMA_VERSION}",
 )
-
-_FULL = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN)
-_PASSING_CODES = (*_FULL, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_PROTOCOL)
-_PASSING_ERRNOS = (
-    errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBUSY, errno.EAGAIN, errno.EINTR, errno.EMFILE,
-    errno.ENFILE, errno.ENOMEM, errno.ENOLCK, errno.ETIMEDOUT, errno.ESTALE,
-)  # fmt: skip
 
 log = structlog.get_logger(__name__)
 
@@ -129,6 +119,7 @@ class Outbox:
         self._asked = 0
         self._is_told = False
         self._unsaved: list[Envelope] = []
+        self._silences = self._silences_kept = "[]"
         self._reached = dict(self.cursors)
         self._kept = dict(self.cursors)
         self.dropped = 0
@@ -155,10 +146,10 @@ class Outbox:
                 outbox._load(sinks)
                 outbox._commit()
             except (OSError, sqlite3.Error) as error:
-                if not _may_pass(path, error):
+                if not statefile.may_pass(path, error):
                     unusable = f"is not a usable state file ({error}); move it away or name another path"
                     plain = f"cannot be opened: {error.strerror}" if isinstance(error, OSError) else unusable
-                    raise _unusable(path, plain) from None
+                    raise statefile.unusable(path, plain) from None
                 outbox._note_failure(error)
             undo.pop_all()
         outbox._thread.start()
@@ -184,6 +175,13 @@ class Outbox:
     def advance(self, sink: str, sequence: int) -> None:
         """Save that `sink` has everything up to `sequence`; never before those messages are saved themselves."""
         self._reached[sink] = sequence
+        if not self._is_told:
+            self._is_told = True
+            self._orders.put(_Advance())
+
+    def keep_silences(self, silences: Sequence[Silence]) -> None:
+        """Save the silences in force, instead of those saved before."""
+        self._silences = orjson.dumps([silence_fields(silence) for silence in silences]).decode()
         if not self._is_told:
             self._is_told = True
             self._orders.put(_Advance())
@@ -240,9 +238,9 @@ class Outbox:
     def _take_hold(self) -> sqlite3.Connection:
         """Lock and open the file, as far as that is not done. Raises OSError, sqlite3.Error and UserError."""
         if self._lock is None:
-            self._lock = _lock(self._path)
+            self._lock = statefile.lock(self._path)
         if self._db is None:
-            self._db = _connect(self._path, self._max_pages)
+            self._db = statefile.connect(self._path, self._max_pages)
         return self._db
 
     def _let_go(self) -> None:
@@ -260,12 +258,18 @@ class Outbox:
             known = dict(db.execute("SELECT sink, sequence FROM cursor"))
             newest = db.execute("SELECT max(sequence) FROM message").fetchone()[0] or 0
             (salt,) = db.execute("SELECT value FROM meta WHERE name = 'salt'").fetchone()
+            silences = db.execute("SELECT value FROM meta WHERE name = 'silences'").fetchone()
+            self._silences = self._silences_kept = "[]" if silences is None else silences[0]
             alerts = db.execute("SELECT step, serial, at, payload FROM alert ORDER BY key").fetchall()
         # A number that any sink has seen is never given to another message, whatever became of the row.
         self.sequence = self.saved = max([newest, *known.values()])
         self.cursors = {sink: known.get(sink, self.sequence) for sink in sinks}
         self.new_sinks = frozenset(self.cursors.keys() - known.keys())
-        self.restored = Restored(salt, tuple(alert for row in alerts if (alert := _alert(*row)) is not None))
+        self.restored = Restored(
+            salt,
+            tuple(alert for row in alerts if (alert := _alert(*row)) is not None),
+            _read_silences(self._silences),
+        )
         self._reached = dict(self.cursors)
 
     # The thread
@@ -304,7 +308,9 @@ class Outbox:
         return orders
 
     def _has_work(self) -> bool:
-        return bool(self._unsaved) or not self._is_settled or bool(self._moved())
+        return (
+            bool(self._unsaved) or not self._is_settled or bool(self._moved()) or self._silences != self._silences_kept
+        )
 
     def _moved(self) -> dict[str, int]:
         """Cursors to be saved; none passes the messages that are saved with it, which others may still need."""
@@ -325,12 +331,14 @@ class Outbox:
 
     def _commit(self) -> None:
         """Write everything that waits, in one transaction."""
-        db, moved = self._take_hold(), self._moved()
+        db, moved, silences = self._take_hold(), self._moved(), self._silences
         with db:
             db.execute("BEGIN IMMEDIATE")
             if not self._is_settled:
                 self._settle(db)
             self._write(db, moved)
+            db.execute("INSERT OR REPLACE INTO meta VALUES ('silences', ?)", (silences,))
+        self._silences_kept = silences
         self._is_settled = True
         if self._unsaved:
             self.saved = self._unsaved[-1].sequence
@@ -424,91 +432,19 @@ def _alert(step: str, serial: int, at: float, payload: bytes) -> Alert | None:
         return None
 
 
+def _read_silences(text: str) -> tuple[Silence, ...]:
+    try:
+        found = [read_silence(fields) for fields in orjson.loads(text)]
+    except (ValueError, KeyError, TypeError) as error:
+        # Without them somebody is disturbed; the other way round nobody would be warned.
+        log.warning("the saved silences cannot be read and are left out", error=repr(error))
+        return ()
+    return tuple(silence for silence in found if silence is not None)
+
+
 def _prune(db: sqlite3.Connection) -> None:
     newest = db.execute("SELECT max(sequence) FROM message").fetchone()[0] or 0
     slowest = db.execute("SELECT min(sequence) FROM cursor").fetchone()[0]
     delivered = newest if slowest is None else slowest
     db.execute("DELETE FROM message WHERE sequence <= ?", (min(delivered, newest - HISTORY_ROWS),))
     db.execute("DELETE FROM message WHERE sequence <= ?", (newest - ROWS_MAX,))
-
-
-def _connect(path: Path, max_pages: int | None) -> sqlite3.Connection:
-    """Open the file, which can be read then. Raises OSError, sqlite3.Error, and UserError for one that is too new."""
-    # It holds balances and positions: for the user that runs the monitor, nobody else.
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-    # Opened here, so that a bad path is told before anything starts, and then used by the writing thread alone.
-    try:
-        return _open(path, max_pages)
-    except sqlite3.Error as error:
-        if _code(error) not in _FULL:
-            raise
-    # A full disk has no room for the index that connections share, without which not even reading goes. We are the
-    # only ones that need one (see `_lock`), and an exclusive connection keeps it in memory.
-    return _open(path, max_pages, exclusive=True)
-
-
-def _open(path: Path, max_pages: int | None, *, exclusive: bool = False) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
-    try:
-        if exclusive:
-            connection.execute("PRAGMA locking_mode = EXCLUSIVE").fetchone()
-        connection.execute("PRAGMA journal_mode = WAL").fetchone()
-        connection.execute("PRAGMA synchronous = FULL")
-        if max_pages is not None:
-            connection.execute(f"PRAGMA max_page_count = {int(max_pages)}")
-        if connection.execute("PRAGMA user_version").fetchone()[0] > SCHEMA_VERSION:
-            raise _unusable(path, "was written by a newer marginwatch; use that one or name another path")
-        connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-    except (sqlite3.Error, UserError):
-        connection.close()
-        raise
-    return connection
-
-
-def _code(error: Exception) -> int:
-    """SQLite's primary result code, 0 for other errors."""
-    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
-
-
-def _may_pass(path: Path, error: OSError | sqlite3.Error) -> bool:
-    """Whether time, or room on the disk, may mend it; otherwise a person must change something."""
-    if isinstance(error, OSError):
-        return error.errno in _PASSING_ERRNOS
-    # The file itself was opened before: one beside it cannot be, for want of room or else of permission.
-    allowed = _code(error) != sqlite3.SQLITE_CANTOPEN or os.access(path.parent, os.W_OK)
-    return allowed and _code(error) in _PASSING_CODES
-
-
-def _lock(path: Path) -> IO[str]:
-    """Hold ``<path>.lock`` for as long as the file returned is open, which the system ends with the process."""
-    lock_path = path.with_name(f"{path.name}.lock")
-    if not path.parent.is_dir():
-        raise _unusable(path, f"the directory {path.parent} does not exist")
-    if path.is_dir():
-        raise _unusable(path, "is a directory; name a file")
-    try:
-        descriptor = os.open(lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    except OSError as error:
-        if error.errno in _PASSING_ERRNOS:
-            raise
-        raise _unusable(path, f"cannot be used: {lock_path}: {error.strerror}") from None
-    lock = os.fdopen(descriptor, "r+")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
-            lock.close()
-            raise
-        holder = lock.read(32).strip()
-        lock.close()
-        owner = f"process {holder}" if holder.isdigit() else "another process"
-        raise _unusable(path, f"is in use by another marginwatch ({owner}); stop it or name another path") from None
-    # Who holds it is a courtesy: there may be no room for it.
-    with suppress(OSError):
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-    return lock
-
-
-def _unusable(path: Path, problem: str) -> UserError:
-    return UserError(str(path), [Fault("", problem)])

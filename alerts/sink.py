@@ -8,7 +8,8 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
-from alerts.alert import Alert
+from alerts.alert import Alert, Silence
+from monitor.clock import Clock
 from monitor.model.assessment import PoolAssessment
 
 PositiveSeconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -19,6 +20,7 @@ class SinkConfig(BaseModel):
 
     `timeout_s` bounds connecting, each delivery and each publication of state, so a hung server is noticed within it.
     `state_s` is the time between publications of the pools' state, `state_ttl_s` how long it lives without a new one.
+    `gather_s` is how long an alert may wait for others to leave with it; an emergency never waits.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -26,6 +28,7 @@ class SinkConfig(BaseModel):
     timeout_s: PositiveSeconds = 3.0
     state_s: PositiveSeconds = 2.0
     state_ttl_s: Annotated[int, Field(ge=2)] = 30
+    gather_s: Annotated[float, Field(ge=0, le=60, allow_inf_nan=False)] = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +40,50 @@ class Envelope:
     payload: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """One of the destinations behind a sink does not take what it is given, while the sink as a whole works."""
+
+    destination: str
+    since: float
+    detail: str
+
+
+class Handling(Protocol):
+    """The orders of people. Every call is quick, comes from the event loop, and raises RefusedError with a sentence."""
+
+    def acknowledge(self, key: str, by: str) -> None:
+        """`by` has seen the alert `key`, which is not said again until it worsens."""
+        ...
+
+    def silence(self, subject: str, seconds: float, by: str, reason: str, *, emergency: bool = False) -> Silence:
+        """Do not disturb people about `subject` (pool, ``venue/account``, key, or a pattern with ``*``) for a time."""
+        ...
+
+    def end_silence(self, identifier: str, by: str) -> None:
+        """End a silence before its time."""
+        ...
+
+    def silences(self) -> Sequence[Silence]:
+        """The silences in force, the one that ends first first."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a sink is made with beside its section: the clock, this machine's name, and who takes people's orders."""
+
+    clock: Clock
+    host: str
+    handling: Handling | None = None
+
+
 class Sink(Protocol):
     """One way to the outside.
 
-    The dispatcher calls `connect`, then `deliver` and `publish_state` (these two may run at the same time), and after
-    any failure, timeout or cancellation `close`, then `connect` again. Every method raises `SinkError`, nothing else.
+    The dispatcher calls `connect`, then `deliver` and, after one another, `publish_state` and `tend` (these may run
+    while it delivers), and after any failure, timeout or cancellation `close`, then `connect` again. Every method
+    raises `SinkError`, nothing else.
     """
 
     @property
@@ -69,9 +111,28 @@ class Sink(Protocol):
         """
         ...
 
+    async def tend(self, firing: Sequence[Envelope]) -> None:
+        """Do what time brings: `firing` is the last word about everything that fires. Called every `state_s`."""
+        ...
+
+    def troubles(self) -> Sequence[Trouble]:
+        """The destinations that fail at the moment, for a sink that has several."""
+        ...
+
     async def close(self) -> None:
         """Say goodbye where the protocol has one, and free everything; also after a failed `connect`."""
         ...
+
+
+class Untended:
+    """For a sink with one destination and nothing that time brings."""
+
+    async def tend(self, firing: Sequence[Envelope]) -> None:
+        """Do nothing."""
+
+    def troubles(self) -> Sequence[Trouble]:
+        """Say that there are none beyond those of the sink itself."""
+        return ()
 
 
 def refuse_password_in_url(url: str, option: str) -> str:

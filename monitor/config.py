@@ -65,6 +65,17 @@ def load(path: Path | str) -> Config:
     return _checked(tomlfile.read(path, ConfigurationError), str(path))
 
 
+def load_door(path: Path | str) -> tuple[HttpConfig, StateConfig]:
+    """Where the daemon of the file at `path` listens and keeps its state; nothing else of the file is looked at."""
+    document = tomlfile.read(path, ConfigurationError)
+    door = {name: document[name] for name in ("http", "state") if name in document}
+    try:
+        sections = Sections.model_validate(door)
+    except ValidationError as error:
+        raise ConfigurationError(str(path), faults_of(error, Sections)) from None
+    return sections.http, sections.state
+
+
 def parse(text: str, source: str) -> Config:
     """Check the TOML document `text`; `source` is what its errors call it."""
     return _checked(tomlfile.parse(text, source, ConfigurationError), source)

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 import structlog
 
 from alerts import sinks
-from alerts.alert import Alert, Severity
+from alerts.alert import Alert, Severity, Silence
 from alerts.config import AlertsConfig
 from alerts.dispatch import Dispatcher
 from alerts.engine import Engine
+from alerts.handling import EngineHandling
 from alerts.outbox import Outbox
 from alerts.sinks.prometheus import Build, Exposition
 from connectors import FeedSettings, Runner, connector_of
@@ -31,6 +32,7 @@ from monitor.model.assessment import FeedHealth
 from monitor.pipeline import Pipeline, PipelineSettings
 from monitor.sdnotify import Notifier
 from monitor.telemetry import Telemetry
+from monitor.token import own_token
 
 if TYPE_CHECKING:
     from connectors.recorder import Recorder
@@ -117,10 +119,11 @@ class Daemon:
         Raises UserError for what the configuration asks and cannot be had, and what every account was refused with when
         that is all that ever happened.
         """
-        built = sinks.build(self.config.sinks, self._clock, socket.gethostname())
+        handling = EngineHandling(self._engine, self._deliver, self._keep_silences, self._clock)
+        built = sinks.build(self.config.sinks, self._clock, socket.gethostname(), handling)
         names = [sink.name for sink in built]
         async with AsyncExitStack() as stack:
-            outbox = Outbox.open(self.config.state.path, names, self._clock, self.telemetry)
+            outbox = self._outbox = Outbox.open(self.config.state.path, names, self._clock, self.telemetry)
             stack.callback(outbox.close)
             now = self._clock.now()
             self._ran_before = outbox.sequence > 0
@@ -134,14 +137,15 @@ class Daemon:
             view = self._view = AlertView(self._dispatcher, self.config.alerts)
             build = Build(_version(), platform.python_version(), self._kernel_name)
             metrics = Exposition(self.pipeline, self.telemetry, view, build, self.config.metrics)
-            http = HttpServer(self.config.http, self.pipeline, view, metrics, self._clock)
+            token = self.config.http.token or own_token(self.config.state.path)
+            http = HttpServer(self.config.http, self.pipeline, view, metrics, self._clock, handling, token)
             await http.start(self._source)
             stack.push_async_callback(http.stop)
             self.urls = http.urls
             self._book.warm_up()
             delivery = asyncio.create_task(self._dispatcher.run(), name="dispatcher")
             stack.push_async_callback(_cancel, [delivery])
-            self._deliver(self._engine.retain(self._configured(), names, now))
+            self._deliver(self._engine.retain(self._configured(), self._sink_names(), now))
             self._failed = asyncio.get_running_loop().create_future()
             stack.push_async_callback(self._stop_accounts)
             async with self._changing:
@@ -256,6 +260,12 @@ class Daemon:
 
     # -- alerts ---------------------------------------------------------------------------------
 
+    def _keep_silences(self, silences: Sequence[Silence]) -> None:
+        self._outbox.keep_silences(silences)
+
+    def _sink_names(self) -> list[str]:
+        return [sink.sink for sink in self._dispatcher.health()]
+
     def _deliver(self, said: Sequence[Alert]) -> None:
         self._dispatcher.submit(said)
 
@@ -327,8 +337,7 @@ class Daemon:
                 self.pipeline.remove_account(venue, account.name)
             if after:
                 self._start_venue(venue)
-        names = [sink.sink for sink in self._dispatcher.health()]
-        self._deliver(self._engine.retain(self._configured(), names, now))
+        self._deliver(self._engine.retain(self._configured(), self._sink_names(), now))
         log.info("configuration reloaded", accounts=len(fresh.accounts))
         if later:
             log.warning("these sections changed and take effect at the next start", sections=later)

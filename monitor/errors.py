@@ -7,6 +7,7 @@
      |    +-- ConfigurationError  the configuration file
      |    +-- DocumentError       a document for `assess` or `replay`
      |    +-- DangerousKeyError   the key can do more than read
+     |    +-- RefusedError        an order to a running monitor, such as an acknowledgement of nothing
      +-- VenueError               what a venue answered, or did not answer; `retry` says whether again may help
      +-- SinkError                what a sink answered, or did not answer; `retry` likewise
 
@@ -54,6 +55,16 @@ class DocumentError(UserError):
 
 class DangerousKeyError(UserError):
     """An API key may trade, transfer or withdraw, and the configuration does not allow that."""
+
+
+class RefusedError(UserError):
+    """An order to a running monitor that it cannot carry out."""
+
+    def __init__(self, key: str, problem: str) -> None:
+        super().__init__("", [Fault(key, problem)])
+
+    def __str__(self) -> str:
+        return "; ".join(map(str, self.faults))
 
 
 class VenueError(MarginwatchError):

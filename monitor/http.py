@@ -20,9 +20,12 @@ from aiohttp.http_exceptions import HttpProcessingError
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from alerts.message import encode, rfc3339
+from alerts.sink import Handling
 from alerts.sinks.prometheus import AlertSource
 from monitor.clock import Clock
+from monitor.credential import Secret
 from monitor.errors import ConfigurationError, Fault
+from monitor.handling import Orders
 from monitor.model.sources import PoolSource
 from monitor.views import STYLESHEET, Json, PageState, page, pool_json, rows
 
@@ -67,6 +70,9 @@ class HttpConfig(BaseModel):
 
     allowed_hosts: tuple[str, ...] = ()
     """Further host names under which a loopback address may be asked, for example behind a reverse proxy."""
+
+    token: Secret | None = None
+    """What orders (acknowledge, silence) must bear; without it one is made beside the state file."""
 
     answer_s: float = Field(default=10.0, gt=0, le=300)
     """How long one answer may take, the reader's own slowness included."""
@@ -146,9 +152,17 @@ class HttpServer:
     """Serves from `start` to `stop`."""
 
     def __init__(
-        self, config: HttpConfig, source: PoolSource, alerts: AlertSource, metrics: Metrics, clock: Clock
+        self,
+        config: HttpConfig,
+        source: PoolSource,
+        alerts: AlertSource,
+        metrics: Metrics,
+        clock: Clock,
+        handling: Handling,
+        token: Secret,
     ) -> None:
         self._config = config
+        self._orders = Orders(handling, token, lambda body, status: _json(body, status=status))
         self._source = source
         self._alerts = alerts
         self._metrics = metrics
@@ -177,6 +191,7 @@ class HttpServer:
                 web.get("/readyz", self._readyz),
                 web.get("/api/v1/pools", self._pools),
                 web.get("/api/v1/alerts", self._firing),
+                *self._orders.routes(),
             ]
         )
         runner = web.AppRunner(app, access_log=None, logger=_server_log(), shutdown_timeout=1.0)

@@ -14,8 +14,7 @@ from rich.console import Console
 from rich.text import Text
 
 from alerts.alert import Alert, Severity, State
-from alerts.sink import Envelope, SinkConfig
-from monitor.clock import Clock
+from alerts.sink import Envelope, SinkConfig, Surroundings, Untended
 from monitor.errors import SinkError
 from monitor.model.assessment import PoolAssessment
 
@@ -41,7 +40,7 @@ class ConsoleConfig(SinkConfig):
     format: ConsoleFormat = ConsoleFormat.TEXT
 
 
-class ConsoleSink:
+class ConsoleSink(Untended):
     """Writes in a thread of its own: a terminal that is stopped, or a pipe that nobody reads, blocks only that."""
 
     name = "console"
@@ -108,7 +107,7 @@ def line(alert: Alert) -> Text:
     return Text.assemble(*parts)
 
 
-def build(config: ConsoleConfig, clock: Clock, host: str) -> ConsoleSink:
+def build(config: ConsoleConfig, surroundings: Surroundings) -> ConsoleSink:
     """Make the sink for standard output."""
     return ConsoleSink(config, sys.stdout)
 

@@ -23,7 +23,7 @@ from pydantic import Field, field_validator
 
 from alerts.alert import Alert
 from alerts.message import state_fields
-from alerts.sink import Envelope, SinkConfig, check_url, refuse_password_in_url
+from alerts.sink import Envelope, SinkConfig, Surroundings, Untended, check_url, refuse_password_in_url
 from monitor.clock import Clock
 from monitor.credential import Secret
 from monitor.errors import SinkError
@@ -91,7 +91,7 @@ class _Link:
     waits: set[asyncio.Timeout]
 
 
-class MqttSink:
+class MqttSink(Untended):
     """One client a connection; the identifier stays the same, so that the broker ends a half-open predecessor."""
 
     name = "mqtt"
@@ -196,11 +196,11 @@ def topic(prefix: str, *levels: str) -> str:
     return "/".join((prefix, *(_BREAKS_TOPIC.sub(_percent, level) or NO_SUBJECT for level in levels)))
 
 
-def build(config: MqttConfig, clock: Clock, host: str) -> MqttSink:
+def build(config: MqttConfig, surroundings: Surroundings) -> MqttSink:
     """Make the sink; nothing is connected yet. Raises SinkError when the client is not installed."""
     if find_spec("aiomqtt") is None:
         raise SinkError("the sink mqtt needs the package aiomqtt; install it with: pip install aiomqtt")
-    return MqttSink(config, clock)
+    return MqttSink(config, surroundings.clock)
 
 
 def _make_client(config: MqttConfig, identifier: str, status_topic: str, refusals: list[str]) -> "aiomqtt.Client":

@@ -13,7 +13,7 @@ import orjson
 from pydantic import Field, field_validator
 
 from alerts.message import state_fields
-from alerts.sink import Envelope, SinkConfig, check_url, refuse_password_in_url
+from alerts.sink import Envelope, SinkConfig, Surroundings, Untended, check_url, refuse_password_in_url
 from monitor.clock import Clock
 from monitor.credential import Secret
 from monitor.errors import SinkError
@@ -48,7 +48,7 @@ class RedisConfig(SinkConfig):
         return check_url(refuse_password_in_url(url, "password"), "redis", "rediss", "unix")
 
 
-class RedisSink:
+class RedisSink(Untended):
     """One connection for alerts and one for state, so that an alert never waits behind a page of states."""
 
     name = "redis"
@@ -120,7 +120,7 @@ class RedisSink:
             raise SinkError(f"redis: {error}", retry=not refused) from error
 
 
-def build(config: RedisConfig, clock: Clock, host: str) -> RedisSink:
+def build(config: RedisConfig, surroundings: Surroundings) -> RedisSink:
     """Make the sink; nothing is connected yet. Raises SinkError when the client is not installed."""
     try:
         import hiredis  # noqa: F401 - packs the commands
@@ -145,7 +145,7 @@ def build(config: RedisConfig, clock: Clock, host: str) -> RedisSink:
     if config.url.startswith("rediss:"):
         options |= _tls(config)
     pool = ConnectionPool.from_url(config.url, **options)
-    return RedisSink(config, clock, pool.make_connection)
+    return RedisSink(config, surroundings.clock, pool.make_connection)
 
 
 def _tls(config: RedisConfig) -> Mapping[str, str]:

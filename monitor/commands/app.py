@@ -8,6 +8,7 @@ import typer
 from monitor.commands.assess import assess
 from monitor.commands.check import check
 from monitor.commands.demo import demo
+from monitor.commands.handle import ack, silence, silences, unsilence
 from monitor.commands.record import record
 from monitor.commands.replay import replay
 from monitor.commands.run import run
@@ -47,5 +48,5 @@ def options(
     """
 
 
-for command in (run, check, watch, demo, assess, replay, record):
+for command in (run, check, watch, demo, ack, silence, silences, unsilence, assess, replay, record):
     app.command()(command)

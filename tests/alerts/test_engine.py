@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from alerts.alert import Alert, Reason, Restored, Severity, State, Step
 from alerts.config import AlertsConfig
-from alerts.engine import LEGS_MAX, Engine
+from alerts.engine import Engine
+from alerts.substance import LEGS_MAX
 from monitor.model.assessment import Blindness, FeedState
 from monitor.model.events import VenueNotice
 from tests.support.pools import a_leg, a_pool

@@ -24,7 +24,7 @@ from alerts.config import AlertsConfig
 from alerts.dispatch import Dispatcher
 from alerts.engine import Engine
 from alerts.outbox import Outbox
-from alerts.sink import Sink
+from alerts.sink import Sink, Surroundings
 from alerts.sinks.mqtt import MqttConfig
 from alerts.sinks.mqtt import build as build_mqtt
 from alerts.sinks.redis import RedisConfig
@@ -165,7 +165,7 @@ async def test_restarted_redis(tmp_path: Path, seed: int) -> None:
     """Stopped or killed and started again in the middle of each burst, keeping what it acknowledged."""
     rng = random.Random(seed)
     with RedisServer(tmp_path, durable=True) as server:
-        sink = build_redis(RedisConfig(url=server.url, stream_max=1_000_000), SystemClock(), "box")
+        sink = build_redis(RedisConfig(url=server.url, stream_max=1_000_000), Surroundings(SystemClock(), "box"))
         async with monitor(tmp_path / "state.sqlite", sink) as now:
             for number in range(ROUNDS):
                 saying = asyncio.create_task(now.say_burst(number))
@@ -185,7 +185,7 @@ async def test_restarted_mosquitto(tmp_path: Path, seed: int) -> None:
     """Stopped or killed and started again in the middle of each burst; killed, it forgets what it acknowledged."""
     rng = random.Random(seed)
     with Mosquitto(tmp_path, durable=True) as server:
-        sink = build_mqtt(MqttConfig(url=server.url), SystemClock(), "box")
+        sink = build_mqtt(MqttConfig(url=server.url), Surroundings(SystemClock(), "box"))
         listening = Listener(server, "marginwatch/+/+/+/alert")
         async with monitor(tmp_path / "state.sqlite", sink) as now, listening as listener:
             for number in range(ROUNDS):
@@ -203,7 +203,7 @@ async def test_restarted_mosquitto(tmp_path: Path, seed: int) -> None:
 async def test_a_redis_that_forgot_everything_is_told_what_fires(tmp_path: Path) -> None:
     """Killed without a word to the disk while nothing happens: all that fires is said again, what is over is not."""
     with RedisServer(tmp_path) as server:
-        sink = build_redis(RedisConfig(url=server.url, state_s=0.1), SystemClock(), "box")
+        sink = build_redis(RedisConfig(url=server.url, state_s=0.1), Surroundings(SystemClock(), "box"))
         async with monitor(tmp_path / "state.sqlite", sink) as now:
             await now.say_burst(0)
             over = now.said[7]
@@ -224,9 +224,13 @@ async def test_a_hung_server_is_noticed_within_seconds_and_gets_everything_later
     with server:
         sink: Sink
         if isinstance(server, RedisServer):
-            sink = build_redis(RedisConfig(url=server.url, timeout_s=0.5, state_s=0.1), SystemClock(), "box")
+            sink = build_redis(
+                RedisConfig(url=server.url, timeout_s=0.5, state_s=0.1), Surroundings(SystemClock(), "box")
+            )
         else:
-            sink = build_mqtt(MqttConfig(url=server.url, timeout_s=0.5, state_s=0.1), SystemClock(), "box")
+            sink = build_mqtt(
+                MqttConfig(url=server.url, timeout_s=0.5, state_s=0.1), Surroundings(SystemClock(), "box")
+            )
         async with monitor(tmp_path / "state.sqlite", sink) as now:
             await now.say_burst(0)
             await until(lambda: now.dispatcher.pending()[kind] == 0, "delivered")

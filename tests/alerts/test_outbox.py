@@ -19,6 +19,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from alerts import outbox as module
+from alerts import statefile
 from alerts.alert import Alert, State, Step
 from alerts.config import AlertsConfig
 from alerts.engine import Engine
@@ -245,7 +246,7 @@ async def test_a_file_that_cannot_be_made_at_the_start_is_made_later(
 ) -> None:
     """The run begins in memory, with ids and numbers that no earlier run used, and takes the file when it can."""
     monkeypatch.setattr(module, "RETRY_S", 0.05)
-    monkeypatch.setattr(module, "BUSY_S", 0.01)
+    monkeypatch.setattr(statefile, "BUSY_S", 0.01)
     clock = ManualClock(1_790_000_000.0)
     with ExitStack() as trouble:
         if fault == "full":
@@ -265,7 +266,7 @@ async def test_a_file_that_cannot_be_made_at_the_start_is_made_later(
                 return real(name, *rest, **more)
 
             patched = trouble.enter_context(pytest.MonkeyPatch.context())
-            patched.setattr(module.os, "open", no_room)
+            patched.setattr(statefile.os, "open", no_room)
         outbox = Outbox.open(path, ["redis"], clock, Telemetry())
         assert outbox.trouble(0.0) is not None
         sent = envelopes(alerts(3), after=outbox.sequence)

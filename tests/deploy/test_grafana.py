@@ -18,6 +18,7 @@ from alerts.alert import Severity
 from alerts.sinks.prometheus import Build, Exposition
 from monitor.clock import SystemClock
 from monitor.commands.stage import stage
+from monitor.credential import Secret
 from monitor.http import HttpConfig, HttpServer
 from monitor.telemetry import Telemetry
 from tests.support.desk import Desk, alert, bad_day, busy_telemetry
@@ -77,7 +78,7 @@ async def desk_on_a_bad_day() -> AsyncIterator[str]:
     desk = Desk(pools, alerts=[alert(Severity.CRITICAL, pools[0])])
     telemetry = busy_telemetry()
     metrics = Exposition(desk, telemetry, desk, Build("0.1.0", "3.11", "compiled"))
-    server = HttpServer(HttpConfig(listen="127.0.0.1:0"), desk, desk, metrics, SystemClock())
+    server = HttpServer(HttpConfig(listen="127.0.0.1:0"), desk, desk, metrics, SystemClock(), desk, Secret("token"))
     await server.start()
     ticking = asyncio.create_task(tick(telemetry))
     try:

@@ -18,6 +18,7 @@ from alerts.alert import Severity
 from alerts.message import rfc3339
 from alerts.sinks.prometheus import Build, Exposition, MetricsConfig
 from monitor.clock import ManualClock
+from monitor.credential import Secret
 from monitor.errors import ConfigurationError
 from monitor.http import CONNECTIONS_MAX, LAG_S_MAX, HttpConfig, HttpServer, LoopWatch
 from tests.support.desk import NOW, Desk, alert, bad_day, busy_telemetry, many_pools
@@ -46,7 +47,7 @@ def make_server(desk: Desk, config: HttpConfig, max_pools: int = 500) -> HttpSer
     """A server over a desk, as the daemon makes it."""
     build = Build("0.1.0", "3.11", "plain")
     metrics = Exposition(desk, busy_telemetry(), desk, build, MetricsConfig(max_pools=max_pools))
-    return HttpServer(config, desk, desk, metrics, ManualClock())
+    return HttpServer(config, desk, desk, metrics, ManualClock(), desk, Secret("token"))
 
 
 @asynccontextmanager

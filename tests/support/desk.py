@@ -10,8 +10,9 @@ from math import nan
 
 import numpy as np
 
-from alerts.alert import Alert, Reason, Severity, State, Step
+from alerts.alert import Alert, Reason, Severity, Silence, State, Step
 from monitor.clock import ManualClock
+from monitor.errors import RefusedError
 from monitor.model.assessment import (
     Basis,
     FeedHealth,
@@ -144,6 +145,8 @@ class Desk:
     alerts: list[Alert] = field(default_factory=list)
     outbox: dict[str, int] = field(default_factory=lambda: {"console": 0, "redis": 2})
     assessed: Mapping[str, PoolAssessment] | None = None
+    orders: list[tuple[str, str, str]] = field(default_factory=list)
+    silent: list[Silence] = field(default_factory=list)
 
     def table(self) -> PoolTable:
         """See `PoolSource`."""
@@ -173,6 +176,28 @@ class Desk:
     def pending(self) -> Mapping[str, int]:
         """See `AlertSource`."""
         return self.outbox
+
+    def acknowledge(self, key: str, by: str) -> None:
+        """See `Handling`."""
+        self.orders.append(("acknowledge", key, by))
+
+    def silence(self, subject: str, seconds: float, by: str, reason: str, *, emergency: bool = False) -> Silence:
+        """See `Handling`; a subject called ``refused`` is."""
+        if subject == "refused":
+            raise RefusedError("subject", "was asked to be refused")
+        self.orders.append(("silence", subject, by))
+        silence = Silence(f"s{len(self.silent)}", subject, NOW + seconds, by, reason, emergency, NOW)
+        self.silent.append(silence)
+        return silence
+
+    def end_silence(self, identifier: str, by: str) -> None:
+        """See `Handling`."""
+        self.orders.append(("end", identifier, by))
+        self.silent = [silence for silence in self.silent if silence.id != identifier]
+
+    def silences(self) -> Sequence[Silence]:
+        """See `Handling`."""
+        return self.silent
 
     def rungs(self) -> Mapping[tuple[str, str], float]:
         """See `AlertSource`: the default ladder."""

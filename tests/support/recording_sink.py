@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 
-from alerts.sink import Envelope, SinkConfig
+from alerts.sink import Envelope, SinkConfig, Trouble
 from monitor.errors import SinkError
 from monitor.model.assessment import PoolAssessment
 
@@ -22,6 +22,8 @@ class RecordingSink:
         self.failing = ""
         self.retry = True
         self.hanging = False
+        self.tended: Sequence[Envelope] = ()
+        self.trouble: list[Trouble] = []
 
     @property
     def ids(self) -> list[str]:
@@ -43,6 +45,15 @@ class RecordingSink:
         await self._answer()
         self.shown.update((pool.pool, pool) for pool in present)
         self.gone += [pool.pool for pool in gone]
+
+    async def tend(self, firing: Sequence[Envelope]) -> None:
+        """Keep what fires."""
+        await self._answer()
+        self.tended = firing
+
+    def troubles(self) -> Sequence[Trouble]:
+        """What a test says is in trouble."""
+        return self.trouble
 
     async def close(self) -> None:
         """Count partings."""

@@ -14,7 +14,7 @@ from alerts.alert import Alert
 from alerts.config import AlertsConfig
 from alerts.engine import Engine
 from alerts.message import encode
-from alerts.sink import Envelope
+from alerts.sink import Envelope, Surroundings
 from alerts.sinks.mqtt import MqttConfig, MqttSink, build, topic
 from monitor.clock import SystemClock
 from monitor.credential import Secret
@@ -43,7 +43,7 @@ def envelopes(said: Iterable[Alert]) -> list[Envelope]:
 
 def sink_for(server: Mosquitto, **config: Any) -> MqttSink:
     """A sink that is not connected yet."""
-    return build(MqttConfig(url=server.url, **{"timeout_s": 2.0, **config}), SystemClock(), "box")
+    return build(MqttConfig(url=server.url, **{"timeout_s": 2.0, **config}), Surroundings(SystemClock(), "box"))
 
 
 @asynccontextmanager
@@ -230,12 +230,12 @@ async def test_passwords(tmp_path: Path) -> None:
     """Right, wrong and missing; the error does not say the password and is not worth another try soon."""
     with Mosquitto(tmp_path, users={"watch": "open sesame"}) as server:
         url = server.url.replace("//", "//watch@")
-        sink = build(MqttConfig(url=url, password=Secret("open sesame")), SystemClock(), "box")
+        sink = build(MqttConfig(url=url, password=Secret("open sesame")), Surroundings(SystemClock(), "box"))
         await sink.connect()
         await sink.deliver(envelopes(alerts(1)))
         await sink.close()
         for password in (Secret("guessed"), None):
-            sink = build(MqttConfig(url=url, password=password, timeout_s=2.0), SystemClock(), "box")
+            sink = build(MqttConfig(url=url, password=password, timeout_s=2.0), Surroundings(SystemClock(), "box"))
             with pytest.raises(SinkError) as caught:
                 await sink.connect()
             assert not caught.value.retry

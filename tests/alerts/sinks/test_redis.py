@@ -14,7 +14,7 @@ from alerts.alert import Alert
 from alerts.config import AlertsConfig
 from alerts.engine import Engine
 from alerts.message import encode
-from alerts.sink import Envelope
+from alerts.sink import Envelope, Surroundings
 from alerts.sinks.redis import RedisConfig, RedisSink, build
 from monitor.clock import SystemClock
 from monitor.credential import Secret
@@ -42,7 +42,7 @@ def envelopes(said: Iterable[Alert]) -> list[Envelope]:
 @asynccontextmanager
 async def connected(server: RedisServer, **config: Any) -> AsyncIterator[RedisSink]:
     """A sink that is connected to `server`."""
-    sink = build(RedisConfig(url=server.url, **config), SystemClock(), "box")
+    sink = build(RedisConfig(url=server.url, **config), Surroundings(SystemClock(), "box"))
     try:
         async with asyncio.timeout(5):
             await sink.connect()
@@ -119,7 +119,7 @@ async def test_publishing_nothing_still_proves_the_connection(server: RedisServe
 async def test_a_server_that_is_not_there_is_worth_another_try(server: RedisServer) -> None:
     """Refused now, perhaps not later."""
     server.kill()
-    error = await fault(build(RedisConfig(url=server.url), SystemClock(), "box"))
+    error = await fault(build(RedisConfig(url=server.url), Surroundings(SystemClock(), "box")))
     assert error.retry
 
 
@@ -147,7 +147,9 @@ async def test_password_of_the_default_user(tmp_path: Path) -> None:
         async with connected(server, password=Secret("open sesame")) as sink:
             await sink.deliver(envelopes(alerts(1)))
         for password in (Secret("guessed"), None):
-            error = await fault(build(RedisConfig(url=server.url, password=password), SystemClock(), "box"))
+            error = await fault(
+                build(RedisConfig(url=server.url, password=password), Surroundings(SystemClock(), "box"))
+            )
             assert not error.retry
             assert "guessed" not in str(error)
 
@@ -162,7 +164,7 @@ async def test_a_user_with_rights_of_its_own(tmp_path: Path) -> None:
     with RedisServer(tmp_path, users=users) as server:
         for user, allowed in (("watch", True), ("peek", False)):
             url = server.url.replace("//", f"//{user}@")
-            sink = build(RedisConfig(url=url, password=Secret("secret")), SystemClock(), "box")
+            sink = build(RedisConfig(url=url, password=Secret("secret")), Surroundings(SystemClock(), "box"))
             await sink.connect()
             if allowed:
                 await sink.deliver(envelopes(alerts(1)))
@@ -180,7 +182,7 @@ async def test_tls_with_a_certificate_of_our_own(tmp_path: Path) -> None:
         async with connected(server, ca_file=certificate.certificate) as sink, server.client() as client:
             await sink.deliver(envelopes(alerts(1)))
             assert await client.xlen(STREAM) == 1
-        error = await fault(build(RedisConfig(url=server.url), SystemClock(), "box"))
+        error = await fault(build(RedisConfig(url=server.url), Surroundings(SystemClock(), "box")))
         assert not error.retry
 
 

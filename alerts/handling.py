@@ -1,0 +1,88 @@
+"""What people do about alerts: acknowledge them, silence their subjects. One door for HTTP, MQTT, command and board."""
+
+from collections.abc import Callable, Sequence
+from hashlib import blake2b
+
+import structlog
+
+from alerts.alert import Alert, Silence
+from alerts.engine import Engine
+from alerts.silences import SILENCES_MAX
+from monitor.clock import Clock
+from monitor.errors import RefusedError
+
+SILENCE_S_MAX = 30 * 86_400.0
+"""A silence is meant to end; what is never to be heard of is switched off in the configuration."""
+TEXT_MAX = 200
+"""Characters of an author or a reason."""
+SHOWN_MAX = 5
+
+log = structlog.get_logger(__name__)
+
+
+class EngineHandling:
+    """Carries orders out on the engine; what changes is said to the sinks and kept in the state file."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        deliver: Callable[[Sequence[Alert]], None],
+        keep: Callable[[Sequence[Silence]], None],
+        clock: Clock,
+    ) -> None:
+        self._engine = engine
+        self._deliver = deliver
+        self._keep = keep
+        self._clock = clock
+
+    def acknowledge(self, key: str, by: str) -> None:
+        """See `Handling`."""
+        said = self._engine.acknowledge(key, _line("by", by), self._clock.now())
+        if not said:
+            firing = sorted(alert.key for alert in self._engine.firing())
+            some = ", ".join(firing[:SHOWN_MAX]) + (" ..." if len(firing) > SHOWN_MAX else "")
+            raise RefusedError("key", f"nothing fires under {key}; firing now: {some or 'nothing'}")
+        log.info("alert acknowledged", key=key, by=by)
+        self._deliver(said)
+
+    def silence(self, subject: str, seconds: float, by: str, reason: str, *, emergency: bool = False) -> Silence:
+        """See `Handling`."""
+        if not 1.0 <= seconds <= SILENCE_S_MAX:
+            raise RefusedError("for", "must be between one second and 30 days; a silence has an end")
+        now = round(self._clock.now(), 3)
+        subject, by, reason = _line("subject", subject), _line("by", by), _line("reason", reason)
+        identity = "\n".join((subject, by, reason, str(now)))
+        identifier = blake2b(identity.encode(), digest_size=4).hexdigest()
+        # Whole milliseconds, as they are written: a silence that was read again equals the one that was made.
+        silence = Silence(identifier, subject, round(now + seconds, 3), by, reason, emergency, now)
+        try:
+            said = self._engine.silence(silence, now)
+        except ValueError:
+            raise RefusedError("subject", f"{SILENCES_MAX} silences are in force; end some first") from None
+        log.info("silence begins", id=silence.id, subject=subject, by=by, reason=reason, emergency=emergency)
+        self._keep(self._engine.silences())
+        self._deliver(said)
+        return silence
+
+    def end_silence(self, identifier: str, by: str) -> None:
+        """See `Handling`."""
+        if all(silence.id != identifier for silence in self._engine.silences()):
+            raise RefusedError("id", f"no silence {identifier} is in force")
+        log.info("silence ends", id=identifier, by=_line("by", by))
+        said = self._engine.end_silence(identifier, self._clock.now())
+        self._keep(self._engine.silences())
+        self._deliver(said)
+
+    def silences(self) -> Sequence[Silence]:
+        """See `Handling`."""
+        return self._engine.silences()
+
+
+def _line(key: str, text: str) -> str:
+    """One line that says something and that fits beside an alert."""
+    text = " ".join(text.split())
+    if not text:
+        raise RefusedError(key, "must not be empty")
+    if len(text) > TEXT_MAX:
+        raise RefusedError(key, f"must have at most {TEXT_MAX} characters")
+    return text

@@ -1,0 +1,104 @@
+"""The state file as a file: opened for its owner alone, locked; and which of its errors may pass by themselves."""
+
+import errno
+import fcntl
+import os
+import sqlite3
+from contextlib import suppress
+from pathlib import Path
+from typing import IO
+
+from monitor.errors import Fault, UserError
+
+SCHEMA_VERSION = 1
+BUSY_S = 2.0
+
+_FULL = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN)
+_PASSING_CODES = (*_FULL, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_PROTOCOL)
+_PASSING_ERRNOS = (
+    errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBUSY, errno.EAGAIN, errno.EINTR, errno.EMFILE,
+    errno.ENFILE, errno.ENOMEM, errno.ENOLCK, errno.ETIMEDOUT, errno.ESTALE,
+)  # fmt: skip
+
+
+def connect(path: Path, max_pages: int | None) -> sqlite3.Connection:
+    """Open the file, which can be read then. Raises OSError, sqlite3.Error, and UserError for one that is too new."""
+    # It holds balances and positions: for the user that runs the monitor, nobody else.
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    # Opened here, so that a bad path is told before anything starts, and then used by the writing thread alone.
+    try:
+        return _open(path, max_pages)
+    except sqlite3.Error as error:
+        if code_of(error) not in _FULL:
+            raise
+    # A full disk has no room for the index that connections share, without which not even reading goes. We are the
+    # only ones that need one (see `lock`), and an exclusive connection keeps it in memory.
+    return _open(path, max_pages, exclusive=True)
+
+
+def _open(path: Path, max_pages: int | None, *, exclusive: bool = False) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
+    try:
+        if exclusive:
+            connection.execute("PRAGMA locking_mode = EXCLUSIVE").fetchone()
+        connection.execute("PRAGMA journal_mode = WAL").fetchone()
+        connection.execute("PRAGMA synchronous = FULL")
+        if max_pages is not None:
+            connection.execute(f"PRAGMA max_page_count = {int(max_pages)}")
+        if connection.execute("PRAGMA user_version").fetchone()[0] > SCHEMA_VERSION:
+            raise unusable(path, "was written by a newer marginwatch; use that one or name another path")
+        connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    except (sqlite3.Error, UserError):
+        connection.close()
+        raise
+    return connection
+
+
+def code_of(error: Exception) -> int:
+    """SQLite's primary result code, 0 for other errors."""
+    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
+
+
+def may_pass(path: Path, error: OSError | sqlite3.Error) -> bool:
+    """Whether time, or room on the disk, may mend it; otherwise a person must change something."""
+    if isinstance(error, OSError):
+        return error.errno in _PASSING_ERRNOS
+    # The file itself was opened before: one beside it cannot be, for want of room or else of permission.
+    allowed = code_of(error) != sqlite3.SQLITE_CANTOPEN or os.access(path.parent, os.W_OK)
+    return allowed and code_of(error) in _PASSING_CODES
+
+
+def lock(path: Path) -> IO[str]:
+    """Hold ``<path>.lock`` for as long as the file returned is open, which the system ends with the process."""
+    lock_path = path.with_name(f"{path.name}.lock")
+    if not path.parent.is_dir():
+        raise unusable(path, f"the directory {path.parent} does not exist")
+    if path.is_dir():
+        raise unusable(path, "is a directory; name a file")
+    try:
+        descriptor = os.open(lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        if error.errno in _PASSING_ERRNOS:
+            raise
+        raise unusable(path, f"cannot be used: {lock_path}: {error.strerror}") from None
+    held = os.fdopen(descriptor, "r+")
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+            held.close()
+            raise
+        holder = held.read(32).strip()
+        held.close()
+        owner = f"process {holder}" if holder.isdigit() else "another process"
+        raise unusable(path, f"is in use by another marginwatch ({owner}); stop it or name another path") from None
+    # Who holds it is a courtesy: there may be no room for it.
+    with suppress(OSError):
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+    return held
+
+
+def unusable(path: Path, problem: str) -> UserError:
+    """The error for a file that only a person can make usable."""
+    return UserError(str(path), [Fault("", problem)])

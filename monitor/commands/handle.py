@@ -1,0 +1,180 @@
+"""`marginwatch ack`, `silence`, `silences`, `unsilence`: orders to the running daemon, over its HTTP door."""
+
+import re
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from monitor.commands.run import DEFAULT_CONFIG
+
+ANSWER_S = 10.0
+_UNITS_S = {"s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
+_DURATION = re.compile(r"(?:\d+(?:\.\d+)?[smhd])+")
+
+Config = Annotated[
+    Path,
+    typer.Option(
+        "--config",
+        "-c",
+        metavar="FILE",
+        envvar="MARGINWATCH_CONFIG",
+        help="The daemon's configuration: where it listens, and its token.",
+        show_envvar=True,
+    ),
+]
+Url = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL",
+        envvar="MARGINWATCH_URL",
+        help="Ask this daemon; its token comes from MARGINWATCH_TOKEN, and no configuration is read.",
+        show_envvar=True,
+    ),
+]
+By = Annotated[str | None, typer.Option(help="Who you are; user and machine unless told.", show_default=False)]
+
+
+def ack(
+    key: Annotated[str, typer.Argument(help="The alert's key, as it stands in messages and on the board.")],
+    by: By = None,
+    config: Config = DEFAULT_CONFIG,
+    url: Url = None,
+) -> None:
+    """Acknowledge an alert: it is not repeated and not passed on any more, until it worsens.
+
+    Examples:
+
+        marginwatch ack margin_ratio:binance/main/BTCUSDT:long
+    """
+    _ask(config, url, "POST", "/api/v1/acknowledgements", {"key": key, "by": by or _me()})
+    typer.echo(f"acknowledged: {key}")
+
+
+def silence(
+    subject: Annotated[
+        str,
+        typer.Argument(metavar="POOL", help="A pool, venue/account for all of it, a key, or a pattern with *."),
+    ],
+    duration: Annotated[str, typer.Option("--for", metavar="TIME", help="How long: 90s, 30m, 2h, 1d, 1h30m.")],
+    reason: Annotated[str, typer.Option(help="Why; everybody who looks sees it.")],
+    emergency: Annotated[
+        bool, typer.Option("--emergency", help="Keep even emergencies quiet. Without this they are heard.")
+    ] = False,
+    by: By = None,
+    config: Config = DEFAULT_CONFIG,
+    url: Url = None,
+) -> None:
+    """Do not disturb people about a pool for a time. Records (Redis, MQTT, metrics, board) go on, and show it.
+
+    Examples:
+
+        marginwatch silence binance/main/BTCUSDT:long --for 2h --reason "adding margin"
+
+        marginwatch silence binance/main --for 30m --reason "moving collateral"
+    """
+    order = {"subject": subject, "for_s": seconds_of(duration), "reason": reason, "by": by or _me()}
+    made = _ask(config, url, "POST", "/api/v1/silences", {**order, "emergency": emergency})["silence"]
+    typer.echo(f"silent until {made['until']}: {subject} (id {made['id']})")
+
+
+def silences(config: Config = DEFAULT_CONFIG, url: Url = None) -> None:
+    """List the silences in force.
+
+    Examples:
+
+        marginwatch silences
+    """
+    found = _ask(config, url, "GET", "/api/v1/silences")["silences"]
+    for each in found:
+        even = " · even emergencies" if each["emergency"] else ""
+        typer.echo(f"{each['id']}  until {each['until']}  {each['subject']}  {each['reason']} ({each['by']}){even}")
+    if not found:
+        typer.echo("no silence is in force")
+
+
+def unsilence(
+    identifier: Annotated[str, typer.Argument(metavar="ID", help="As `marginwatch silences` shows it.")],
+    by: By = None,
+    config: Config = DEFAULT_CONFIG,
+    url: Url = None,
+) -> None:
+    """End a silence before its time; what fires under it is heard again.
+
+    Examples:
+
+        marginwatch unsilence 1f0c2b7a
+    """
+    from urllib.parse import quote
+
+    _ask(config, url, "DELETE", f"/api/v1/silences/{quote(identifier, safe='')}?by={quote(by or _me(), safe='')}")
+    typer.echo(f"ended: {identifier}")
+
+
+def seconds_of(duration: str) -> float:
+    """``1h30m`` in seconds. Raises UserError with a sentence."""
+    from monitor.errors import Fault, UserError
+
+    text = duration.replace(" ", "").lower()
+    if not _DURATION.fullmatch(text):
+        raise UserError("--for", [Fault("", f'found "{duration}"; must be a time such as 90s, 30m, 2h, 1d or 1h30m')])
+    return sum(float(number) * _UNITS_S[unit] for number, unit in re.findall(r"([\d.]+)([smhd])", text))
+
+
+def door(config: Path, url: str | None) -> tuple[str, str]:
+    """Where the daemon listens and the token it wants. Raises UserError.
+
+    Only `[http]` and `[state]` are read: whoever acknowledges need not have the account's keys at hand.
+    """
+    import os
+
+    from monitor.config import load_door
+    from monitor.token import read_token, token_path
+
+    if url is not None:
+        return url.rstrip("/"), os.environ.get("MARGINWATCH_TOKEN", "")
+    http, state = load_door(config)
+    host, port = http.address
+    everywhere = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - asked here, not listened on
+    host = everywhere.get(host, host)
+    token = http.token or read_token(token_path(state.path))
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}", token.reveal()
+
+
+def _ask(config: Path, url: str | None, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+    """The daemon's answer. Raises UserError with its reason when it refuses, MarginwatchError when it is not there."""
+    import json
+    from urllib.error import HTTPError, URLError
+    from urllib.request import Request, urlopen
+
+    from monitor.errors import Fault, MarginwatchError, UserError
+
+    base, token = door(config, url)
+    if not base.startswith(("http://", "https://")):
+        raise UserError("--url", [Fault("", "must begin with http:// or https://")])
+    headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+    request = Request(  # noqa: S310 - the scheme was checked
+        f"{base}{path}", None if body is None else json.dumps(body).encode(), headers, method=method
+    )
+    try:
+        with urlopen(request, timeout=ANSWER_S) as answer:  # noqa: S310
+            return json.load(answer)
+    except HTTPError as error:
+        try:
+            reason = json.load(error)["error"]
+        except (ValueError, KeyError, TypeError):
+            reason = f"answered {error.code}"
+        raise UserError(base, [Fault("", reason)]) from None
+    except (URLError, OSError) as error:
+        why = getattr(error, "reason", error)
+        raise MarginwatchError(f"{base} does not answer ({why}); is marginwatch running there?") from None
+
+
+def _me() -> str:
+    import getpass
+    import socket
+
+    try:
+        return f"{getpass.getuser()}@{socket.gethostname()}"
+    except (OSError, KeyError):
+        return socket.gethostname()

@@ -1,0 +1,111 @@
+"""Orders over HTTP: acknowledge, silence, end a silence. Each must bear the token; looking on needs none."""
+
+import hmac
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import orjson
+from aiohttp import web
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from alerts.handling import SILENCE_S_MAX
+from alerts.message import silence_fields
+from alerts.sink import Handling
+from monitor.credential import Secret
+from monitor.errors import RefusedError
+
+BODY_BYTES_MAX = 4_096
+
+Answer = Callable[[dict[str, object], int], web.Response]
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class AcknowledgeOrder(BaseModel):
+    """The body of ``POST /api/v1/acknowledgements``."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    key: str
+    by: str
+
+
+class SilenceOrder(BaseModel):
+    """The body of ``POST /api/v1/silences``. `for_s` is in seconds."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    subject: str
+    for_s: float
+    reason: str
+    by: str
+    emergency: bool = False
+
+
+Order = TypeVar("Order", bound=BaseModel)
+
+
+class Orders:
+    """The handlers, and who may use them."""
+
+    def __init__(self, handling: Handling, token: Secret, answer: Answer) -> None:
+        self._handling = handling
+        self._token = token
+        self._answer = answer
+
+    def routes(self) -> list[web.RouteDef]:
+        """What to add to the server."""
+        return [
+            web.post("/api/v1/acknowledgements", self._checked(self._acknowledge)),
+            web.get("/api/v1/silences", self._list),
+            web.post("/api/v1/silences", self._checked(self._silence)),
+            web.delete("/api/v1/silences/{id}", self._checked(self._end)),
+        ]
+
+    def _checked(self, handler: Handler) -> Handler:
+        """Ask for the token, and answer an order that is refused with its reason."""
+
+        async def handle(request: web.Request) -> web.StreamResponse:
+            scheme, _, given = request.headers.get("Authorization", "").partition(" ")
+            known = self._token.reveal()
+            if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(), known.encode()):
+                error = "needs the token: Authorization: Bearer ...; it is [http] token, or in the file STATE.token"
+                return self._answer({"error": error}, 401)
+            try:
+                return await handler(request)
+            except RefusedError as refused:
+                status = 404 if refused.faults[0].key in ("key", "id") else 400
+                return self._answer({"error": str(refused)}, status)
+
+        return handle
+
+    async def _acknowledge(self, request: web.Request) -> web.StreamResponse:
+        order = await _order(request, AcknowledgeOrder)
+        self._handling.acknowledge(order.key, order.by)
+        return self._answer({"acknowledged": order.key}, 200)
+
+    async def _silence(self, request: web.Request) -> web.StreamResponse:
+        order = await _order(request, SilenceOrder)
+        silence = self._handling.silence(order.subject, order.for_s, order.by, order.reason, emergency=order.emergency)
+        return self._answer({"silence": silence_fields(silence)}, 201)
+
+    async def _end(self, request: web.Request) -> web.StreamResponse:
+        self._handling.end_silence(request.match_info["id"], request.query.get("by", "http"))
+        return self._answer({"ended": request.match_info["id"]}, 200)
+
+    async def _list(self, request: web.Request) -> web.StreamResponse:
+        silences = [silence_fields(silence) for silence in self._handling.silences()]
+        return self._answer({"silences": silences, "for_s_max": SILENCE_S_MAX}, 200)
+
+
+async def _order(request: web.Request, model: type[Order]) -> Order:
+    """The body of a request, checked. Raises RefusedError."""
+    body = await request.content.read(BODY_BYTES_MAX + 1)
+    if len(body) > BODY_BYTES_MAX or not request.content.at_eof():
+        raise RefusedError("body", f"must have at most {BODY_BYTES_MAX} bytes")
+    try:
+        return model.model_validate(orjson.loads(body))
+    except orjson.JSONDecodeError:
+        raise RefusedError("body", "must be JSON") from None
+    except ValidationError as error:
+        detail = error.errors(include_url=False, include_input=False)[0]
+        raise RefusedError(".".join(map(str, detail["loc"])) or "body", detail["msg"]) from None

@@ -1,0 +1,53 @@
+"""The token that orders over HTTP must bear: the configured one, or one made beside the state file."""
+
+import os
+import secrets
+from pathlib import Path
+
+import structlog
+
+from monitor.credential import Secret
+from monitor.errors import Fault, UserError
+
+BYTES = 24
+
+log = structlog.get_logger(__name__)
+
+
+def token_path(state: Path) -> Path:
+    """Where the token that belongs to a state file is."""
+    return state.with_name(f"{state.name}.token")
+
+
+def own_token(state: Path) -> Secret:
+    """The token beside the state file, made when there is none; only this user can read it.
+
+    A disk without room must not keep the monitor from watching: the token is then one that nobody knows.
+    """
+    path = token_path(state)
+    try:
+        return read_token(path)
+    except UserError:
+        fresh = Secret(secrets.token_urlsafe(BYTES), str(path))
+    try:
+        _write(path, fresh)
+    except OSError as error:
+        log.warning("no token could be written; orders over HTTP are refused", path=str(path), error=str(error))
+    return fresh
+
+
+def read_token(path: Path) -> Secret:
+    """The token in a file. Raises UserError with a sentence."""
+    try:
+        return Secret.read(f"file:{path}")
+    except ValueError as error:
+        raise UserError(str(path), [Fault("", str(error))]) from None
+
+
+def _write(path: Path, token: Secret) -> None:
+    """Whole or not at all."""
+    beside = path.with_name(f"{path.name}.new")
+    beside.unlink(missing_ok=True)
+    with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "w") as file:
+        file.write(f"{token.reveal()}\n")
+    beside.replace(path)
