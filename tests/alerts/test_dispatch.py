@@ -17,7 +17,7 @@ from alerts.config import AlertsConfig
 from alerts.dispatch import Dispatcher
 from alerts.engine import Engine
 from alerts.outbox import Outbox
-from alerts.sink import Envelope, Sink
+from alerts.sink import Envelope, Sink, Trouble
 from monitor.clock import SystemClock
 from monitor.errors import SinkError
 from monitor.model.assessment import FeedHealth, PoolAssessment, PoolTable
@@ -421,3 +421,50 @@ async def test_history_is_newest_first(path: Path) -> None:
         True,
         True,
     ]
+
+
+async def test_alerts_come_together_for_a_sink_that_gathers_them(path: Path) -> None:
+    """What is said within the time leaves in one delivery; an emergency ends the wait for all of them."""
+    patient = RecordingSink("patient", gather_s=60.0)
+    batches: list[list[str]] = []
+    deliver = patient.deliver
+
+    async def noted(batch: Sequence[Envelope]) -> None:
+        batches.append([envelope.alert.pool or "" for envelope in batch])
+        await deliver(batch)
+
+    patient.deliver = noted  # type: ignore[method-assign]
+    async with run(path, patient) as now:
+        await until(lambda: now.dispatcher.health()[0].pending == 0 and patient.connections == 1, "connected")
+        now.fire("A")
+        await asyncio.sleep(0)
+        now.fire("B")
+        await asyncio.sleep(0)
+        assert batches == []
+        now.fire("C", ratio=0.97)
+        await now.delivered()
+    assert len(batches[0]) >= 3
+    assert {pool.rpartition("/")[2] for batch in batches for pool in batch} == {"A", "B", "C"}
+
+
+async def test_sinks_are_told_what_fires_as_time_goes(path: Path) -> None:
+    """Also while nothing happens, and no more of what is over."""
+    sink = RecordingSink()
+    async with run(path, sink) as now:
+        said = now.fire("A", "B")
+        await until(lambda: {each.alert.id for each in sink.tended} == set(ids(said)), "both")
+        now.dispatcher.submit(now.engine.on_pool_gone("binance/main/A", 1_790_000_001.0))
+        await until(lambda: {each.alert.pool for each in sink.tended} == {"binance/main/B"}, "the one left")
+
+
+async def test_a_destination_that_fails_is_reported_below_its_sink(path: Path) -> None:
+    """While the sink as a whole works: the engine then says so through the other sinks."""
+    sink = RecordingSink("push")
+    sink.trouble = [Trouble("phone", 5.0, "refused")]
+    async with run(path, sink) as now:
+        health = {each.sink: each for each in now.dispatcher.health()}
+        assert (health["push.phone"].failing_since, health["push.phone"].detail) == (5.0, "refused")
+        said = now.engine.on_sink("push.phone", 5.0, 0, "refused", 100.0)
+        assert [alert.key for alert in said] == ["sink_failure:push.phone"]
+        assert now.engine.retain((), ["push"], 101.0) == []
+        assert [alert.state for alert in now.engine.retain((), ["redis"], 102.0)] == ["resolved"]

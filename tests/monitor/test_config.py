@@ -317,7 +317,7 @@ def written_keys(document: dict[str, Any], prefix: str = "") -> Iterator[str]:
 
 def test_the_example_explains_every_key(monkeypatch: pytest.MonkeyPatch) -> None:
     """With each key behind a # switched on the example holds every key there is, and is still a configuration."""
-    for name in ("BINANCE_KEY", "BINANCE_SECRET", "REDIS_PASSWORD", "MQTT_PASSWORD"):
+    for name in ("BINANCE_KEY", "BINANCE_SECRET", "REDIS_PASSWORD", "MQTT_PASSWORD", "MARGINWATCH_TOKEN"):
         monkeypatch.setenv(name, SECRET)
     text = re.sub(r"(?m)^#(?=\[|[a-z_]+ = )", "", EXAMPLE.read_text(encoding="utf-8"))
     assert parse(text, "example").sinks.mqtt is not None
@@ -332,7 +332,7 @@ def test_the_example_shows_the_defaults(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setenv("BINANCE_KEY", "key")
     monkeypatch.setenv("BINANCE_SECRET", SECRET)
     text = EXAMPLE.read_text(encoding="utf-8")
-    kept = [line for line in text.splitlines() if not re.match(r"#(client_id|password|\w+_file) = ", line)]
+    kept = [line for line in text.splitlines() if not re.match(r"#(client_id|password|token|\w+_file) = ", line)]
     shown = parse(re.sub(r"(?m)^#(?=\[|[a-z_]+ = )", "", "\n".join(kept)), "example")
     plain = parse(text + "[sinks.redis]\n[sinks.mqtt]\n", "example")
     assert shown == plain

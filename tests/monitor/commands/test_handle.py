@@ -1,0 +1,78 @@
+"""`marginwatch ack`, `silence`, `silences` and `unsilence` against a running daemon."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from monitor.commands.handle import seconds_of
+from monitor.errors import UserError
+from tests.support.cli import marginwatch
+from tests.support.daemon import Daemon, daemon
+from tests.support.venue_server import venue_in_process
+
+POOL = "binance/main/BTCUSDT:long"
+KEY = f"margin_ratio:{POOL}"
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("90s", 90), ("30m", 1_800), ("2h", 7_200), ("1d", 86_400), ("1h30m", 5_400), ("1.5 h", 5_400)],
+)
+def test_durations(text: str, seconds: float) -> None:
+    """As people write them."""
+    assert seconds_of(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "2", "h", "two hours", "-2h", "2h!", "1..5h"])
+def test_what_is_no_duration(text: str) -> None:
+    """Is refused with examples."""
+    with pytest.raises((UserError, ValueError), match=r"2h|could not"):
+        seconds_of(text)
+
+
+@pytest.mark.integration
+async def test_orders_to_a_running_daemon(tmp_path: Path) -> None:
+    """The token is found beside the state file; the account's keys are not needed; what is wrong is exit code 2."""
+    async with venue_in_process() as venue:
+        await venue.marks(BTCUSDT="70000")
+        await venue.act(
+            "main", "set_position", symbol="BTCUSDT", size="1", entry_price="70000", isolated_wallet="311.11"
+        )
+        async with daemon(venue, tmp_path) as running:
+            await running.start(ready=False)
+            await running.until(lambda: _fires(running), "the alert")
+            config = ("--config", running.path)
+
+            done = await marginwatch("ack", KEY, "--by", "ann", *config)
+            assert (done.code, done.out) == (0, f"acknowledged: {KEY}\n")
+            (alert,) = [each for each in (await running.get("/api/v1/alerts"))["alerts"] if each["key"] == KEY]
+            assert alert["acknowledged"]["by"] == "ann"
+
+            done = await marginwatch("ack", "margin_ratio:nothing", *config)
+            assert done.code == 2
+            assert KEY in done.err
+
+            made = await marginwatch("silence", POOL, "--for", "2h", "--reason", "adding margin", *config)
+            assert made.code == 0, made.err
+            identifier = re.search(r"id (\w+)", made.out).group(1)  # type: ignore[union-attr]
+            listed = await marginwatch("silences", *config)
+            assert f"{POOL}  adding margin" in listed.out
+            assert (await marginwatch("unsilence", identifier, *config)).code == 0
+            assert (await marginwatch("silences", *config)).out == "no silence is in force\n"
+            assert (await marginwatch("silence", POOL, "--for", "ever", "--reason", "x", *config)).code == 2
+
+            token = (tmp_path / "state.sqlite.token").read_text().strip()
+            url = ("--url", f"http://127.0.0.1:{running.port}")
+            assert (await marginwatch("ack", KEY, *url, env={"MARGINWATCH_TOKEN": token})).code == 0
+            refused = await marginwatch("ack", KEY, *url, env={"MARGINWATCH_TOKEN": "guessed"})
+            assert (refused.code, "token" in refused.err) == (2, True)
+            assert token not in (tmp_path / "err").read_text()
+            await running.stop()
+        gone = await marginwatch("ack", KEY, *config)
+        assert (gone.code, "is marginwatch running there?" in gone.err) == (1, True)
+
+
+async def _fires(running: Daemon) -> bool:
+    answer = await running.get("/api/v1/alerts") or {"alerts": []}
+    return any(alert["key"] == KEY for alert in answer["alerts"])

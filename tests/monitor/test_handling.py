@@ -1,0 +1,97 @@
+"""Orders over HTTP: who may give them, and what is answered."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiohttp
+import pytest
+
+from alerts.sinks.prometheus import Build, Exposition, MetricsConfig
+from monitor.clock import ManualClock
+from monitor.credential import Secret
+from monitor.handling import BODY_BYTES_MAX
+from monitor.http import HttpConfig, HttpServer
+from tests.support.desk import Desk, busy_telemetry
+
+TOKEN = "a-token-that-nobody-guesses"
+SILENCE = {"subject": "binance/main", "for_s": 60, "reason": "moving", "by": "ann"}
+
+
+@asynccontextmanager
+async def door(desk: Desk, token: str | None = TOKEN) -> AsyncIterator[aiohttp.ClientSession]:
+    """A client that bears `token`, at a server over the desk."""
+    metrics = Exposition(desk, busy_telemetry(), desk, Build("0", "3", "plain"), MetricsConfig())
+    config = HttpConfig(listen="127.0.0.1:0")
+    server = HttpServer(config, desk, desk, metrics, ManualClock(), desk, Secret(TOKEN))
+    await server.start()
+    headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+    async with aiohttp.ClientSession(server.urls[0], headers=headers) as session:
+        yield session
+    await server.stop()
+
+
+async def ask(session: aiohttp.ClientSession, method: str, path: str, **more: Any) -> tuple[int, Any]:
+    """Status and the JSON answered."""
+    async with session.request(method, path, **more) as response:
+        return response.status, await response.json()
+
+
+@pytest.mark.parametrize("token", [None, "", "wrong", TOKEN + "x", TOKEN[:-1]])
+async def test_an_order_without_the_token_is_refused(token: str | None) -> None:
+    """Whatever the order; nothing is carried out, and the answer says where the token is."""
+    desk = Desk()
+    async with door(desk, token) as session:
+        for method, path, body in (
+            ("POST", "/api/v1/acknowledgements", {"key": "k", "by": "ann"}),
+            ("POST", "/api/v1/silences", SILENCE),
+            ("DELETE", "/api/v1/silences/s0", None),
+        ):
+            status, answer = await ask(session, method, path, json=body)
+            assert (status, "STATE.token" in answer["error"], TOKEN in str(answer)) == (401, True, False)
+        status, answer = await ask(session, "GET", "/api/v1/silences")
+        assert (status, answer["silences"]) == (200, [])
+    assert desk.orders == []
+
+
+async def test_orders_with_the_token_are_carried_out() -> None:
+    """Acknowledge, silence, look, end."""
+    desk = Desk()
+    async with door(desk) as session:
+        assert await ask(session, "POST", "/api/v1/acknowledgements", json={"key": "k", "by": "ann"}) == (
+            200,
+            {"acknowledged": "k"},
+        )
+        status, made = await ask(session, "POST", "/api/v1/silences", json=SILENCE)
+        assert status == 201
+        assert made["silence"]["subject"] == "binance/main"
+        _, listed = await ask(session, "GET", "/api/v1/silences")
+        assert listed["silences"] == [made["silence"]]
+        status, _ = await ask(session, "DELETE", f"/api/v1/silences/{made['silence']['id']}?by=bob")
+        assert status == 200
+        _, listed = await ask(session, "GET", "/api/v1/silences")
+        assert listed["silences"] == []
+    assert desk.orders == [("acknowledge", "k", "ann"), ("silence", "binance/main", "ann"), ("end", "s0", "bob")]
+
+
+@pytest.mark.parametrize(
+    ("body", "key"),
+    [
+        (b"", "body"),
+        (b"[]", "body"),
+        (b"{", "body"),
+        (b'{"subject": "a"}', "for_s"),
+        (b'{"subject": "a", "for_s": "long", "reason": "x", "by": "y"}', "for_s"),
+        (b'{"subject": "a", "for_s": 60, "reason": "x", "by": "y", "emergncy": true}', "emergncy"),
+        (b'{"subject": "refused", "for_s": 60, "reason": "x", "by": "y"}', "subject"),
+        (b" " * (BODY_BYTES_MAX + 1), "body"),
+    ],
+)
+async def test_an_order_that_makes_no_sense_is_refused_with_the_reason(body: bytes, key: str) -> None:
+    """The sentence names the key; nothing is carried out."""
+    desk = Desk()
+    async with door(desk) as session:
+        status, answer = await ask(session, "POST", "/api/v1/silences", data=body)
+        assert status == 400
+        assert answer["error"].startswith(key)
+    assert desk.orders == []
