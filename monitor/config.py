@@ -20,6 +20,7 @@ from connectors.config import BaseAccountConfig
 from monitor import tomlfile
 from monitor.errors import ConfigurationError, Fault
 from monitor.faults import Loc, dotted, faults_of, known_keys, nearest, unknown_key
+from monitor.heartbeat import HeartbeatConfig
 from monitor.http import HttpConfig
 from monitor.logs import LogConfig
 
@@ -43,6 +44,7 @@ class Sections(BaseModel):
     sinks: SinksConfig = SinksConfig()
     http: HttpConfig = HttpConfig()
     state: StateConfig = StateConfig()
+    heartbeat: HeartbeatConfig = HeartbeatConfig()
     metrics: MetricsConfig = MetricsConfig()
     log: LogConfig = LogConfig()
 
@@ -56,6 +58,7 @@ class Config:
     sinks: SinksConfig = field(default_factory=SinksConfig)
     http: HttpConfig = field(default_factory=HttpConfig)
     state: StateConfig = field(default_factory=StateConfig)
+    heartbeat: HeartbeatConfig = field(default_factory=HeartbeatConfig)
     metrics: MetricsConfig = field(default_factory=MetricsConfig)
     log: LogConfig = field(default_factory=LogConfig)
 

@@ -22,10 +22,12 @@ from alerts.outbox import Outbox
 from alerts.sinks.prometheus import Build, Exposition
 from connectors import FeedSettings, Runner, connector_of
 from connectors.config import BaseAccountConfig
+from monitor import heartbeat
 from monitor.book import Book
 from monitor.clock import Clock, SystemClock
 from monitor.config import Config
 from monitor.errors import UserError, VenueError
+from monitor.heartbeat import Heartbeat
 from monitor.http import HttpServer
 from monitor.kernel import best_kernel
 from monitor.model.assessment import FeedHealth
@@ -33,6 +35,7 @@ from monitor.pipeline import Pipeline, PipelineSettings
 from monitor.sdnotify import Notifier
 from monitor.telemetry import Telemetry
 from monitor.token import own_token
+from monitor.vitality import Vitality
 
 if TYPE_CHECKING:
     from connectors.recorder import Recorder
@@ -108,6 +111,8 @@ class Daemon:
         """Held while runners are started or stopped: a reload and a restart never do so at once."""
         self._ran_before = False
         self._failed: asyncio.Future[None] | None = None
+        self._vitality = Vitality.beginning(self._clock.now())
+        self._heartbeat: Heartbeat | None = None
         self.urls: list[str] = []
         """Where HTTP answers, once started."""
 
@@ -151,8 +156,15 @@ class Daemon:
             async with self._changing:
                 for venue in sorted({account.venue for account in self.config.accounts}):
                     self._start_venue(venue)
+            self._vitality = Vitality.beginning(now)
             warm = asyncio.create_task(self._warm(), name="warm")
             stack.push_async_callback(_cancel, [warm])
+            if self.config.heartbeat.url is not None:
+                self._heartbeat = Heartbeat(
+                    self.config.heartbeat, self.config.heartbeat.url, self._is_well, self._clock, self.telemetry
+                )
+                beating = asyncio.create_task(self._heartbeat.run(), name="heartbeat")
+                stack.push_async_callback(_cancel, [beating])
             quiet_collector()
             self._notifier.ready(f"watching {len(self.config.accounts)} accounts")
             await _maybe(started(self))
@@ -264,7 +276,7 @@ class Daemon:
         self._outbox.keep_silences(silences)
 
     def _sink_names(self) -> list[str]:
-        return [sink.sink for sink in self._dispatcher.health()]
+        return [heartbeat.NAME, *(sink.sink for sink in self._dispatcher.health())]
 
     def _deliver(self, said: Sequence[Alert]) -> None:
         self._dispatcher.submit(said)
@@ -279,16 +291,27 @@ class Daemon:
             busy = self.pipeline.warm(now)
             if now >= next_sinks:
                 next_sinks = now + SINKS_S
-                for sink in self._dispatcher.health():
-                    self._deliver(
-                        self._engine.on_sink(
-                            sink.sink, sink.failing_since, sink.pending, sink.detail, now, sink.refused
-                        )
-                    )
+                self._look_after_sinks(now)
+                self._vitality.look(now, self.pipeline.watched(), self.pipeline.blind())
             if watchdog_s and now >= next_watchdog:
                 next_watchdog = now + watchdog_s
-                self._notifier.watchdog()
+                if self._vitality.decides(now, self.config.heartbeat.restart_s):
+                    self._notifier.watchdog()
             await asyncio.sleep(WARM_BUSY_S if busy else WARM_S)
+
+    def _look_after_sinks(self, now: float) -> None:
+        health = [
+            (sink.sink, sink.failing_since, sink.pending, sink.detail, sink.refused)
+            for sink in self._dispatcher.health()
+        ]
+        if self._heartbeat is not None:
+            health.append((heartbeat.NAME, self._heartbeat.failing_since, 0, self._heartbeat.detail, ""))
+        for sink, failing_since, pending, detail, refused in health:
+            self._deliver(self._engine.on_sink(sink, failing_since, pending, detail, now, refused))
+
+    def _is_well(self) -> bool:
+        """Whether the dead-man's switch may be told that all is well."""
+        return self._vitality.sees_all(self._clock.now(), self.config.heartbeat.patience_s)
 
     def _pipeline_settings(self) -> PipelineSettings:
         alerts = self.config.alerts

@@ -320,6 +320,14 @@ class Pipeline:
             for (venue, name), exposure in seen.items()
         ]
 
+    def watched(self) -> set[tuple[str, str]]:
+        """Accounts (venue, name) that matter now: with positions, or never seen whole yet."""
+        return {(each.venue, each.name) for each in self.book.accounts() if each.legs or not each.synced}
+
+    def blind(self) -> set[tuple[str, str]]:
+        """Accounts of which something cannot be seen."""
+        return {(each.venue, each.account) for each in self._blind}
+
     # -- PoolSource -----------------------------------------------------------------------------
 
     def table(self) -> PoolTable:

@@ -54,7 +54,7 @@ class Telemetry:
     """All counters of one daemon."""
 
     __slots__ = (
-        "alerts", "assess_failures", "bad_frames", "book_drift_ratio", "connects", "deliveries", "frames",
+        "alerts", "assess_failures", "bad_frames", "book_drift_ratio", "connects", "deliveries", "frames", "heartbeats",
         "persist_failures", "reconciliations", "tick_seconds", "ticks", "venue_errors",
     )  # fmt: skip
 
@@ -70,6 +70,7 @@ class Telemetry:
         self.bad_frames = Counter("venue", "stream", "reason")
         self.connects = Counter("venue", "stream", "outcome")
         self.venue_errors = Counter("venue", "code")
+        self.heartbeats = Counter("outcome")
         self.persist_failures = 0
         self.assess_failures = 0
         """Pools that could not be assessed because of a fault of ours; each is shown as unknown."""

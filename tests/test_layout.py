@@ -21,7 +21,9 @@ ALLOWED: list[tuple[str, tuple[str, ...]]] = [
     ("monitor.accountfile", ("*",)),
     ("monitor.http", ("alerts", "monitor.views", "monitor.handling", *BASE)),
     ("monitor.handling", ("alerts", *BASE)),
+    ("monitor.heartbeat", BASE),
     ("monitor.token", BASE),
+    ("monitor.vitality", ()),
     ("monitor.views", ("alerts", *BASE)),
     (
         "monitor.pipeline",
@@ -71,7 +73,8 @@ ALLOWED: list[tuple[str, tuple[str, ...]]] = [
 
 PURE = ("monitor.margin", "monitor.model", "monitor.assess", "monitor.book", "monitor.pools", "monitor.anchoring",
         "monitor.ledger", "monitor.columns",
-        "monitor.kernel", "alerts.rules", "alerts.lifecycle", "alerts.engine", "alerts.message")  # fmt: skip
+        "monitor.kernel", "monitor.vitality", "alerts.silences", "alerts.substance", "alerts.rules",
+        "alerts.lifecycle", "alerts.engine", "alerts.message")  # fmt: skip
 IMPURE_MODULES = {"asyncio", "socket", "time", "logging", "structlog", "threading", "sqlite3", "os", "random"}
 
 

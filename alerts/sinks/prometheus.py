@@ -310,6 +310,7 @@ def _telemetry_families(telemetry: Telemetry) -> Iterator[_Family]:
     yield _counter("frames", "Frames received from venues.", telemetry.frames)
     yield _counter("bad_frames", "Frames refused, by reason.", telemetry.bad_frames)
     yield _counter("connects", "Attempts to connect to venues, by outcome.", telemetry.connects)
+    yield _counter("heartbeats", "Signs of life to the dead-man's switch, by outcome.", telemetry.heartbeats)
     yield _counter("venue_errors", "Errors that venues answered, by code.", telemetry.venue_errors)
     yield _count("assess_failures", "Pools shown as unknown because of a fault.", telemetry.assess_failures)
     yield _count("persist_failures", "Failed writes of alert state to disk.", telemetry.persist_failures)

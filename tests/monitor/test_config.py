@@ -317,9 +317,10 @@ def written_keys(document: dict[str, Any], prefix: str = "") -> Iterator[str]:
 
 def test_the_example_explains_every_key(monkeypatch: pytest.MonkeyPatch) -> None:
     """With each key behind a # switched on the example holds every key there is, and is still a configuration."""
-    for name in ("BINANCE_KEY", "BINANCE_SECRET", "REDIS_PASSWORD", "MQTT_PASSWORD", "MARGINWATCH_TOKEN"):
+    text = EXAMPLE.read_text(encoding="utf-8")
+    for name in re.findall(r'"env:([A-Z_]{3,})"', text.replace("env:NAME", "")):
         monkeypatch.setenv(name, SECRET)
-    text = re.sub(r"(?m)^#(?=\[|[a-z_]+ = )", "", EXAMPLE.read_text(encoding="utf-8"))
+    text = re.sub(r"(?m)^#(?=\[|[a-z_]+ = )", "", text)
     assert parse(text, "example").sinks.mqtt is not None
     document = tomllib.loads(text)
     (account,) = document.pop(ACCOUNTS_KEY)
@@ -332,7 +333,8 @@ def test_the_example_shows_the_defaults(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setenv("BINANCE_KEY", "key")
     monkeypatch.setenv("BINANCE_SECRET", SECRET)
     text = EXAMPLE.read_text(encoding="utf-8")
-    kept = [line for line in text.splitlines() if not re.match(r"#(client_id|password|token|\w+_file) = ", line)]
+    illustration = re.compile(r'#((client_id|password|token|\w+_file) = |url = "env:)')
+    kept = [line for line in text.splitlines() if not illustration.match(line)]
     shown = parse(re.sub(r"(?m)^#(?=\[|[a-z_]+ = )", "", "\n".join(kept)), "example")
     plain = parse(text + "[sinks.redis]\n[sinks.mqtt]\n", "example")
     assert shown == plain

@@ -1,0 +1,89 @@
+"""systemd's watchdog and the dead-man's switch hear from a daemon that decides prices, not from one that runs."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+from tests.support.daemon import daemon
+from tests.support.server_process import free_port, until
+from tests.support.venue_server import Venue, venue_in_process
+
+pytestmark = pytest.mark.integration
+
+
+async def _keep_marking(venue: Venue, going: asyncio.Event) -> None:
+    """Prices, ten times a second, while they are wanted."""
+    while True:
+        await going.wait()
+        await venue.marks(BTCUSDT="70000")
+        await asyncio.sleep(0.1)
+
+
+async def test_a_daemon_that_decides_nothing_gives_no_sign_of_life(tmp_path: Path) -> None:
+    """The loop turns and HTTP answers all the while; with the prices the signs come back."""
+    beats: list[str] = []
+
+    async def ping(request: web.Request) -> web.Response:
+        beats.append("beat")
+        return web.Response()
+
+    app = web.Application()
+    app.router.add_get("/ping", ping)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    port = free_port()
+    await web.TCPSite(runner, "127.0.0.1", port).start()
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    listener.bind(str(tmp_path / "notify"))
+    listener.setblocking(False)
+    signs: list[bytes] = []
+
+    def heard() -> int:
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                signs.append(listener.recv(4096))
+        return sum(sign == b"WATCHDOG=1" for sign in signs)
+
+    more = '[heartbeat]\nurl = "env:BEAT"\nevery_s = 0.1\npatience_s = 1\nrestart_s = 2\n'
+    env = {
+        "NOTIFY_SOCKET": str(tmp_path / "notify"),
+        "WATCHDOG_USEC": "300000",
+        "BEAT": f"http://127.0.0.1:{port}/ping",
+    }
+    going = asyncio.Event()
+    async with venue_in_process() as venue:
+        await venue.act("main", "set_position", symbol="BTCUSDT", size="1", entry_price="70000", isolated_wallet="9000")
+        marking = asyncio.create_task(_keep_marking(venue, going))
+        try:
+            async with daemon(venue, tmp_path / "daemon", more) as running:
+                going.set()
+                await running.start(env=env)
+                await until(lambda: heard() >= 3 and len(beats) >= 3, "signs of life")
+                going.clear()
+                await _falls_silent(heard)
+                await _falls_silent(lambda: len(beats))
+                assert (await running.get("/healthz"))["status"] == "ok"
+                watchdog, switch = heard(), len(beats)
+                going.set()
+                await until(lambda: heard() > watchdog and len(beats) > switch, "signs again")
+        finally:
+            marking.cancel()
+            await asyncio.gather(marking, return_exceptions=True)
+            listener.close()
+            await runner.cleanup()
+
+
+async def _falls_silent(count: Callable[[], int], quiet_s: float = 1.0, deadline_s: float = 30.0) -> None:
+    """Wait until `count` has not grown for `quiet_s`, many times the interval of a sign."""
+    loop = asyncio.get_running_loop()
+    ends, last, since = loop.time() + deadline_s, count(), loop.time()
+    while loop.time() < since + quiet_s:
+        assert loop.time() < ends, "signs of life went on"
+        await asyncio.sleep(0.05)
+        if (now := count()) != last:
+            last, since = now, loop.time()

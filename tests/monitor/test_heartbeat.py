@@ -1,0 +1,92 @@
+"""The sign of life, asked for by a real server."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+
+from aiohttp import web
+from structlog.testing import capture_logs
+
+from monitor.clock import SystemClock
+from monitor.credential import Secret
+from monitor.heartbeat import Heartbeat, HeartbeatConfig
+from monitor.telemetry import Telemetry
+from tests.support.server_process import free_port, until
+
+
+@dataclass
+class Switch:
+    """A dead-man's switch that counts, and answers as it is told."""
+
+    status: int = 200
+    beats: int = 0
+    port: int = field(default_factory=free_port)
+
+    @property
+    def url(self) -> str:
+        """With the secret part of it."""
+        return f"http://127.0.0.1:{self.port}/ping/d1e2-secret"
+
+    async def answer(self, request: web.Request) -> web.Response:
+        """Count."""
+        self.beats += 1
+        return web.Response(status=self.status)
+
+
+@asynccontextmanager
+async def listening(switch: Switch) -> AsyncIterator[None]:
+    """Serve it."""
+    app = web.Application()
+    app.router.add_get("/ping/{key}", switch.answer)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", switch.port).start()
+    try:
+        yield
+    finally:
+        await runner.cleanup()
+
+
+@asynccontextmanager
+async def beating(switch: Switch, is_well: Callable[[], bool], telemetry: Telemetry) -> AsyncIterator[Heartbeat]:
+    """Beat quickly."""
+    config = HeartbeatConfig(url=Secret(switch.url), every_s=0.01, timeout_s=1.0)
+    heartbeat = Heartbeat(config, Secret(switch.url), is_well, SystemClock(), telemetry)
+    task = asyncio.create_task(heartbeat.run())
+    try:
+        yield heartbeat
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+async def test_it_beats_while_all_is_well_and_is_silent_otherwise() -> None:
+    """Withheld beats are counted; the switch then calls somebody by itself."""
+    switch, telemetry, well = Switch(), Telemetry(), [True]
+    async with listening(switch), beating(switch, lambda: well[0], telemetry) as heartbeat:
+        await until(lambda: switch.beats >= 3, "three beats")
+        well[0] = False
+        await until(lambda: telemetry.heartbeats.get("withheld") >= 3, "withheld")
+        before = switch.beats
+        await until(lambda: telemetry.heartbeats.get("withheld") >= 6, "withheld on")
+        assert switch.beats == before
+        assert heartbeat.failing_since is None
+        well[0] = True
+        await until(lambda: switch.beats > before, "beating again")
+
+
+async def test_a_switch_that_fails_or_is_gone_is_reported_without_its_address() -> None:
+    """Once when it is lost and once when it is back; the key in the URL is written nowhere."""
+    switch, telemetry = Switch(status=500), Telemetry()
+    with capture_logs() as logs:
+        async with beating(switch, lambda: True, telemetry) as heartbeat:
+            await until(lambda: heartbeat.failing_since is not None, "nobody listens")
+            assert heartbeat.detail == "the dead-man's switch: cannot be reached"
+            async with listening(switch):
+                await until(lambda: "answered 500" in heartbeat.detail, "refused")
+                switch.status = 200
+                await until(lambda: heartbeat.failing_since is None, "back")
+    assert [entry["event"] for entry in logs] == ["heartbeat fails", "heartbeat goes through again"]
+    assert "secret" not in str(logs)

@@ -1,0 +1,39 @@
+"""When a monitor counts as doing its job."""
+
+import pytest
+
+from monitor.vitality import Vitality
+
+A, B = ("binance", "a"), ("okx", "b")
+
+
+@pytest.mark.parametrize(
+    ("watched", "blind", "decides", "sees_all"),
+    [
+        ([], [], True, True),
+        ([A], [], True, True),
+        ([A], [A], False, False),
+        ([A, B], [A], True, False),
+        ([A, B], [A, B], False, False),
+        ([A], [B], True, True),
+    ],
+)
+def test_what_is_seen(
+    watched: list[tuple[str, str]], blind: list[tuple[str, str]], decides: bool, sees_all: bool
+) -> None:
+    """Some is enough to go on, all is needed to be well; what nobody holds positions in may be unseen."""
+    vitality = Vitality.beginning(0.0)
+    vitality.look(100.0, watched, blind)
+    assert vitality.decides(101.0, 60.0) is decides
+    assert vitality.sees_all(101.0, 60.0) is sees_all
+
+
+def test_a_short_blindness_is_borne() -> None:
+    """Patience counts from the last moment at which it was well."""
+    vitality = Vitality.beginning(0.0)
+    vitality.look(10.0, [A], [])
+    vitality.look(69.0, [A], [A])
+    assert vitality.sees_all(70.0, 60.0)
+    assert not vitality.sees_all(70.1, 60.0)
+    vitality.look(71.0, [A], [])
+    assert vitality.sees_all(72.0, 60.0)
