@@ -7,20 +7,19 @@ acknowledged is marked after it acknowledged, so a kill in between repeats it, u
 import asyncio
 import random
 from collections import deque
-from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import structlog
 
 from alerts.alert import STATE_FILE, Alert, Severity, State
+from alerts.lane import REFUSALS_MAX, Lane, SinkHealth
 from alerts.message import encode
 from alerts.outbox import Outbox
 from alerts.sink import Envelope, Sink
 from monitor.clock import Clock
 from monitor.errors import SinkError
-from monitor.model.assessment import PoolAssessment
 from monitor.model.sources import PoolSource
 from monitor.telemetry import Telemetry
 
@@ -37,8 +36,6 @@ BACKOFF_MAX_S = 5.0
 BACKOFF_REFUSED_S = 30.0
 """Longest pause after a failure that only a person can mend, such as a wrong password."""
 READ_S = 10.0
-REFUSALS_MAX = 3
-"""A sink that refused one message so often, takes a later one, and refuses it again, does not get it any more."""
 PROBES_MAX = 8
 """So many messages are tried past one that is refused, to find out whether the sink refuses everything."""
 GIVEN_UP_MAX = 1_000
@@ -51,50 +48,6 @@ CLOSE_S = 1.0
 log = structlog.get_logger(__name__)
 
 Item = TypeVar("Item")
-
-
-@dataclass(frozen=True, slots=True)
-class SinkHealth:
-    """How a sink does; feed it to `Engine.on_sink` about once a second. The state file takes part as a sink.
-
-    `refused` says which message the sink was given up on for, a short while ago; empty without one.
-    """
-
-    sink: str
-    failing_since: float | None
-    pending: int
-    detail: str
-    refused: str = ""
-
-
-class _Lane:
-    """One sink and how far it is."""
-
-    def __init__(self, sink: Sink, cursor: int, *, knows_nothing: bool) -> None:
-        self.sink = sink
-        self.cursor = cursor
-        self.wake = asyncio.Event()
-        self.idle = asyncio.Event()
-        # Said again on every connection but the first of a run: a restart does not repeat what was delivered.
-        self.reassert = knows_nothing
-        self.shown: dict[str, PoolAssessment] = {}
-        self.proven: set[str] = set()
-        self.failures = 0
-        self.refused = False
-        self.failing_since: float | None = None
-        self.detail = ""
-        # How often each message was refused, by id; while there are any, messages go one at a time. `ahead` are those
-        # taken while an earlier one waits for its last try.
-        self.refusals: dict[str, int] = {}
-        self.given_up: dict[str, None] = {}
-        self.ahead: set[int] = set()
-        self.loss = ""
-        self.lost_at = 0.0
-
-    def is_doubtful(self, envelope: Envelope) -> bool:
-        """Whether this message was refused so often that others go first."""
-        identifier = envelope.alert.id
-        return identifier in self.given_up or self.refusals.get(identifier, 0) >= REFUSALS_MAX
 
 
 class Dispatcher:
@@ -128,8 +81,12 @@ class Dispatcher:
             for alert in outbox.restored.alerts
             if alert.state is State.FIRING
         }
+        self.speaks: Callable[[Alert], bool] = lambda alert: True
+        """Whether an alert may leave at this moment; asked again right before it does. What may not is passed over."""
+        self.noted: Callable[[int, Alert], None] = lambda sequence, alert: None
+        """Called with the number that each alert gets."""
         self._lanes = [
-            _Lane(sink, outbox.cursors[sink.name], knows_nothing=sink.name in outbox.new_sinks) for sink in sinks
+            Lane(sink, outbox.cursors[sink.name], knows_nothing=sink.name in outbox.new_sinks) for sink in sinks
         ]
 
     # For those who decide and those who show; never blocking
@@ -150,6 +107,7 @@ class Dispatcher:
                 self._firing[alert.key] = envelope
             else:
                 self._firing.pop(alert.key, None)
+            self.noted(self._sequence, alert)
             self._telemetry.alerts.add(alert.rule, alert.severity.label, alert.state.value)
         if not self._unsaved:
             return
@@ -199,6 +157,22 @@ class Dispatcher:
         async with asyncio.timeout(READ_S):
             return await asyncio.wrap_future(self._outbox.history(limit))
 
+    def everywhere(self) -> int:
+        """The sequence up to which every sink has everything."""
+        return min((lane.cursor for lane in self._lanes), default=self._sequence)
+
+    def take_over(self, venue: str, account: str, firing: Iterable[Alert]) -> None:
+        """Somebody else spoke for this account so far: `firing` is what fires there, and nothing of it is said now."""
+        others = {
+            key: each
+            for key, each in self._firing.items()
+            if (each.alert.venue, each.alert.account) != (venue, account)
+        }
+        self._firing = others | {alert.key: Envelope(0, alert, encode(alert)) for alert in firing}
+
+    def _speakable(self) -> list[Envelope]:
+        return [envelope for envelope in self._firing.values() if self.speaks(envelope.alert)]
+
     # The sinks' tasks
 
     async def run(self) -> None:
@@ -223,7 +197,7 @@ class Dispatcher:
             for task in late:
                 task.cancel()
 
-    async def _keep(self, lane: _Lane) -> None:
+    async def _keep(self, lane: Lane) -> None:
         """Connect, serve, and after any failure begin again, for ever."""
         while True:
             try:
@@ -240,7 +214,7 @@ class Dispatcher:
                 await _close(lane.sink)
             await self._rest(lane)
 
-    async def _rest(self, lane: _Lane) -> None:
+    async def _rest(self, lane: Lane) -> None:
         """Wait before the next connection; a message that is refused does not keep the next one waiting."""
         lane.wake.clear()
         with suppress(TimeoutError):
@@ -250,19 +224,22 @@ class Dispatcher:
                 else:
                     await asyncio.Event().wait()
 
-    async def _serve(self, lane: _Lane) -> None:
+    async def _serve(self, lane: Lane) -> None:
         lane.proven.clear()
         async with asyncio.timeout(lane.sink.config.timeout_s):
             await lane.sink.connect()
         await _until_one_ends(self._deliver(lane), self._publish_states(lane))
 
-    async def _deliver(self, lane: _Lane) -> None:
+    async def _deliver(self, lane: Lane) -> None:
         sent: set[str] | None = set()
         while True:
-            batch = self._next(lane)
-            if batch is None:
-                batch = await self._reread(lane)
-            if batch:
+            found = self._next(lane)
+            if found is None:
+                found = await self._reread(lane)
+            batch = [envelope for envelope in found if self.speaks(envelope.alert)]
+            if found and not batch:
+                self._advance(lane, found[-1].sequence)
+            elif batch:
                 offered = self._offer(lane, batch)
                 try:
                     await self._hand_over(lane, offered, "delivered")
@@ -285,7 +262,7 @@ class Dispatcher:
                 await lane.wake.wait()
                 await self._gather(lane)
 
-    async def _gather(self, lane: _Lane) -> None:
+    async def _gather(self, lane: Lane) -> None:
         """Let a few alerts come together, for a sink that says them in one; an emergency ends the wait."""
         with suppress(TimeoutError):
             async with asyncio.timeout(lane.sink.config.gather_s):
@@ -293,17 +270,17 @@ class Dispatcher:
                     lane.wake.clear()
                     await lane.wake.wait()
 
-    def _is_urgent(self, lane: _Lane) -> bool:
+    def _is_urgent(self, lane: Lane) -> bool:
         return (
             not lane.sink.config.gather_s
             or self._sequence - lane.cursor >= BATCH_MAX
             or any(each.alert.severity is Severity.EMERGENCY for each in self._next(lane) or ())
         )
 
-    async def _reassert(self, lane: _Lane, sent: set[str]) -> None:
+    async def _reassert(self, lane: Lane, sent: set[str]) -> None:
         if lane.reassert:
             skipped = {*sent, *lane.given_up}
-            firing = [envelope for envelope in self._firing.values() if envelope.alert.id not in skipped]
+            firing = [each for each in self._speakable() if each.alert.id not in skipped]
             for batch in _cut(
                 [each for each in firing if not lane.is_doubtful(each)], 1 if lane.refusals else BATCH_MAX
             ):
@@ -318,7 +295,7 @@ class Dispatcher:
                     self._give_up(lane, envelope, lane.detail)
         lane.reassert = True
 
-    def _offer(self, lane: _Lane, batch: Sequence[Envelope]) -> Sequence[Envelope]:
+    def _offer(self, lane: Lane, batch: Sequence[Envelope]) -> Sequence[Envelope]:
         """What to hand over of the messages that come next: all, or one at a time after a lasting refusal.
 
         A message that was refused too often is passed over. Whether it is to blame, or the sink refuses everything
@@ -331,7 +308,7 @@ class Dispatcher:
             return batch[:1]
         return [next((each for each in batch[:PROBES_MAX] if not lane.is_doubtful(each)), batch[0])]
 
-    def _refused(self, lane: _Lane, offered: Sequence[Envelope], error: SinkError) -> None:
+    def _refused(self, lane: Lane, offered: Sequence[Envelope], error: SinkError) -> None:
         """Note a refusal that will last; other failures say nothing about the messages."""
         if error.retry:
             return
@@ -342,7 +319,7 @@ class Dispatcher:
             self._give_up(lane, offered[0], str(error))
             self._advance(lane, offered[0].sequence)
 
-    def _delivered(self, lane: _Lane, batch: Sequence[Envelope], offered: Sequence[Envelope]) -> None:
+    def _delivered(self, lane: Lane, batch: Sequence[Envelope], offered: Sequence[Envelope]) -> None:
         """Move on past what was taken. What was passed over for it gets a last try first: now the sink takes things."""
         for envelope in offered:
             lane.refusals.pop(envelope.alert.id, None)
@@ -355,14 +332,14 @@ class Dispatcher:
             self._advance(lane, offered[-1].sequence)
         self._works(lane, "deliver")
 
-    def _advance(self, lane: _Lane, sequence: int) -> None:
+    def _advance(self, lane: Lane, sequence: int) -> None:
         while sequence + 1 in lane.ahead:
             sequence += 1
         lane.ahead = {each for each in lane.ahead if each > sequence}
         lane.cursor = max(lane.cursor, sequence)
         self._outbox.advance(lane.sink.name, lane.cursor)
 
-    def _give_up(self, lane: _Lane, envelope: Envelope, why: str) -> None:
+    def _give_up(self, lane: Lane, envelope: Envelope, why: str) -> None:
         """This sink does not get this message; it stays in the history, and the others have it."""
         alert = envelope.alert
         lane.refusals.pop(alert.id, None)
@@ -374,12 +351,12 @@ class Dispatcher:
         self._telemetry.deliveries.add(lane.sink.name, "refused")
         log.error("sink refuses an alert for good", sink=lane.sink.name, alert=alert.id, key=alert.key, error=why)
 
-    async def _hand_over(self, lane: _Lane, batch: Sequence[Envelope], outcome: str) -> None:
+    async def _hand_over(self, lane: Lane, batch: Sequence[Envelope], outcome: str) -> None:
         async with asyncio.timeout(lane.sink.config.timeout_s):
             await lane.sink.deliver(batch)
         self._telemetry.deliveries.add(lane.sink.name, outcome, amount=len(batch))
 
-    def _next(self, lane: _Lane) -> list[Envelope] | None:
+    def _next(self, lane: Lane) -> list[Envelope] | None:
         """The next messages from memory, oldest first; None when they are older than what memory holds."""
         if lane.cursor >= self._sequence:
             return []
@@ -392,7 +369,7 @@ class Dispatcher:
             missing.appendleft(envelope)
         return list(missing)
 
-    async def _reread(self, lane: _Lane) -> list[Envelope]:
+    async def _reread(self, lane: Lane) -> list[Envelope]:
         """The next messages from the state file; when it has none left, memory takes over."""
         async with asyncio.timeout(READ_S):
             batch = await asyncio.wrap_future(self._outbox.read(lane.cursor, BATCH_MAX))
@@ -400,7 +377,7 @@ class Dispatcher:
             lane.cursor = self._tail[0].sequence - 1 if self._tail else self._sequence
         return batch
 
-    async def _publish_states(self, lane: _Lane) -> None:
+    async def _publish_states(self, lane: Lane) -> None:
         while True:
             present = dict(self._source.assessments()) if self._source is not None else {}
             gone = [pool for name, pool in lane.shown.items() if name not in present]
@@ -412,7 +389,7 @@ class Dispatcher:
             for pool in gone:
                 del lane.shown[pool.pool]
             async with asyncio.timeout(lane.sink.config.timeout_s):
-                await lane.sink.tend(list(self._firing.values()))
+                await lane.sink.tend(self._speakable())
             self._works(lane, "state")
             await asyncio.sleep(lane.sink.config.state_s)
 
@@ -432,7 +409,7 @@ class Dispatcher:
                     if lane.cursor < oldest:
                         self._telemetry.deliveries.add(lane.sink.name, "dropped")
 
-    def _failed(self, lane: _Lane, error: Exception) -> None:
+    def _failed(self, lane: Lane, error: Exception) -> None:
         lane.failures += 1
         lane.refused = isinstance(error, SinkError) and not error.retry
         lane.reassert = True
@@ -443,7 +420,7 @@ class Dispatcher:
             lane.failing_since = self._clock.now()
             log.warning("sink lost", sink=lane.sink.name, error=lane.detail)
 
-    def _works(self, lane: _Lane, part: str) -> None:
+    def _works(self, lane: Lane, part: str) -> None:
         """Note that delivery or state went well; only both together prove that a sink works."""
         lane.proven.add(part)
         if len(lane.proven) < len(("deliver", "state")):
@@ -454,7 +431,7 @@ class Dispatcher:
             lane.detail = ""
             log.info("sink works again", sink=lane.sink.name)
 
-    def _pause(self, lane: _Lane) -> float:
+    def _pause(self, lane: Lane) -> float:
         """Full jitter: anything between nothing and a bound that doubles with every failure in a row."""
         if any(refusals < REFUSALS_MAX for refusals in lane.refusals.values()):
             return self._rng.uniform(0.0, BACKOFF_FIRST_S)  # soon, to find out which message it is

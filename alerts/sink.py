@@ -1,6 +1,6 @@
 """What a sink is: something that takes alerts in order, and the present state of the pools."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Protocol
 from urllib.parse import urlsplit
@@ -70,12 +70,25 @@ class Handling(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Stamp:
+    """What shows that an alert comes from the monitor that speaks: the lease's key, its holder and its token."""
+
+    key: str
+    holder: str
+    token: int
+
+
+@dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What a sink is made with beside its section: the clock, this machine's name, and who takes people's orders."""
+    """What a sink is made with beside its section: the clock, this machine's name, and who takes people's orders.
+
+    `fence`, where two monitors share accounts, gives the stamp without which Redis must not take an alert.
+    """
 
     clock: Clock
     host: str
     handling: Handling | None = None
+    fence: "Callable[[Alert], Stamp | None] | None" = None
 
 
 class Sink(Protocol):

@@ -19,6 +19,7 @@ from alerts.dispatch import Dispatcher
 from alerts.engine import Engine
 from alerts.handling import EngineHandling
 from alerts.outbox import Outbox
+from alerts.sink import Surroundings
 from alerts.sinks.prometheus import Build, Exposition
 from connectors import FeedSettings, Runner, connector_of
 from connectors.config import BaseAccountConfig
@@ -125,7 +126,7 @@ class Daemon:
         that is all that ever happened.
         """
         handling = EngineHandling(self._engine, self._deliver, self._keep_silences, self._clock)
-        built = sinks.build(self.config.sinks, self._clock, socket.gethostname(), handling)
+        built = sinks.build(self.config.sinks, Surroundings(self._clock, socket.gethostname(), handling, self._fence))
         names = [sink.name for sink in built]
         async with AsyncExitStack() as stack:
             outbox = self._outbox = Outbox.open(self.config.state.path, names, self._clock, self.telemetry)

@@ -44,9 +44,10 @@ from alerts.config import AlertsConfig
 from alerts.dispatch import Dispatcher
 from alerts.engine import Engine
 from alerts.outbox import Outbox
+from alerts.redis_link import RedisConfig
+from alerts.sink import Surroundings
 from alerts.sinks import SinksConfig
 from alerts.sinks.console import ConsoleConfig
-from alerts.sinks.redis import RedisConfig
 from connectors import FeedSettings
 from connectors.binance.product import USD_M
 from connectors.binance_common.market import MarketFeed
@@ -321,7 +322,7 @@ async def alert_latency(kernel: Kernel, url: str, rounds: int = 400) -> list[flo
         clock, telemetry = SystemClock(), Telemetry()
         config = SinksConfig(console=ConsoleConfig(enabled=False), redis=RedisConfig(url=url))
         outbox = Outbox.open(Path(folder) / "state.sqlite", ["redis"], clock, telemetry)
-        dispatcher = Dispatcher(outbox, sinks.build(config, clock, "bench"), clock, telemetry)
+        dispatcher = Dispatcher(outbox, sinks.build(config, Surroundings(clock, "bench")), clock, telemetry)
         desk = Desk(kernel, dispatcher.submit)
         symbols = [f"S{i:03d}USDT" for i in range(rounds)]
         desk.add("main", tuple(isolated(symbol, 1.0, 100.0, 10.0) for symbol in symbols), 0.0)

@@ -59,12 +59,18 @@ ALLOWED: list[tuple[str, tuple[str, ...]]] = [
     ("monitor.margin", ("monitor.margin", "monitor.model")),
     ("monitor.model", ("monitor.model",)),
     ("monitor", ()),
-    ("alerts.sinks", ("alerts.alert", "alerts.message", "alerts.sink", "alerts.sinks", *BASE)),
+    ("alerts.sinks", ("alerts.redis_link", "alerts.alert", "alerts.message", "alerts.sink", "alerts.sinks", *BASE)),
     ("alerts.statefile", BASE),
     ("alerts.handling", ("alerts", *BASE)),
     ("alerts.sink", ("alerts.alert", *BASE)),
     ("alerts.outbox", ("alerts.alert", "alerts.message", "alerts.sink", "alerts.statefile", *BASE)),
-    ("alerts.dispatch", ("alerts.alert", "alerts.message", "alerts.sink", "alerts.outbox", "alerts.rules", *BASE)),
+    ("alerts.lane", ("alerts.alert", "alerts.sink", *BASE)),
+    ("alerts.redis_link", ("alerts.sink", *BASE)),
+    ("alerts.pair", ("alerts.alert", "alerts.lease", "alerts.message", "alerts.redis_link", "alerts.sink", *BASE)),
+    (
+        "alerts.dispatch",
+        ("alerts.lane", "alerts.alert", "alerts.message", "alerts.sink", "alerts.outbox", "alerts.rules", *BASE),
+    ),
     ("alerts.config", ("alerts.alert", "alerts.rules", "monitor.model")),
     ("alerts", ("alerts", "monitor.model")),
     ("connectors.simulator", ("connectors.simulator", "monitor.clock")),  # its margin rules are its own
@@ -73,7 +79,7 @@ ALLOWED: list[tuple[str, tuple[str, ...]]] = [
 
 PURE = ("monitor.margin", "monitor.model", "monitor.assess", "monitor.book", "monitor.pools", "monitor.anchoring",
         "monitor.ledger", "monitor.columns",
-        "monitor.kernel", "monitor.vitality", "alerts.silences", "alerts.substance", "alerts.rules",
+        "monitor.kernel", "monitor.vitality", "alerts.silences", "alerts.substance", "alerts.lease", "alerts.rules",
         "alerts.lifecycle", "alerts.engine", "alerts.message")  # fmt: skip
 IMPURE_MODULES = {"asyncio", "socket", "time", "logging", "structlog", "threading", "sqlite3", "os", "random"}
 

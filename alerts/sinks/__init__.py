@@ -5,12 +5,11 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from alerts.sink import Handling, Sink, Surroundings
+from alerts.redis_link import RedisConfig
+from alerts.sink import Sink, Surroundings
 from alerts.sinks import console, mqtt, redis
 from alerts.sinks.console import ConsoleConfig
 from alerts.sinks.mqtt import MqttConfig
-from alerts.sinks.redis import RedisConfig
-from monitor.clock import Clock
 
 SINKS: Mapping[str, Callable[[Any, Surroundings], Sink]] = {
     "console": console.build,
@@ -29,12 +28,8 @@ class SinksConfig(BaseModel):
     mqtt: MqttConfig | None = None
 
 
-def build(config: SinksConfig, clock: Clock, host: str, handling: Handling | None = None) -> list[Sink]:
-    """Make every sink that is on; nothing is connected yet. Raises SinkError when a client is not installed.
-
-    `handling` takes the orders that come in through a sink; without it such a sink takes none.
-    """
-    surroundings = Surroundings(clock, host, handling)
+def build(config: SinksConfig, surroundings: Surroundings) -> list[Sink]:
+    """Make every sink that is on; nothing is connected yet. Raises SinkError when a client is not installed."""
     sections = ((name, getattr(config, name)) for name in SINKS)
     on = [(name, section) for name, section in sections if section is not None and getattr(section, "enabled", True)]
     return [SINKS[name](section, surroundings) for name, section in on]

@@ -190,7 +190,9 @@ def _probes(config: "SinksConfig") -> "Iterator[tuple[str, Sink]]":
             and config.mqtt.model_copy(update={"prefix": f"{config.mqtt.prefix}/{PROBE}", "client_id": None}),
         }
     )
-    for sink in sinks.build(apart, SystemClock(), socket.gethostname()):
+    from alerts.sink import Surroundings
+
+    for sink in sinks.build(apart, Surroundings(SystemClock(), socket.gethostname())):
         yield sink.name, sink
 
 

@@ -24,10 +24,10 @@ from alerts.config import AlertsConfig
 from alerts.dispatch import Dispatcher
 from alerts.engine import Engine
 from alerts.outbox import Outbox
+from alerts.redis_link import RedisConfig
 from alerts.sink import Sink, Surroundings
 from alerts.sinks.mqtt import MqttConfig
 from alerts.sinks.mqtt import build as build_mqtt
-from alerts.sinks.redis import RedisConfig
 from alerts.sinks.redis import build as build_redis
 from monitor.clock import SystemClock
 from monitor.telemetry import Telemetry

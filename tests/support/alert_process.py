@@ -14,6 +14,7 @@ from alerts.config import AlertsConfig
 from alerts.dispatch import Dispatcher
 from alerts.engine import Engine
 from alerts.outbox import Outbox
+from alerts.sink import Surroundings
 from alerts.sinks import ConsoleConfig, MqttConfig, RedisConfig, SinksConfig, build
 from monitor.clock import SystemClock
 from monitor.model.assessment import PoolAssessment
@@ -41,7 +42,7 @@ async def run(state: Path, redis_url: str, mqtt_url: str, bursts: int) -> None:
     config = SinksConfig(
         console=ConsoleConfig(enabled=False), redis=RedisConfig(url=redis_url), mqtt=MqttConfig(url=mqtt_url)
     )
-    sinks = build(config, clock, "box")
+    sinks = build(config, Surroundings(clock, "box"))
     outbox = Outbox.open(state, [sink.name for sink in sinks], clock, telemetry)
     engine = Engine(AlertsConfig(), "box")
     engine.restore(outbox.restored, clock.now())

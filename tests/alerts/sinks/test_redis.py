@@ -14,8 +14,9 @@ from alerts.alert import Alert
 from alerts.config import AlertsConfig
 from alerts.engine import Engine
 from alerts.message import encode
+from alerts.redis_link import RedisConfig
 from alerts.sink import Envelope, Surroundings
-from alerts.sinks.redis import RedisConfig, RedisSink, build
+from alerts.sinks.redis import RedisSink, build
 from monitor.clock import SystemClock
 from monitor.credential import Secret
 from monitor.errors import SinkError

@@ -1,0 +1,349 @@
+"""Two monitors on the same accounts, through the Redis they share: who speaks, and what was said so far.
+
+One lease an account (`alerts.lease`). What every sink of the speaker has acknowledged is noted beside it, under the
+lease's token; whoever takes over goes on from there: what was noted is not said again, what was not is. Both make the
+same ids, so a receiver can fold what was said twice because the first speaker died in between.
+
+In Redis, below ``<prefix>:pair:``: hash ``lease:<venue>/<account>`` (holder, token, till), hash
+``words:<venue>/<account>`` (alert key to the last word), ``members`` (who lives), ``salt``, ``silences``, hash ``acks``
+(alert key to who has seen it, left by one monitor for the one that speaks).
+"""
+
+import asyncio
+import secrets
+from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
+from typing import Annotated
+
+import orjson
+import structlog
+from pydantic import BaseModel, ConfigDict, Field
+
+from alerts.alert import Alert, Silence, Step
+from alerts.lease import Account, Grant, Leases, Voice
+from alerts.message import decode, encode, read_silence, silence_fields
+from alerts.redis_link import RedisLink
+from alerts.sink import Stamp
+from monitor.clock import Clock
+from monitor.errors import SinkError
+
+BEATS_PER_LEASE = 3.0
+NOTE_S = 0.05
+"""How soon after the last sink's acknowledgement the other monitor may know of it."""
+RETRY_S = 0.2
+
+_BEAT = """
+local t = redis.call('TIME')
+local now = t[1] * 1000 + math.floor(t[2] / 1000)
+redis.call('ZADD', KEYS[1], now, ARGV[1])
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - ARGV[2])
+redis.call('SET', KEYS[2], ARGV[3], 'NX')
+local out = {redis.call('ZCARD', KEYS[1]), redis.call('GET', KEYS[2]), redis.call('GET', KEYS[3])}
+for i = 4, #KEYS do
+  local lease = redis.call('HMGET', KEYS[i], 'holder', 'token', 'till')
+  local holder, token = lease[1], tonumber(lease[2] or '0')
+  if holder ~= ARGV[1] and tonumber(lease[3] or '0') <= now then
+    holder, token = ARGV[1], token + 1
+  end
+  if holder == ARGV[1] then
+    redis.call('HSET', KEYS[i], 'holder', holder, 'token', token, 'till', now + ARGV[2])
+  end
+  out[i] = {holder, token}
+end
+return out
+"""
+_NOTE = """
+local lease = redis.call('HMGET', KEYS[1], 'holder', 'token')
+if lease[1] ~= ARGV[1] or lease[2] ~= ARGV[2] then return 0 end
+redis.call('HSET', KEYS[2], unpack(ARGV, 3))
+return 1
+"""
+_RELEASE = """
+for i = 1, #KEYS do
+  if redis.call('HGET', KEYS[i], 'holder') == ARGV[1] then redis.call('HSET', KEYS[i], 'till', 0) end
+end
+return 1
+"""
+_TAKE = """
+local found = redis.call('HGETALL', KEYS[1])
+for i = 1, #found, 2 do
+  for j = 1, #ARGV do
+    if found[i] == ARGV[j] then redis.call('HDEL', KEYS[1], ARGV[j]) end
+  end
+end
+return found
+"""
+
+log = structlog.get_logger(__name__)
+
+Seconds = Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)]
+
+
+class PairConfig(BaseModel):
+    """``[pair]``: share the accounts with another monitor that has the same ``[sinks.redis]``.
+
+    The other one takes over within about `lease_s` and a third. `alone_s` is how long a monitor that is cut off from
+    Redis leaves it to the other one to speak.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    enabled: bool = False
+    lease_s: Annotated[float, Field(ge=0.5, le=60, allow_inf_nan=False)] = 3.0
+    alone_s: Seconds = 30.0
+
+
+class Words:
+    """What was said and is not noted yet: of each key the last word. Bounded by the number of keys."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[str, tuple[int, Alert]] = {}
+
+    def add(self, sequence: int, alert: Alert) -> None:
+        """A word on its way to the sinks."""
+        if alert.account is not None:
+            self._waiting[alert.key] = (sequence, alert)
+
+    def done(self, everywhere: int) -> list[tuple[int, Alert]]:
+        """The words that every sink has."""
+        return [word for word in self._waiting.values() if word[0] <= everywhere]
+
+    def noted(self, words: Collection[tuple[int, Alert]]) -> None:
+        """These are noted; a newer word of the same key still waits."""
+        for sequence, alert in words:
+            if self._waiting.get(alert.key, (0, alert))[0] == sequence:
+                del self._waiting[alert.key]
+
+    def forget(self, account: Account) -> None:
+        """We do not speak for this account any more."""
+        self._waiting = {
+            key: word for key, word in self._waiting.items() if (word[1].venue, word[1].account) != account
+        }
+
+
+class Pair:
+    """This monitor's part. `run` keeps the leases; everything else is quick and never blocks.
+
+    `begin(account, words)` is called when this monitor starts to speak for an account: `words` are what was said so
+    far, None when nobody could be asked. `everywhere` says up to which sequence every sink has everything.
+    """
+
+    def __init__(
+        self, config: PairConfig, link: RedisLink, prefix: str, timeout_s: float, clock: Clock, host: str
+    ) -> None:
+        self.me = f"{host}/{secrets.token_hex(4)}"
+        self._config = config
+        self._link = link
+        self._prefix = f"{prefix}:pair"
+        self._timeout_s = min(timeout_s, config.lease_s / BEATS_PER_LEASE)
+        self._clock = clock
+        self._leases = Leases(self.me, config.lease_s, config.alone_s)
+        self._words = Words()
+        self._salt = secrets.token_hex(8)
+        self._silences_heard = ""
+        self._silences_to_tell: str | None = None
+        self._acknowledged: dict[str, str] = {}
+        self._is_lost = False
+        self.begin: Callable[[Account, Sequence[Alert] | None], None] = lambda account, words: None
+        self.share_salt: Callable[[str], None] = lambda salt: None
+        self.share_silences: Callable[[Sequence[Silence]], None] = lambda silences: None
+        self.acknowledge: Callable[[str, str], None] = lambda key, by: None
+        self.firing_keys: Callable[[], Collection[str]] = tuple
+        self.everywhere: Callable[[], int] = lambda: 0
+
+    def watch(self, accounts: Collection[Account]) -> None:
+        """Share these accounts and no others; from the next beat on."""
+        self._leases.watch(accounts)
+
+    def speaks(self, alert: Alert) -> bool:
+        """Whether this monitor may say this alert at this moment. What belongs to no account is its own to say."""
+        if alert.venue is None or alert.account is None:
+            return True
+        return self._leases.speaks((alert.venue, alert.account), self._clock.now())
+
+    def speaker(self, account: Account) -> str:
+        """Who speaks for an account when it is not this monitor; empty when it is, or nobody is known."""
+        return "" if self._leases.speaks(account, self._clock.now()) else self._leases.holder(account)
+
+    def voices(self) -> dict[Account, Voice]:
+        """How this monitor stands for every account."""
+        return self._leases.voices(self._clock.now())
+
+    def stamp(self, alert: Alert) -> Stamp | None:
+        """What Redis asks for before it takes an alert; None for one that needs no stamp."""
+        if alert.venue is None or alert.account is None:
+            return None
+        account = (alert.venue, alert.account)
+        return Stamp(self._key("lease", account), self.me, self._leases.token(account))
+
+    def said(self, sequence: int, alert: Alert) -> None:
+        """An alert is on its way to the sinks; it is noted when all of them have it."""
+        self._words.add(sequence, alert)
+
+    def tell_silences(self, silences: Sequence[Silence]) -> None:
+        """Let the other monitor have the silences."""
+        self._silences_to_tell = orjson.dumps([silence_fields(silence) for silence in silences]).decode()
+
+    def pass_on(self, key: str, by: str) -> None:
+        """Let the one that speaks acknowledge an alert."""
+        self._acknowledged[key] = by
+
+    async def first_beat(self) -> None:
+        """Ask once before anything is seen, so that the one monitor there is begins by speaking."""
+        await self._beat_or_lose()
+
+    async def run(self) -> None:
+        """Keep the leases until cancelled, then give them up, so that the other one need not wait."""
+        beat_s = self._config.lease_s / BEATS_PER_LEASE
+        next_beat = 0.0
+        try:
+            while True:
+                now = self._clock.now()
+                if now >= next_beat:
+                    reached = await self._beat_or_lose()
+                    next_beat = now + (beat_s if reached else min(beat_s, RETRY_S))
+                elif not self._is_lost:
+                    await self._note_or_lose()
+                await asyncio.sleep(NOTE_S)
+        finally:
+            await asyncio.shield(self._leave())
+
+    # Inside
+
+    async def _beat_or_lose(self) -> bool:
+        asked_at = self._clock.now()
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                begins = await self._beat(asked_at)
+                words = {account: await self._read(account) for account in begins}
+        except (SinkError, TimeoutError) as error:
+            await self._lose(error)
+            return False
+        if self._is_lost:
+            self._is_lost = False
+            log.info("redis is back; one of us speaks", voices=self._shown())
+        for account in begins:
+            log.info("speaks", account="/".join(account), token=self._leases.token(account))
+            self.begin(account, words[account])
+        for account in self._leases.accounts:
+            if not self._leases.speaks(account, self._clock.now()):
+                self._words.forget(account)
+        return True
+
+    async def _beat(self, asked_at: float) -> list[Account]:
+        accounts = self._leases.accounts
+        fixed = [f"{self._prefix}:members", f"{self._prefix}:salt", f"{self._prefix}:silences"]
+        keys = fixed + [self._key("lease", account) for account in accounts]
+        lease_ms = int(self._config.lease_s * 1000)
+        commands: list[tuple[str | bytes | int, ...]] = []
+        if self._silences_to_tell is not None:
+            commands.append(("SET", fixed[2], self._silences_to_tell))
+        for key, by in self._acknowledged.items():
+            commands.append(("HSET", f"{self._prefix}:acks", key, by))
+        commands.append(("EVAL", _BEAT, len(keys), *keys, self.me, lease_ms, self._salt))
+        told, passed = self._silences_to_tell, dict(self._acknowledged)
+        *_, (members, salt, silences, *grants) = await self._link.ask(commands)
+        self._silences_to_tell = None if self._silences_to_tell == told else self._silences_to_tell
+        for key in passed:
+            self._acknowledged.pop(key, None)
+        self._hear(salt.decode(), "" if silences is None else silences.decode())
+        found = {
+            account: Grant(holder.decode(), int(token))
+            for account, (holder, token) in zip(accounts, grants, strict=True)
+        }
+        begins = self._leases.answered(found, int(members) - 1, asked_at, self._clock.now())
+        await self._take_acknowledgements()
+        return begins
+
+    def _hear(self, salt: str, silences: str) -> None:
+        if salt != self._salt:
+            self._salt = salt
+        self.share_salt(self._salt)
+        if silences and silences != self._silences_heard and self._silences_to_tell is None:
+            self._silences_heard = silences
+            with suppress(ValueError, KeyError, TypeError):
+                found = [read_silence(fields) for fields in orjson.loads(silences)]
+                self.share_silences([silence for silence in found if silence is not None])
+
+    async def _take_acknowledgements(self) -> None:
+        """Carry out what was ordered at the other monitor, for the accounts that we speak for."""
+        now = self._clock.now()
+        if not any(self._leases.speaks(account, now) for account in self._leases.accounts):
+            return
+        keys = list(self.firing_keys())
+        (found,) = await self._link.ask([("EVAL", _TAKE, 1, f"{self._prefix}:acks", *keys)])
+        orders = [part.decode() for part in found]
+        for key, by in zip(orders[::2], orders[1::2], strict=True):
+            if key in keys:
+                self.acknowledge(key, by)
+
+    async def _read(self, account: Account) -> list[Alert]:
+        """The last words about an account."""
+        (found,) = await self._link.ask([("HVALS", self._key("words", account))])
+        return [alert for payload in found if (alert := _read_word(payload)) is not None]
+
+    async def _note_or_lose(self) -> None:
+        words = self._words.done(self.everywhere())
+        if not words:
+            return
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                await self._link.ask([self._noting(alert) for _, alert in words])
+        except (SinkError, TimeoutError) as error:
+            await self._lose(error)
+        else:
+            self._words.noted(words)
+
+    def _noting(self, alert: Alert) -> tuple[str | bytes | int, ...]:
+        account = (alert.venue or "", alert.account or "")
+        token = self._leases.token(account)
+        word = orjson.dumps([alert.step.value, alert.serial, alert.at, encode(alert).decode()])
+        keys = (self._key("lease", account), self._key("words", account))
+        return ("EVAL", _NOTE, 2, *keys, self.me, token, alert.key, word)
+
+    async def _lose(self, error: SinkError | TimeoutError) -> None:
+        await self._link.close()
+        refused = any(isinstance(cause, ConnectionRefusedError) for cause in _chain(error))
+        if not self._is_lost:
+            self._is_lost = True
+            log.warning("redis cannot be asked who speaks", error=str(error) or "no answer", refused=refused)
+        for account in self._leases.unreachable(self._clock.now(), refused=refused):
+            log.warning("speaks alone, without redis", account="/".join(account))
+            self.begin(account, None)
+
+    async def _leave(self) -> None:
+        keys = [self._key("lease", account) for account in self._leases.accounts]
+        with suppress(SinkError, TimeoutError):
+            async with asyncio.timeout(self._timeout_s):
+                await self._note_all()
+                await self._link.ask(
+                    [("ZREM", f"{self._prefix}:members", self.me), ("EVAL", _RELEASE, len(keys), *keys, self.me)]
+                )
+        await self._link.close()
+
+    async def _note_all(self) -> None:
+        if words := self._words.done(self.everywhere()):
+            await self._link.ask([self._noting(alert) for _, alert in words])
+
+    def _key(self, kind: str, account: Account) -> str:
+        return f"{self._prefix}:{kind}:{'/'.join(account)}"
+
+    def _shown(self) -> dict[str, str]:
+        return {"/".join(account): voice.value for account, voice in self.voices().items()}
+
+
+def _read_word(payload: bytes) -> Alert | None:
+    try:
+        step, serial, at, message = orjson.loads(payload)
+        return decode(message.encode(), step=Step(step), serial=serial, at=at)
+    except (ValueError, KeyError, TypeError) as error:
+        log.warning("a word in redis cannot be read and is left out", error=repr(error))
+        return None
+
+
+def _chain(error: BaseException | None) -> list[BaseException]:
+    found: list[BaseException] = []
+    while error is not None and error not in found:
+        found.append(error)
+        error = error.__cause__ or error.__context__
+    return found
