@@ -73,6 +73,7 @@ class Reason(StrEnum):
     LIQUIDATION = "liquidation"
     ADL = "adl"
     VENUE_NOTICE = "venue_notice"
+    RULES_CHANGED = "rules_changed"
     RECOVERED = "recovered"
     POOL_CLOSED = "pool_closed"
     NOT_CONFIGURED = "not_configured"

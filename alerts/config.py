@@ -9,6 +9,7 @@ from alerts.rules._ladder import RuleConfig
 from alerts.rules.distance import DistanceConfig
 from alerts.rules.margin_ratio import MarginRatioConfig
 from alerts.rules.model_error import ModelErrorConfig
+from alerts.rules.rules_changed import RulesChangedConfig
 from alerts.rules.sink_failure import SinkFailureConfig
 from alerts.rules.stale_feed import StaleFeedConfig
 from alerts.rules.unknown import UnknownConfig
@@ -61,6 +62,7 @@ class AlertsConfig(BaseModel):
     model_error: ModelErrorConfig = ModelErrorConfig()
     sink_failure: SinkFailureConfig = SinkFailureConfig()
     venue_notice: VenueNoticeConfig = VenueNoticeConfig()
+    rules_changed: RulesChangedConfig = RulesChangedConfig()
     repeat: RepeatConfig = RepeatConfig()
     escalation: EscalationConfig = EscalationConfig()
 

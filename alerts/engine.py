@@ -26,16 +26,20 @@ from alerts.alert import (
 )
 from alerts.config import AlertsConfig
 from alerts.lifecycle import Policy, Status
-from alerts.rules import POOL_RULES, SINK_FAILURE, STALE_FEED, VENUE_NOTICE, Rule, stale_feed
+from alerts.rules import POOL_RULES, RULES_CHANGED, SINK_FAILURE, STALE_FEED, VENUE_NOTICE, Rule, stale_feed
 from alerts.rules.sink_failure import SinkFailure
 from alerts.silences import Silences
 from alerts.substance import substance_again, substance_of
 from monitor.model.assessment import Blindness, PoolAssessment
 from monitor.model.events import VenueNotice
+from monitor.model.rulechange import RulesChanged
 
 TIMERS_SLACK = 64
 
-_ALL_RULES: tuple[Rule[Any], ...] = (*POOL_RULES, STALE_FEED, SINK_FAILURE, VENUE_NOTICE)
+_ALL_RULES: tuple[Rule[Any], ...] = (*POOL_RULES, STALE_FEED, SINK_FAILURE, VENUE_NOTICE, RULES_CHANGED)
+_OF_POOLS: tuple[Rule[Any], ...] = (*POOL_RULES, RULES_CHANGED)
+_MOMENTS: tuple[Rule[Any], ...] = (VENUE_NOTICE, RULES_CHANGED)
+"""Rules about what happens once, and not about what lasts."""
 _RULES = {rule.name: rule for rule in _ALL_RULES}
 _NOT_SEEN_YET = Verdict(None, Severity.EMERGENCY, Reason.UNKNOWN, unknown=True)
 _RECOVERED = Verdict(None, None, Reason.RECOVERED)
@@ -112,7 +116,7 @@ class Engine:
         """The pool has no open position any more: whatever fires for it is over at once."""
         self._unseen_pools.discard(pool)
         said: list[Alert] = []
-        for rule in POOL_RULES:
+        for rule in _OF_POOLS:
             track = self._tracks.get(f"{rule.name}:{pool}")
             if track is not None:
                 said += self._end(track, Reason.POOL_CLOSED, now)
@@ -187,6 +191,20 @@ class Engine:
             said = self._see(track, notice, verdict, now)
         # A notice is a moment, not a condition: calm begins right after it.
         return said + self._see(track, notice, _RECOVERED, now)
+
+    def on_rules_changed(self, change: RulesChanged, now: float) -> list[Alert]:
+        """The venue's rules have moved liquidation prices of a pool; each change is said, and is over by itself.
+
+        While an earlier one still fires, a milder one is said at the severity of the former: it corrects what was said.
+        """
+        track = self._track(f"{RULES_CHANGED.name}:{change.pool.pool}", RULES_CHANGED)
+        verdict = RULES_CHANGED.judge(change, self._config.rules_changed)
+        firing = track.status.severity
+        if firing is not None and verdict.demands is not None and verdict.demands <= firing:
+            said = [self._say_again(track, change, verdict, now)]
+        else:
+            said = self._see(track, change, verdict, now)
+        return said + self._see(track, change, _RECOVERED, now)
 
     # What people do about it
 
@@ -308,6 +326,10 @@ class Engine:
             track.last = alert
             if rule is STALE_FEED:
                 self._blind.add(track.key)
+            elif rule in _MOMENTS and severity is not None:
+                # Nothing will judge it again: what is left of its calm runs on.
+                track.accused = Verdict(severity, severity, alert.reason, alert.value, alert.threshold)
+                track.verdict, track.status = _RECOVERED, replace(track.status, calm_since=said_at)
             self._schedule(track)
 
     def retain(self, accounts: Collection[tuple[str, str]], sinks: Collection[str], now: float) -> list[Alert]:

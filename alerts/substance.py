@@ -7,6 +7,7 @@ from alerts.alert import Alert, AlertLeg, Reason, State, Verdict
 from alerts.rules import Rule
 from monitor.model.assessment import Blindness, PoolAssessment
 from monitor.model.events import VenueNotice
+from monitor.model.rulechange import RulesChanged
 
 LEGS_MAX = 100
 """A message shows at most so many legs, the nearest to liquidation: brokers refuse messages of any size."""
@@ -55,6 +56,8 @@ def _closing(last: Alert, reason: Reason) -> str:
 
 
 def _figures(subject: object) -> dict[str, Any]:
+    if isinstance(subject, RulesChanged):
+        return _figures(subject.pool)
     if isinstance(subject, PoolAssessment):
         return {
             "venue": subject.venue,

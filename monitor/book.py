@@ -4,7 +4,7 @@ Marks go straight to the ledger. Account events may touch Python objects per acc
 thousand legs are rows.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import nan
 
@@ -13,14 +13,17 @@ from monitor.kernel import ENTRY_VALUE, LEG_WIDTH, QUANTITY, Kernel, plain_kerne
 from monitor.ledger import Ledger
 from monitor.margin.pnl import price_value
 from monitor.margin.risk import Risk
-from monitor.margin.rules import Held, VenueRules, position_scope, wallet_value, wallet_weight
+from monitor.margin.rules import VenueRules, position_scope, wallet_value, wallet_weight
 from monitor.margin.tiers import NO_MAINTENANCE, UNKNOWN, Maintenance
 from monitor.model.account import AccountMode, MarginMode, Position, Wallet
 from monitor.model.assessment import Basis
 from monitor.model.events import AccountDelta, AccountSnapshot, InstrumentsLoaded, Marks, PoolReport
-from monitor.model.ids import Slot, isolated_scope, pool_id, side_of
+from monitor.model.ids import Slot, pool_id
 from monitor.model.instrument import ContractKind, Instrument
-from monitor.pools import COLLATERAL, INDEX_PREFIX, WIDTH, AccountBook, Pools, entry_price_of
+from monitor.pools import COLLATERAL, INDEX_PREFIX, WIDTH, AccountBook, FormerRules, Pools
+
+HAIRCUT_STEP = 0.005
+"""Venues change the share of a coin that counts in steps of at least half a per cent."""
 
 _SLOTS = {slot: place for place, slot in enumerate(Slot)}
 _UNKNOWN_COIN = "unknown"
@@ -76,11 +79,16 @@ class Book(Pools):
         return self.ledger.apply_marks(marks, now)
 
     def load_instruments(self, event: InstrumentsLoaded) -> BookChange:
-        """Take over contract definitions; open legs get their new tiers at once."""
+        """Take over contract definitions; open legs get their new tiers at once.
+
+        What the former ones were is kept for `rules_changed`, for open legs only.
+        """
         account = self.account(event.venue, event.account)
-        change = BookChange()
-        fresh = {i.symbol: i for i in event.instruments if account.instruments.get(i.symbol) != i}
-        account.instruments = self._shared({**account.instruments, **fresh})
+        change, known = BookChange(), account.instruments
+        fresh = {i.symbol: i for i in event.instruments if known.get(i.symbol) != i}
+        if not fresh:
+            return change
+        account.instruments = self._shared({**known, **fresh})
         for key, leg in account.legs.items():
             instrument = fresh.get(self.ledger.instruments.symbols[key // WIDTH])
             if instrument is None or key % WIDTH == COLLATERAL:
@@ -88,21 +96,46 @@ class Book(Pools):
             pool = int(self.ledger.legs.pool[leg])
             if self._pool_scope[pool] == _UNKNOWN_COIN:
                 continue  # the next snapshot, which knows its margin mode, moves it to its pool
+            if instrument.symbol in known:
+                self._replace(account, leg, known[instrument.symbol], instrument)
             self._require(account, leg, instrument)
             change.touched.add(pool)
         return change
+
+    def _replace(self, account: AccountBook, leg: int, old: Instrument, new: Instrument) -> None:
+        """A leg's instrument is defined anew.
+
+        One of another kind or coin is another contract, and what was not known before is not a change.
+        """
+        pool = int(self.ledger.legs.pool[leg])
+        if (old.kind, old.margin_coin) != (new.kind, new.margin_coin):
+            account.former.pop(pool, None)
+            return
+        former = replace(
+            old,
+            tiers=old.tiers or new.tiers,
+            tick_size=new.tick_size if old.tick_size is None else old.tick_size,
+            taker_fee_rate=new.taker_fee_rate if old.taker_fee_rate is None else old.taker_fee_rate,
+        )
+        if former != new:
+            rules = account.former.setdefault(pool, FormerRules())
+            rules.legs.setdefault(leg, (former, float(self.ledger.legs.size[leg])))
+        self.ledger.legs.table[leg * LEG_WIDTH + QUANTITY] *= new.multiplier / old.multiplier
 
     def apply_snapshot(self, snapshot: AccountSnapshot) -> BookChange:
         """Make the account what the snapshot says, save slots that newer events touched; then anchor to its reports."""
         account = self.account(snapshot.venue, snapshot.account)
         change = BookChange()
         account.feed, account.mark_pause_s = snapshot.feed, snapshot.mark_pause_s
-        if account.mode is not snapshot.account_mode:
+        changed_mode = account.mode is not snapshot.account_mode
+        if changed_mode:
             self._forget_anchors(account)
         account.mode, account.position_mode = snapshot.account_mode, snapshot.position_mode
         self._take_indexes(account, snapshot.reports, snapshot.at_ms)
         for wallet in snapshot.wallets:
             self._put_wallet(account, wallet, snapshot.at_ms)
+        if changed_mode:
+            account.former.clear()  # it is the account that changed, and haircuts with it
         coins = {wallet.coin for wallet in snapshot.wallets}
         for coin in [c for c, w in account.wallets.items() if c not in coins and w.updated_ms <= snapshot.at_ms]:
             del account.wallets[coin]
@@ -222,33 +255,15 @@ class Book(Pools):
                     self._require_one(account, sibling, instrument)
 
     def _require_one(self, account: AccountBook, leg: int, instrument: Instrument) -> None:
-        legs = self.ledger.legs
-        row = leg * LEG_WIDTH
-        quantity, entry_value = legs.table[row + QUANTITY : row + ENTRY_VALUE + 1].tolist()
-        size, leverage = float(legs.size[leg]), float(legs.leverage[leg])
-        pool = int(legs.pool[leg])
-        isolated = self._pool_scope[pool] == isolated_scope(instrument.symbol, side_of(size))
-        held = Held(
-            instrument=instrument,
-            size=size,
-            pooled_size=sum(abs(float(legs.size[other])) for other in self._siblings(leg)),
-            entry_price=entry_price_of(_is_inverse(instrument), entry_value),
-            leverage=None if leverage != leverage else leverage,
-            margin_mode=MarginMode.ISOLATED if isolated else MarginMode.CROSS,
-        )
-        unit_price = quantity / (size * instrument.multiplier)
+        held, row = self._held(leg, instrument), leg * LEG_WIDTH
+        quantity, entry_value = self.ledger.legs.table[row + QUANTITY : row + ENTRY_VALUE + 1].tolist()
+        unit_price = quantity / (held.size * instrument.multiplier)
         if account.rules.basis(account.mode, held.margin_mode) is Basis.COMPUTED:
             required = account.rules.maintenance(held)
         else:
             # The venue's figure stands in the pool's offset; before there is one, nothing is known.
-            required = NO_MAINTENANCE if pool in account.anchors else UNKNOWN
+            required = NO_MAINTENANCE if int(self.ledger.legs.pool[leg]) in account.anchors else UNKNOWN
         self.ledger.write_leg(leg, quantity, entry_value, required.scaled(unit_price))
-
-    def _siblings(self, leg: int) -> Iterator[int]:
-        """The legs of the same instrument in the same pool, this one included."""
-        legs = self.ledger.legs
-        instrument, pool = legs.instrument[leg], int(legs.pool[leg])
-        return (other for other in self.ledger.chain(pool) if legs.instrument[other] == instrument)
 
     def _remove_leg(self, account: AccountBook, key: int, change: BookChange) -> None:
         leg = account.legs.pop(key)
@@ -257,6 +272,8 @@ class Book(Pools):
         siblings = [other for other in self._siblings(leg) if other != leg] if account.rules.counts_pooled_size else []
         before = self._gross(account, pool)
         change.touched.add(pool)
+        if pool in account.former:
+            account.former[pool].legs.pop(leg, None)
         self.ledger.remove_leg(leg)
         self._change_anchor(account, pool, before)
         if siblings and instrument is not None:
@@ -268,6 +285,11 @@ class Book(Pools):
         known = account.wallets.get(wallet.coin)
         if known is not None and _overtaken(known.updated_ms, wallet.updated_ms, snapshot_ms):
             return
+        if known is not None and _other_haircut(known, wallet):
+            pool = account.pools.get(account.rules.cross_scope(account.mode, wallet.coin))
+            if pool is not None:
+                former = account.former.setdefault(pool, FormerRules())
+                former.haircuts.setdefault(wallet.coin, known.haircut)
         account.wallets[wallet.coin] = wallet
 
     def _settle(self, account: AccountBook, change: BookChange) -> None:
@@ -335,6 +357,7 @@ class Book(Pools):
                 self._remove_leg(account, int(self.ledger.legs.instrument[leg]) * WIDTH + COLLATERAL, change)
             del account.pools[scope]
             account.anchors.pop(pool, None)
+            account.former.pop(pool, None)
             self.ledger.free_pool(pool)
             self._pool_owner[pool] = None
             self._names = None
@@ -428,6 +451,15 @@ def _scope(account: AccountBook, instrument: Instrument, position: Position) -> 
 def _overtaken(known_ms: int, offered_ms: int, snapshot_ms: int | None) -> bool:
     """Whether an offer is older than what is known; a snapshot also rules over news older than its request."""
     return known_ms > offered_ms and (snapshot_ms is None or known_ms > snapshot_ms)
+
+
+def _other_haircut(known: Wallet, found: Wallet) -> bool:
+    """Whether the venue has changed its collateral ratio, and not the holder the amount by which some venues grade it.
+
+    OKX's graded ratio is read from its own figures and so moves a little with unrealized profit too.
+    """
+    priced = known.price == known.price and found.price == found.price
+    return known.balance == found.balance and priced and abs(known.haircut - found.haircut) >= HAIRCUT_STEP
 
 
 def _unknown_instrument(symbol: str) -> Instrument:

@@ -84,6 +84,8 @@ class Pipeline:
         """(venue, account or empty, feed where the account is empty, stream) to its last change."""
         self._blind: Sequence[Blindness] = ()
         self._queue: list[int] = []
+        self._rule_changes: list[int] = []
+        """Rows of pools whose rules have changed, to be compared in this cycle."""
         self._previous: set[int] = set()
         self._shown: set[int] | None = None
         """Rows whose assessments are kept for showing; None for all. An alert's is kept until the next cycle."""
@@ -226,16 +228,33 @@ class Pipeline:
             self._next_cycle = now + self.settings.cycle_s
             self._look_for_blindness(now)
             self._plan_cycle()
+            self._rule_changes = self.book.with_former_rules()
         if now >= self._next_rebuild:
             self._next_rebuild = now + self.settings.rebuild_s
             self.book.rebuild()
             self._telemetry.book_drift_ratio, self.book.drift = self.book.drift, 0.0
         end = perf_counter() + self.settings.slice_s
-        while self._queue and perf_counter() < end:
-            row = self._queue.pop()
-            if self.book.has_pool(row):
+        while (self._queue or self._rule_changes) and perf_counter() < end:
+            if self._queue and self.book.has_pool(row := self._queue.pop()):
                 self._decide((row,), now)
-        return bool(self._queue)
+            if self._rule_changes and self.book.has_pool(row := self._rule_changes.pop()):
+                self._compare_rules(row, now)
+        return bool(self._queue or self._rule_changes)
+
+    def _compare_rules(self, row: int, now: float) -> None:
+        """Tell what a change of the venue's rules moved in a pool, or wait for the next cycle while that is unknown."""
+        present = self._assess(row)
+        if present.stale or present.unknown:
+            return
+        try:
+            change = self.book.rules_changed(row, present)
+        except Exception:
+            self._telemetry.assess_failures += 1
+            change = None
+            log.exception("a pool could not be assessed under its former rules", pool=present.pool)
+        self.book.forget_former_rules(row)
+        if change is not None:
+            self._submit(self._engine.on_rules_changed(change, now))
 
     def _plan_cycle(self) -> None:
         """Which pools to assess in this cycle, the most dangerous last (they are taken from the end)."""

@@ -1,7 +1,7 @@
 """Pools in the ledger's rows: whose they are, and the answers to questions about them."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from math import nan
 from types import MappingProxyType
 
@@ -12,11 +12,13 @@ from monitor.assess import assess_pool
 from monitor.kernel import ENTRY_VALUE, LEG_WIDTH, QUANTITY, Kernel
 from monitor.ledger import Ledger
 from monitor.margin.risk import Leg, Pool, Risk
-from monitor.margin.rules import VenueRules
+from monitor.margin.rulechange import rules_changed
+from monitor.margin.rules import Held, VenueRules, wallet_value
 from monitor.model.account import AccountMode, MarginMode, PositionMode, Wallet
 from monitor.model.assessment import Basis, PoolAssessment, PoolTable
-from monitor.model.ids import isolated_scope, pool_id
-from monitor.model.instrument import Instrument
+from monitor.model.ids import isolated_scope, pool_id, side_of
+from monitor.model.instrument import ContractKind, Instrument
+from monitor.model.rulechange import RulesChanged
 
 COLLATERAL = 7
 WIDTH = 8
@@ -33,6 +35,15 @@ class Exposure:
     age_s: float | None = None
     notional: float = 0.0
     worst_ratio: float = 0.0
+
+
+@dataclass(slots=True)
+class FormerRules:
+    """The rules of a pool that have been replaced, until it is known and told what that moved; the oldest are kept."""
+
+    legs: dict[int, tuple[Instrument, float]] = field(default_factory=dict)
+    """Leg row to the definition it had, and its size then: a contract that is split is held in another number."""
+    haircuts: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -57,6 +68,8 @@ class AccountBook:
     """Scope to pool row."""
     anchors: dict[int, Anchor] = field(default_factory=dict)
     """Pool row to what the venue reported beyond the model."""
+    former: dict[int, FormerRules] = field(default_factory=dict)
+    """Pool row to the rules it had, where what their change moved has not been told yet."""
 
 
 class Pools:
@@ -131,6 +144,77 @@ class Pools:
             marked_at=self._marked_at(row),
             model_error=None if held is None else held.error,
         )
+
+    def with_former_rules(self) -> list[int]:
+        """Rows of pools of which it is still to be told what a change of rules moved."""
+        return [row for account in self._accounts.values() for row in account.former]
+
+    def forget_former_rules(self, row: int) -> None:
+        """It has been told, or there is nothing to tell."""
+        self._owner(row).former.pop(row, None)
+
+    def rules_changed(self, row: int, present: PoolAssessment) -> RulesChanged | None:
+        """What the change of rules moved in a pool, None for nothing; see `monitor.margin.rulechange`.
+
+        `present` is the pool's assessment at the present marks, of which the figures are known.
+        """
+        account = self._owner(row)
+        former, pool = account.former.get(row), self.pool(row)
+        if former is None:
+            return None
+        before = self._under(account, row, pool, former)
+        definitions = {
+            old.symbol: (old, account.instruments[old.symbol])
+            for old, _ in former.legs.values()
+            if old != account.instruments[old.symbol]
+        }
+        haircuts = {
+            coin: (old, account.wallets[coin].haircut)
+            for coin, old in former.haircuts.items()
+            if coin in account.wallets and account.wallets[coin].haircut != old
+        }
+        ticks = {
+            symbol: max(each.tick_size or 0.0 for each in (found, *definitions.get(symbol, ())))
+            for symbol in {leg.instrument for leg in pool.legs}
+            if (found := account.instruments.get(symbol)) is not None
+        }
+        assessed = (before, assess_pool(before, account.rules))
+        return rules_changed(assessed, (pool, present), definitions, haircuts, ticks)
+
+    def _under(self, account: AccountBook, row: int, pool: Pool, former: FormerRules) -> Pool:
+        """The pool as it would be now had its rules not been replaced."""
+        rows = [leg for leg in self.ledger.chain(row) if self._is_position(leg)]
+        legs = tuple(
+            self._leg_under(account, at, leg, pool.basis, *former.legs[at]) if at in former.legs else leg
+            for at, leg in zip(reversed(rows), pool.legs, strict=True)
+        )
+        value = sum(self._revalued(account, coin, haircut) for coin, haircut in former.haircuts.items())
+        return replace(pool, base=pool.base + Risk(value, 0.0), legs=legs)
+
+    def _leg_under(
+        self, account: AccountBook, row: int, leg: Leg, basis: Basis, instrument: Instrument, size: float
+    ) -> Leg:
+        present = account.instruments[instrument.symbol]
+        held = self._held(row, instrument)
+        unit_price = leg.quantity / (held.size * present.multiplier)
+        if instrument.multiplier != present.multiplier:
+            held = replace(held, size=size, pooled_size=held.pooled_size * size / held.size)
+        maintenance = account.rules.maintenance(held).scaled(unit_price)
+        return replace(
+            leg,
+            quantity=held.size * instrument.multiplier * unit_price,
+            maintenance=maintenance if basis is Basis.COMPUTED else leg.maintenance,
+        )
+
+    def _revalued(self, account: AccountBook, coin: str, haircut: float) -> float:
+        """By how much more a wallet would count with a former haircut."""
+        wallet = account.wallets.get(coin)
+        if wallet is None:
+            return 0.0
+        i = self.ledger.instruments.index.get(account.feed, {}).get(f"{INDEX_PREFIX}{coin}USD")
+        if i is not None and i * WIDTH + COLLATERAL in account.legs:
+            wallet = replace(wallet, price=self.ledger.instruments.mark[i])
+        return wallet_value(replace(wallet, haircut=haircut)) - wallet_value(wallet)
 
     def exposure(self, ages: Mapping[int, float | None]) -> Mapping[tuple[str, str], Exposure]:
         """What stands behind instruments of which the newest mark has these ages, by (venue, account)."""
@@ -235,6 +319,27 @@ class Pools:
             entry_price=entry_price_of(inverse, entry_value),
             maintenance=ledger.maintenance[leg],
             mark=ledger.instruments.mark[i],
+        )
+
+    def _siblings(self, leg: int) -> Iterator[int]:
+        """The legs of the same instrument in the same pool, this one included."""
+        legs = self.ledger.legs
+        instrument, pool = legs.instrument[leg], int(legs.pool[leg])
+        return (other for other in self.ledger.chain(pool) if legs.instrument[other] == instrument)
+
+    def _held(self, leg: int, instrument: Instrument) -> Held:
+        """What the rules may want to know of a leg, its instrument defined as given."""
+        legs = self.ledger.legs
+        entry_value = float(legs.table[leg * LEG_WIDTH + ENTRY_VALUE])
+        size, leverage = float(legs.size[leg]), float(legs.leverage[leg])
+        isolated = self._pool_scope[int(legs.pool[leg])] == isolated_scope(instrument.symbol, side_of(size))
+        return Held(
+            instrument=instrument,
+            size=size,
+            pooled_size=sum(abs(float(legs.size[other])) for other in self._siblings(leg)),
+            entry_price=entry_price_of(instrument.kind is ContractKind.INVERSE, entry_value),
+            leverage=None if leverage != leverage else leverage,
+            margin_mode=MarginMode.ISOLATED if isolated else MarginMode.CROSS,
         )
 
     def _marked_at(self, pool: int) -> float | None:

@@ -168,7 +168,7 @@ def test_nobody_imports_the_root() -> None:
 
 def test_registries_are_complete() -> None:
     """Every venue, rule and sink that has a file has its line in a registry."""
-    from alerts.rules import POOL_RULES, SINK_FAILURE, STALE_FEED, VENUE_NOTICE
+    from alerts.rules import POOL_RULES, RULES_CHANGED, SINK_FAILURE, STALE_FEED, VENUE_NOTICE
     from alerts.sinks import SINKS
     from connectors import venues
     from monitor.margin.venues import RULES
@@ -186,7 +186,8 @@ def test_registries_are_complete() -> None:
     }
     assert modules_of(venues()) == folders
     assert set(SINKS) == files("alerts/sinks") - {"prometheus"}  # read at scrape, not delivered to
-    assert {rule.name for rule in (*POOL_RULES, STALE_FEED, SINK_FAILURE, VENUE_NOTICE)} == files("alerts/rules")
+    rules = (*POOL_RULES, STALE_FEED, SINK_FAILURE, VENUE_NOTICE, RULES_CHANGED)
+    assert {rule.name for rule in rules} == files("alerts/rules")
 
 
 def test_monitor_package_stays_empty() -> None:

@@ -40,6 +40,14 @@ def test_links_lead_somewhere() -> None:
             assert (ROOT / target.partition("#")[0]).exists(), target
 
 
+def test_every_venue_and_mode_names_its_rules() -> None:
+    """Each row of the table of venues links to where its rules come from."""
+    table = README[README.index("| `venue` | mode |") :].split("\n\n")[0].splitlines()[2:]
+    assert len(table) > 10
+    for row in table:
+        assert "](https://" in row.split(" | ")[-1], row
+
+
 def test_runbooks_are_sections() -> None:
     """Every runbook link of the Prometheus rules is a section here."""
     rules = (ROOT / "deploy" / "prometheus" / "marginwatch.rules.yml").read_text(encoding="utf-8")

@@ -5,9 +5,19 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from alerts.alert import Verdict, Wording
-from alerts.rules import distance, margin_ratio, model_error, sink_failure, stale_feed, unknown, venue_notice
+from alerts.rules import (
+    distance,
+    margin_ratio,
+    model_error,
+    rules_changed,
+    sink_failure,
+    stale_feed,
+    unknown,
+    venue_notice,
+)
 from monitor.model.assessment import Blindness, PoolAssessment
 from monitor.model.events import VenueNotice
+from monitor.model.rulechange import RulesChanged
 
 Subject = TypeVar("Subject")
 
@@ -30,3 +40,4 @@ POOL_RULES: tuple[Rule[PoolAssessment], ...] = (
 STALE_FEED: Rule[Blindness] = Rule("stale_feed", stale_feed.judge, stale_feed.describe)
 SINK_FAILURE: Rule[sink_failure.SinkFailure] = Rule("sink_failure", sink_failure.judge, sink_failure.describe)
 VENUE_NOTICE: Rule[VenueNotice] = Rule("venue_notice", venue_notice.judge, venue_notice.describe)
+RULES_CHANGED: Rule[RulesChanged] = Rule("rules_changed", rules_changed.judge, rules_changed.describe)

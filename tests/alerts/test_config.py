@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from alerts.alert import Severity
 from alerts.config import AlertsConfig
-from alerts.rules import POOL_RULES, SINK_FAILURE, STALE_FEED, VENUE_NOTICE
+from alerts.rules import POOL_RULES, RULES_CHANGED, SINK_FAILURE, STALE_FEED, VENUE_NOTICE
 from alerts.sinks import SINKS, SinksConfig
 
 
@@ -48,6 +48,8 @@ def test_a_section_without_rungs_keeps_the_default_ones() -> None:
         ({"stale_feed": {"mark_s": 0}}, "mark_s"),
         ({"model_error": {"tolerance": float("inf")}}, "tolerance"),
         ({"venue_notice": {"hold_s": 1}}, "a venue says a notice once"),
+        ({"rules_changed": {"hold_s": 1}}, "rules change once"),
+        ({"rules_changed": {"critical_distance": 2}}, "critical_distance"),
         ({"no_such_rule": {}}, "no_such_rule"),
     ],
 )
@@ -59,7 +61,7 @@ def test_a_fault_names_its_key(document: dict[str, Any], key: str) -> None:
 
 def test_every_rule_has_a_section_of_its_name() -> None:
     """The engine finds a rule's configuration by the rule's name."""
-    for rule in (*POOL_RULES, STALE_FEED, SINK_FAILURE, VENUE_NOTICE):
+    for rule in (*POOL_RULES, STALE_FEED, SINK_FAILURE, VENUE_NOTICE, RULES_CHANGED):
         assert AlertsConfig().rule(rule.name)
 
 
