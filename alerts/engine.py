@@ -25,11 +25,20 @@ from alerts.alert import (
     alert_id,
 )
 from alerts.config import AlertsConfig
-from alerts.lifecycle import Policy, Status
+from alerts.lifecycle import Status
 from alerts.rules import POOL_RULES, RULES_CHANGED, SINK_FAILURE, STALE_FEED, VENUE_NOTICE, Rule, stale_feed
 from alerts.rules.sink_failure import SinkFailure
 from alerts.silences import Silences
 from alerts.substance import substance_again, substance_of
+from alerts.track import (
+    OUT_OF_SIGHT,
+    RECOVERED,
+    Track,
+    account_of,
+    names_of,
+    policy_of,
+    verdict_for,
+)
 from monitor.model.assessment import Blindness, PoolAssessment
 from monitor.model.events import VenueNotice
 from monitor.model.rulechange import RulesChanged
@@ -41,27 +50,6 @@ _OF_POOLS: tuple[Rule[Any], ...] = (*POOL_RULES, RULES_CHANGED)
 _MOMENTS: tuple[Rule[Any], ...] = (VENUE_NOTICE, RULES_CHANGED)
 """Rules about what happens once, and not about what lasts."""
 _RULES = {rule.name: rule for rule in _ALL_RULES}
-_NOT_SEEN_YET = Verdict(None, Severity.EMERGENCY, Reason.UNKNOWN, unknown=True)
-_RECOVERED = Verdict(None, None, Reason.RECOVERED)
-_OUT_OF_SIGHT = Verdict(None, Severity.EMERGENCY, Reason.ACCOUNT_OUT_OF_SYNC, unknown=True)
-
-
-class _Track:
-    """One key: where its alert stands, what it is about and what was last said."""
-
-    __slots__ = ("accused", "deadline", "key", "last", "policy", "rule", "status", "subject", "verdict")
-
-    def __init__(self, key: str, rule: Rule[Any], policy: Policy) -> None:
-        self.key = key
-        self.rule = rule
-        self.policy = policy
-        self.status = Status()
-        self.verdict = _NOT_SEEN_YET
-        self.accused: Verdict | None = None
-        """The last verdict that demanded something: the words of an alert that fires while its calm runs."""
-        self.subject: Any = None
-        self.last: Alert | None = None
-        self.deadline: float | None = None
 
 
 class Engine:
@@ -75,7 +63,8 @@ class Engine:
         self._salt = salt
         self._escalations_max = escalations_max
         self._silences = Silences()
-        self._tracks: dict[str, _Track] = {}
+        self._shared_salt: str | None = None
+        self._tracks: dict[str, Track] = {}
         self._timers: list[tuple[float, str]] = []
         self._unseen_pools: set[str] = set()
         self._blind: set[str] = set()
@@ -85,7 +74,7 @@ class Engine:
         self._config = config
         # The margin ratio is first: `ratio_only` takes it alone.
         self._pool_rules = [(rule, config.rule(rule.name)) for rule in POOL_RULES]
-        self._policies = {rule.name: _policy(config, rule.name, self._escalations_max) for rule in _ALL_RULES}
+        self._policies = {rule.name: policy_of(config, rule.name, self._escalations_max) for rule in _ALL_RULES}
         levels = {rung for _, rung in config.margin_ratio.rungs()}
         levels |= {config.margin_ratio.release(rung) for rung in levels}
         self._levels = sorted(levels)
@@ -158,8 +147,8 @@ class Engine:
         for key in self._blind - seen:
             track = self._tracks[key]
             # What only waits to fire may go: an account that is not in sync is blindness of its own.
-            unseen = track.status.severity is not None and _account_of(track) in unknown
-            said += self._see(track, track.subject, _OUT_OF_SIGHT if unseen else _RECOVERED, now)
+            unseen = track.status.severity is not None and account_of(track) in unknown
+            said += self._see(track, track.subject, OUT_OF_SIGHT if unseen else RECOVERED, now)
             if track.status.idle:
                 self._blind.discard(key)
         return said
@@ -190,7 +179,7 @@ class Engine:
         else:
             said = self._see(track, notice, verdict, now)
         # A notice is a moment, not a condition: calm begins right after it.
-        return said + self._see(track, notice, _RECOVERED, now)
+        return said + self._see(track, notice, RECOVERED, now)
 
     def on_rules_changed(self, change: RulesChanged, now: float) -> list[Alert]:
         """The venue's rules have moved liquidation prices of a pool; each change is said, and is over by itself.
@@ -204,7 +193,7 @@ class Engine:
             said = [self._say_again(track, change, verdict, now)]
         else:
             said = self._see(track, change, verdict, now)
-        return said + self._see(track, change, _RECOVERED, now)
+        return said + self._see(track, change, RECOVERED, now)
 
     # What people do about it
 
@@ -238,7 +227,7 @@ class Engine:
             last, severity = track.last, track.status.severity
             if last is None or severity is None:
                 continue
-            names = _names(track.key, {"pool": last.pool, "venue": last.venue, "account": last.account})
+            names = names_of(track.key, {"pool": last.pool, "venue": last.venue, "account": last.account})
             silence = self._silences.covering(names, severity, now)
             if silence == last.silenced:
                 continue
@@ -308,29 +297,67 @@ class Engine:
         self._salt = restored.salt
         self._silences = Silences(restored.silences)
         for alert in restored.alerts:
-            rule = _RULES.get(alert.rule)
-            if rule is None:
-                continue
-            track = self._track(alert.key, rule)
-            # A wall clock that was set back between the runs must not put off the repeats.
-            said_at = min(alert.at, now)
-            severity = alert.severity if alert.state is State.FIRING else None
-            track.status = Status(
-                alert.serial,
-                severity,
-                raised_at=alert.raised_at,
-                said_at=said_at,
-                acknowledged=alert.acknowledged,
-                escalation=alert.escalation,
-            )
-            track.last = alert
-            if rule is STALE_FEED:
-                self._blind.add(track.key)
-            elif rule in _MOMENTS and severity is not None:
-                # Nothing will judge it again: what is left of its calm runs on.
-                track.accused = Verdict(severity, severity, alert.reason, alert.value, alert.threshold)
-                track.verdict, track.status = _RECOVERED, replace(track.status, calm_since=said_at)
+            self._take_up(alert, now)
+
+    def take_over(self, venue: str, account: str, words: Sequence[Alert], now: float) -> list[Alert]:
+        """Go on from what another monitor said about an account: the last word about each of its keys.
+
+        Said is what this one saw and the other had not said. Judge every pool of the account anew afterwards.
+        """
+        spoken = {word.key for word in words}
+        own = {
+            track.key: (track, track.status)
+            for track in self._tracks.values()
+            if track.key in spoken or account_of(track) == (venue, account)
+        }
+        for track, seen in own.values():
+            track.status = Status(serial=seen.serial)
+        for word in words:
+            self._take_up(word, now)
+        said: list[Alert] = []
+        for track, seen in own.values():
+            was = track.status
+            # A word that is younger than what we saw knew of it.
+            newer = seen.severity is not None and (track.key not in spoken or seen.raised_at > was.said_at)
+            if newer and (was.severity is None or seen.severity > was.severity):  # type: ignore[operator]
+                track.status, step = lifecycle.raise_to(was, seen.severity, now)  # type: ignore[arg-type]
+                said.append(self._say(track, was, step, track.verdict.reason, now))
             self._schedule(track)
+        return said
+
+    def share_salt(self, salt: str) -> None:
+        """Make the ids of alerts about accounts as the other monitor does."""
+        self._shared_salt = salt
+
+    def share_silences(self, silences: Sequence[Silence], now: float) -> list[Alert]:
+        """Take these silences, and no others, from the other monitor."""
+        self._silences = Silences(silences)
+        return self._resilence(now)
+
+    def _take_up(self, alert: Alert, now: float) -> None:
+        rule = _RULES.get(alert.rule)
+        if rule is None:
+            return
+        track = self._track(alert.key, rule)
+        # A wall clock that was set back between the runs must not put off the repeats.
+        said_at = min(alert.at, now)
+        severity = alert.severity if alert.state is State.FIRING else None
+        track.status = Status(
+            alert.serial,
+            severity,
+            raised_at=alert.raised_at,
+            said_at=said_at,
+            acknowledged=alert.acknowledged,
+            escalation=alert.escalation,
+        )
+        track.last = alert
+        if rule is STALE_FEED:
+            self._blind.add(track.key)
+        elif rule in _MOMENTS and severity is not None:
+            # Nothing will judge it again: what is left of its calm runs on.
+            track.accused = Verdict(severity, severity, alert.reason, alert.value, alert.threshold)
+            track.verdict, track.status = RECOVERED, replace(track.status, calm_since=said_at)
+        self._schedule(track)
 
     def retain(self, accounts: Collection[tuple[str, str]], sinks: Collection[str], now: float) -> list[Alert]:
         """End what belongs to an account (venue, name) or sink that is no longer configured; after start and reload."""
@@ -364,13 +391,13 @@ class Engine:
 
     # Inside
 
-    def _track(self, key: str, rule: Rule[Any]) -> _Track:
+    def _track(self, key: str, rule: Rule[Any]) -> Track:
         track = self._tracks.get(key)
         if track is None:
-            track = self._tracks[key] = _Track(key, rule, self._policies[rule.name])
+            track = self._tracks[key] = Track(key, rule, self._policies[rule.name])
         return track
 
-    def _see(self, track: _Track, subject: Any, verdict: Verdict, now: float) -> list[Alert]:
+    def _see(self, track: Track, subject: Any, verdict: Verdict, now: float) -> list[Alert]:
         before = track.status
         track.subject = subject
         track.verdict = verdict
@@ -383,14 +410,14 @@ class Engine:
         reason = Reason.UNACKNOWLEDGED if step is Step.ESCALATED else verdict.reason
         return [] if step is None else [self._say(track, before, step, reason, now)]
 
-    def _say_again(self, track: _Track, subject: Any, verdict: Verdict, now: float) -> Alert:
+    def _say_again(self, track: Track, subject: Any, verdict: Verdict, now: float) -> Alert:
         before = track.status
         track.subject, track.verdict, track.accused = subject, verdict, verdict
         track.status, step = lifecycle.again(before, now)
         self._schedule(track)
         return self._say(track, before, step, verdict.reason, now)
 
-    def _end(self, track: _Track, reason: Reason, now: float) -> list[Alert]:
+    def _end(self, track: Track, reason: Reason, now: float) -> list[Alert]:
         before = track.status
         track.subject = None
         track.verdict = Verdict(None, None, reason)
@@ -398,7 +425,11 @@ class Engine:
         self._schedule(track)
         return [] if step is None else [self._say(track, before, step, reason, now)]
 
-    def _schedule(self, track: _Track) -> None:
+    def _salt_of(self, substance: Mapping[str, Any]) -> str:
+        """Ids of what two monitors may both say are the same; a sink's failure is each one's own."""
+        return self._salt if self._shared_salt is None or substance["account"] is None else self._shared_salt
+
+    def _schedule(self, track: Track) -> None:
         at = lifecycle.deadline(track.status, track.policy)
         if at is not None and at != track.deadline:
             heappush(self._timers, (at, track.key))
@@ -408,10 +439,10 @@ class Engine:
             self._timers = [(each.deadline, each.key) for each in self._tracks.values() if each.deadline is not None]
             heapify(self._timers)
 
-    def _say(self, track: _Track, before: Status, step: Step, reason: Reason, now: float) -> Alert:
+    def _say(self, track: Track, before: Status, step: Step, reason: Reason, now: float) -> Alert:
         severity = track.status.severity or before.severity or Severity.NOTICE
         state = State.FIRING if track.status.severity is not None else State.RESOLVED
-        verdict = _verdict_for(track, state)
+        verdict = verdict_for(track, state)
         if verdict is not track.verdict and reason is track.verdict.reason:
             reason = verdict.reason
         if track.subject is not None:
@@ -420,9 +451,9 @@ class Engine:
             substance = substance_again(track.last, state, reason)
         else:
             raise AssertionError("an alert without a subject was never said before")
-        silenced = self._silences.covering(_names(track.key, substance), severity, now)
+        silenced = self._silences.covering(names_of(track.key, substance), severity, now)
         alert = Alert(
-            id=alert_id(self._salt, track.key, track.status.serial, severity, state),
+            id=alert_id(self._salt_of(substance), track.key, track.status.serial, severity, state),
             key=track.key,
             rule=track.rule.name,
             severity=severity,
@@ -442,37 +473,3 @@ class Engine:
         if state is State.RESOLVED:
             track.subject = None
         return alert
-
-
-def _policy(config: AlertsConfig, name: str, escalations_max: int) -> Policy:
-    section, repeat = config.rule(name), config.repeat
-    return Policy(
-        hold_s=section.hold_s,
-        calm_s=section.calm_s,
-        notice_repeat_s=repeat.notice_s,
-        warning_repeat_s=repeat.warning_s,
-        critical_repeat_s=repeat.critical_s,
-        emergency_repeat_s=repeat.emergency_s,
-        critical_escalate_s=config.escalation.critical_s,
-        emergency_escalate_s=config.escalation.emergency_s,
-        escalations_max=escalations_max,
-    )
-
-
-def _names(key: str, substance: Mapping[str, Any]) -> tuple[str, ...]:
-    """By what a person may have named an alert in a silence: its key, and the pool or else the account."""
-    if substance["pool"] is not None:
-        return key, substance["pool"]
-    return (key,) if substance["account"] is None else (key, f"{substance['venue']}/{substance['account']}")
-
-
-def _account_of(track: _Track) -> tuple[str | None, str | None]:
-    about = track.subject if track.subject is not None else track.last
-    return (None, None) if about is None else (about.venue, about.account)
-
-
-def _verdict_for(track: _Track, state: State) -> Verdict:
-    """The verdict that an alert speaks of. While its calm runs it still fires, and must not say that all is well."""
-    verdict = track.verdict
-    calming = verdict is _RECOVERED or verdict is _OUT_OF_SIGHT
-    return track.accused if state is State.FIRING and calming and track.accused is not None else verdict

@@ -21,7 +21,10 @@ log = structlog.get_logger(__name__)
 
 
 class EngineHandling:
-    """Carries orders out on the engine; what changes is said to the sinks and kept in the state file."""
+    """Carries orders out on the engine; what changes is said to the sinks and kept in the state file.
+
+    `elsewhere(key, by)` says whether an acknowledgement was passed on to another monitor, which speaks for that alert.
+    """
 
     def __init__(
         self,
@@ -29,15 +32,21 @@ class EngineHandling:
         deliver: Callable[[Sequence[Alert]], None],
         keep: Callable[[Sequence[Silence]], None],
         clock: Clock,
+        elsewhere: Callable[[str, str], bool] = lambda key, by: False,
     ) -> None:
         self._engine = engine
         self._deliver = deliver
         self._keep = keep
         self._clock = clock
+        self._elsewhere = elsewhere
 
     def acknowledge(self, key: str, by: str) -> None:
         """See `Handling`."""
-        said = self._engine.acknowledge(key, _line("by", by), self._clock.now())
+        by = _line("by", by)
+        if self._elsewhere(key, by):
+            log.info("acknowledgement passed on to the monitor that speaks", key=key, by=by)
+            return
+        said = self._engine.acknowledge(key, by, self._clock.now())
         if not said:
             firing = sorted(alert.key for alert in self._engine.firing())
             some = ", ".join(firing[:SHOWN_MAX]) + (" ..." if len(firing) > SHOWN_MAX else "")

@@ -63,35 +63,44 @@ class Leases:
         """Those with a seat, in the order in which they are asked for."""
         return sorted(self._seats)
 
-    def answered(self, grants: Mapping[Account, Grant], others: int, asked_at: float, now: float) -> list[Account]:
-        """Redis answered a question of `asked_at`. Returns the accounts for which we speak from now on, or again."""
+    def answered(
+        self, grants: Mapping[Account, Grant], others: int, asked_at: float, now: float
+    ) -> dict[Account, bool]:
+        """Redis answered a question of `asked_at`. Returns the accounts for which we speak from now on, or again.
+
+        With each whether nobody else spoke in between.
+        """
         self._lost_at, self._is_refused, self._others = None, False, others
-        begins: list[Account] = []
+        begins: dict[Account, bool] = {}
         for account, grant in grants.items():
             seat = self._seats.get(account)
             if seat is None:
                 continue
             spoke = self.speaks(account, now)
+            continues = (seat.holder, seat.token) == (grant.holder, grant.token)
             seat.token, seat.holder = grant.token, grant.holder
             # Counted from before the question: however long the answer took, ours is over first.
             seat.until = asked_at + self._lease_s if grant.holder == self._me else 0.0
             seat.voice = Voice.SPEAKS if seat.until > now else Voice.FOLLOWS
             if seat.voice is Voice.SPEAKS and not spoke:
-                begins.append(account)
+                begins[account] = continues
         return begins
 
-    def unreachable(self, now: float, *, refused: bool) -> list[Account]:
-        """Redis cannot be asked; `refused`: no server is there. Returns the accounts for which we speak alone now."""
+    def unreachable(self, now: float, *, refused: bool) -> dict[Account, bool]:
+        """Redis cannot be asked; `refused`: no server is there. Returns the accounts for which we speak alone now.
+
+        With each whether we were the last that spoke, as far as we know.
+        """
         if self._lost_at is None:
             self._lost_at = now
         self._is_refused = self._is_refused or refused
         patient = self._others > 0 and not self._is_refused and now < self._lost_at + self._alone_s
-        begins: list[Account] = []
+        begins: dict[Account, bool] = {}
         for account, seat in self._seats.items():
             if seat.voice is Voice.ALONE or self.speaks(account, now) or patient:
                 continue
             seat.voice = Voice.ALONE
-            begins.append(account)
+            begins[account] = seat.holder == self._me
         return begins
 
     def speaks(self, account: Account, now: float) -> bool:

@@ -93,6 +93,11 @@ def again(status: Status, now: float) -> tuple[Status, Step]:
     return _said(status, status.severity, now), Step.RAISED
 
 
+def raise_to(status: Status, severity: Severity, now: float) -> tuple[Status, Step]:
+    """Say this severity now, which is more than what fires, if anything does."""
+    return _said(status, severity, now), Step.RAISED if status.severity is None else Step.WORSENED
+
+
 def acknowledge(status: Status, acknowledgement: Acknowledgement, now: float) -> tuple[Status, Step]:
     """Somebody has seen what fires: it is not repeated and not escalated any more until it worsens."""
     return replace(touch(status, now), acknowledged=acknowledgement), Step.ACKNOWLEDGED

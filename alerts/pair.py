@@ -124,8 +124,9 @@ class Words:
 class Pair:
     """This monitor's part. `run` keeps the leases; everything else is quick and never blocks.
 
-    `begin(account, words)` is called when this monitor starts to speak for an account: `words` are what was said so
-    far, None when nobody could be asked. `everywhere` says up to which sequence every sink has everything.
+    `begin(account, words)` is called when this monitor starts to speak for an account: `words` are what others said so
+    far, as far as is known, None when this monitor itself was the last that spoke. `everywhere` says up to which
+    sequence every sink has everything.
     """
 
     def __init__(
@@ -215,7 +216,9 @@ class Pair:
         try:
             async with asyncio.timeout(self._timeout_s):
                 begins = await self._beat(asked_at)
-                words = {account: await self._read(account) for account in begins}
+                words = {
+                    account: None if continues else await self._read(account) for account, continues in begins.items()
+                }
         except (SinkError, TimeoutError) as error:
             await self._lose(error)
             return False
@@ -230,7 +233,7 @@ class Pair:
                 self._words.forget(account)
         return True
 
-    async def _beat(self, asked_at: float) -> list[Account]:
+    async def _beat(self, asked_at: float) -> dict[Account, bool]:
         accounts = self._leases.accounts
         fixed = [f"{self._prefix}:members", f"{self._prefix}:salt", f"{self._prefix}:silences"]
         keys = fixed + [self._key("lease", account) for account in accounts]
@@ -307,9 +310,9 @@ class Pair:
         if not self._is_lost:
             self._is_lost = True
             log.warning("redis cannot be asked who speaks", error=str(error) or "no answer", refused=refused)
-        for account in self._leases.unreachable(self._clock.now(), refused=refused):
+        for account, continues in self._leases.unreachable(self._clock.now(), refused=refused).items():
             log.warning("speaks alone, without redis", account="/".join(account))
-            self.begin(account, None)
+            self.begin(account, None if continues else ())
 
     async def _leave(self) -> None:
         keys = [self._key("lease", account) for account in self._leases.accounts]

@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from alerts.config import AlertsConfig
+from alerts.pair import PairConfig
 from alerts.sinks import SinksConfig
 from alerts.sinks.prometheus import MetricsConfig
 from connectors import venues
@@ -44,6 +45,7 @@ class Sections(BaseModel):
     sinks: SinksConfig = SinksConfig()
     http: HttpConfig = HttpConfig()
     state: StateConfig = StateConfig()
+    pair: PairConfig = PairConfig()
     heartbeat: HeartbeatConfig = HeartbeatConfig()
     metrics: MetricsConfig = MetricsConfig()
     log: LogConfig = LogConfig()
@@ -58,6 +60,7 @@ class Config:
     sinks: SinksConfig = field(default_factory=SinksConfig)
     http: HttpConfig = field(default_factory=HttpConfig)
     state: StateConfig = field(default_factory=StateConfig)
+    pair: PairConfig = field(default_factory=PairConfig)
     heartbeat: HeartbeatConfig = field(default_factory=HeartbeatConfig)
     metrics: MetricsConfig = field(default_factory=MetricsConfig)
     log: LogConfig = field(default_factory=LogConfig)
@@ -92,6 +95,9 @@ def _checked(document: dict[str, Any], source: str) -> Config:
         sections = Sections.model_validate(document)
     except ValidationError as error:
         faults.extend(_with_accounts_key(fault, document) for fault in faults_of(error, Sections))
+    else:
+        if sections.pair.enabled and sections.sinks.redis is None:
+            faults.append(Fault("pair.enabled", "needs [sinks.redis]: through it two monitors agree who speaks"))
     if faults:
         raise ConfigurationError(source, _once(faults))
     return Config(accounts=accounts, **{name: getattr(sections, name) for name in Sections.model_fields})

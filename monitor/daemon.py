@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING
 import structlog
 
 from alerts import sinks
-from alerts.alert import Alert, Severity, Silence
+from alerts.alert import Alert, Severity, Silence, State
 from alerts.config import AlertsConfig
 from alerts.dispatch import Dispatcher
 from alerts.engine import Engine
 from alerts.handling import EngineHandling
 from alerts.outbox import Outbox
-from alerts.sink import Surroundings
+from alerts.pair import Pair
+from alerts.redis_link import RedisLink, connector
+from alerts.sink import Stamp, Surroundings
 from alerts.sinks.prometheus import Build, Exposition
 from connectors import FeedSettings, Runner, connector_of
 from connectors.config import BaseAccountConfig
@@ -59,13 +61,14 @@ log = structlog.get_logger(__name__)
 class AlertView:
     """What metrics and HTTP ask of the alerting side."""
 
-    def __init__(self, dispatcher: Dispatcher, config: AlertsConfig) -> None:
+    def __init__(self, dispatcher: Dispatcher, engine: Engine, config: AlertsConfig) -> None:
         self._dispatcher = dispatcher
+        self._engine = engine
         self.config = config
 
     def firing(self) -> Sequence[Alert]:
-        """The alerts that fire now."""
-        return self._dispatcher.firing()
+        """The alerts that fire now, also those about which another monitor speaks."""
+        return self._engine.firing()
 
     def pending(self) -> Mapping[str, int]:
         """Messages that a sink does not have yet, by sink."""
@@ -113,6 +116,7 @@ class Daemon:
         self._ran_before = False
         self._failed: asyncio.Future[None] | None = None
         self._vitality = Vitality.beginning(self._clock.now())
+        self._pair = _pair_of(config, self._clock)
         self._heartbeat: Heartbeat | None = None
         self.urls: list[str] = []
         """Where HTTP answers, once started."""
@@ -125,7 +129,7 @@ class Daemon:
         Raises UserError for what the configuration asks and cannot be had, and what every account was refused with when
         that is all that ever happened.
         """
-        handling = EngineHandling(self._engine, self._deliver, self._keep_silences, self._clock)
+        handling = EngineHandling(self._engine, self._deliver, self._keep_silences, self._clock, self._elsewhere)
         built = sinks.build(self.config.sinks, Surroundings(self._clock, socket.gethostname(), handling, self._fence))
         names = [sink.name for sink in built]
         async with AsyncExitStack() as stack:
@@ -140,7 +144,8 @@ class Daemon:
             self._dispatcher = Dispatcher(outbox, built, self._clock, self.telemetry, self.pipeline)
             self.pipeline.feeds = self._feeds
             self.pipeline.reconcile = self._reconcile
-            view = self._view = AlertView(self._dispatcher, self.config.alerts)
+            await self._join(stack)
+            view = self._view = AlertView(self._dispatcher, self._engine, self.config.alerts)
             build = Build(_version(), platform.python_version(), self._kernel_name)
             metrics = Exposition(self.pipeline, self.telemetry, view, build, self.config.metrics)
             token = self.config.http.token or own_token(self.config.state.path)
@@ -275,12 +280,56 @@ class Daemon:
 
     def _keep_silences(self, silences: Sequence[Silence]) -> None:
         self._outbox.keep_silences(silences)
+        if self._pair is not None:
+            self._pair.tell_silences(silences)
+
+    # -- two monitors ---------------------------------------------------------------------------
+
+    async def _join(self, stack: AsyncExitStack) -> None:
+        """Share the accounts with another monitor, if so configured, and know who speaks before anything is seen."""
+        pair = self._pair
+        if pair is None:
+            return
+        pair.begin, pair.everywhere = self._begin_to_speak, self._dispatcher.everywhere
+        pair.share_salt, pair.share_silences = self._engine.share_salt, self._share_silences
+        pair.firing_keys = lambda: [alert.key for alert in self._engine.firing()]
+        pair.acknowledge = lambda key, by: self._deliver(self._engine.acknowledge(key, by, self._clock.now()))
+        self._dispatcher.speaks, self._dispatcher.noted = pair.speaks, pair.said
+        pair.watch(self._configured())
+        await pair.first_beat()
+        keeping = asyncio.create_task(pair.run(), name="pair")
+        stack.push_async_callback(_cancel, [keeping])
+
+    def _begin_to_speak(self, account: tuple[str, str], words: Sequence[Alert] | None) -> None:
+        """Go on from what others said; without `words`, from what this monitor itself said last."""
+        now = self._clock.now()
+        if words is None:
+            words = [alert for alert in self._dispatcher.firing() if (alert.venue, alert.account) == account]
+        self._dispatcher.take_over(*account, [alert for alert in words if alert.state is State.FIRING])
+        self._deliver(self._engine.take_over(*account, words, now))
+        self.pipeline.rejudge(*account, now)
+
+    def _share_silences(self, silences: Sequence[Silence]) -> None:
+        self._deliver(self._engine.share_silences(silences, self._clock.now()))
+        self._outbox.keep_silences(silences)
+
+    def _fence(self, alert: Alert) -> Stamp | None:
+        return None if self._pair is None else self._pair.stamp(alert)
+
+    def _elsewhere(self, key: str, by: str) -> bool:
+        """Whether another monitor speaks for the alert `key`; it is then told that `by` has seen it."""
+        found = next((alert for alert in self._engine.firing() if alert.key == key), None)
+        if self._pair is None or found is None or self._pair.speaks(found):
+            return False
+        self._pair.pass_on(key, by)
+        return True
 
     def _sink_names(self) -> list[str]:
         return [heartbeat.NAME, *(sink.sink for sink in self._dispatcher.health())]
 
     def _deliver(self, said: Sequence[Alert]) -> None:
-        self._dispatcher.submit(said)
+        # While another monitor speaks for an account, what is seen here is kept by the engine and said by nobody.
+        self._dispatcher.submit(said if self._pair is None else [alert for alert in said if self._pair.speaks(alert)])
 
     async def _warm(self) -> None:
         """The warm side of the pipeline, the health of the sinks, and the sign of life."""
@@ -348,6 +397,8 @@ class Daemon:
         later = [name for name in ("sinks", "http", "state", "log") if getattr(old, name) != getattr(fresh, name)]
         self.config = fresh
         self._view.config = fresh.alerts
+        if self._pair is not None:
+            self._pair.watch(self._configured())
         self._book.tolerance = fresh.alerts.model_error.tolerance
         self._deliver(self._engine.reconfigure(fresh.alerts, now))
         self.pipeline.reconfigure(self._pipeline_settings())
@@ -401,6 +452,14 @@ def quiet_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(GC_ALLOCATIONS, 20, 50)
+
+
+def _pair_of(config: Config, clock: Clock) -> Pair | None:
+    redis = config.sinks.redis
+    if not config.pair.enabled or redis is None:
+        return None
+    link = RedisLink(connector(redis))
+    return Pair(config.pair, link, redis.prefix, redis.timeout_s, clock, socket.gethostname())
 
 
 def _of(venue: str, accounts: Sequence[BaseAccountConfig]) -> list[BaseAccountConfig]:

@@ -113,6 +113,15 @@ class Pipeline:
             self._assessments.pop(pool, None)
         self._feed_states = {key: state for key, state in self._feed_states.items() if key[:2] != (venue, name)}
 
+    def rejudge(self, venue: str, name: str, now: float) -> None:
+        """Judge everything of an account anew, and end what fires for pools that it has not."""
+        if not self.book.has_account(venue, name) or not self.book.account(venue, name).synced:
+            return
+        rows = list(self.book.account(venue, name).pools.values())
+        self._decide(rows, now)
+        self._submit(self._engine.on_account(venue, name, {self.book.name_of(row) for row in rows}, now))
+        self._look_for_blindness(now)
+
     def reconfigure(self, settings: PipelineSettings) -> None:
         """Take new settings, and the engine's new thresholds for every pool."""
         self.settings = settings

@@ -66,7 +66,10 @@ ALLOWED: list[tuple[str, tuple[str, ...]]] = [
     ("alerts.outbox", ("alerts.alert", "alerts.message", "alerts.sink", "alerts.statefile", *BASE)),
     ("alerts.lane", ("alerts.alert", "alerts.sink", *BASE)),
     ("alerts.redis_link", ("alerts.sink", *BASE)),
-    ("alerts.pair", ("alerts.alert", "alerts.lease", "alerts.message", "alerts.redis_link", "alerts.sink", *BASE)),
+    (
+        "alerts.pair",
+        ("alerts.alert", "alerts.lease", "alerts.message", "alerts.redis_link", "alerts.sink", *BASE),
+    ),
     (
         "alerts.dispatch",
         ("alerts.lane", "alerts.alert", "alerts.message", "alerts.sink", "alerts.outbox", "alerts.rules", *BASE),
@@ -79,7 +82,8 @@ ALLOWED: list[tuple[str, tuple[str, ...]]] = [
 
 PURE = ("monitor.margin", "monitor.model", "monitor.assess", "monitor.book", "monitor.pools", "monitor.anchoring",
         "monitor.ledger", "monitor.columns",
-        "monitor.kernel", "monitor.vitality", "alerts.silences", "alerts.substance", "alerts.lease", "alerts.rules",
+        "monitor.kernel", "monitor.vitality", "alerts.silences", "alerts.substance", "alerts.lease", "alerts.track",
+        "alerts.rules",
         "alerts.lifecycle", "alerts.engine", "alerts.message")  # fmt: skip
 IMPURE_MODULES = {"asyncio", "socket", "time", "logging", "structlog", "threading", "sqlite3", "os", "random"}
 

@@ -14,7 +14,7 @@ def leases(me: str = "me", others: int = 1) -> Leases:
     """A monitor that follows, having heard of the other one."""
     subject = Leases(me, LEASE_S, ALONE_S)
     subject.watch([A])
-    assert subject.answered({A: Grant("other", 1)}, others, 0.0, 0.0) == []
+    assert subject.answered({A: Grant("other", 1)}, others, 0.0, 0.0) == {}
     return subject
 
 
@@ -22,20 +22,22 @@ def test_a_lease_lasts_from_before_the_question() -> None:
     """An answer that took long grants less; one that took longer than the lease grants nothing."""
     subject = leases()
     assert not subject.speaks(A, 0.0)
-    assert subject.answered({A: Grant("me", 2)}, 1, asked_at=10.0, now=11.0) == [A]
+    assert subject.answered({A: Grant("me", 2)}, 1, asked_at=10.0, now=11.0) == {A: False}
     assert subject.speaks(A, 12.9)
     assert not subject.speaks(A, 13.0)
-    assert subject.answered({A: Grant("me", 2)}, 1, asked_at=20.0, now=24.0) == []
+    assert subject.answered({A: Grant("me", 2)}, 1, asked_at=20.0, now=24.0) == {}
     assert not subject.speaks(A, 24.0)
 
 
 def test_renewing_is_not_beginning_but_a_gap_is() -> None:
     """After a gap others may have spoken, so what they said must be taken up again."""
     subject = leases()
-    assert subject.answered({A: Grant("me", 2)}, 1, 10.0, 10.0) == [A]
-    assert subject.answered({A: Grant("me", 2)}, 1, 12.0, 12.0) == []
-    assert subject.answered({A: Grant("me", 2)}, 1, 16.0, 16.0) == [A]
-    assert (subject.token(A), subject.holder(A)) == (2, "me")
+    assert subject.answered({A: Grant("me", 2)}, 1, 10.0, 10.0) == {A: False}
+    assert subject.answered({A: Grant("me", 2)}, 1, 12.0, 12.0) == {}
+    assert subject.answered({A: Grant("me", 2)}, 1, 16.0, 16.0) == {A: True}
+    subject.answered({A: Grant("other", 3)}, 1, 20.0, 20.0)
+    assert subject.answered({A: Grant("me", 4)}, 1, 30.0, 30.0) == {A: False}
+    assert (subject.token(A), subject.holder(A)) == (4, "me")
 
 
 def test_a_monitor_that_slept_is_silent_when_it_wakes() -> None:
@@ -49,12 +51,12 @@ def test_a_monitor_that_slept_is_silent_when_it_wakes() -> None:
 def test_without_redis_the_other_one_gets_its_chance_first() -> None:
     """Cut off from Redis while another monitor lives: silent for a while, then alone; and back in line afterwards."""
     subject = leases()
-    assert subject.unreachable(1.0, refused=False) == []
-    assert subject.unreachable(30.9, refused=False) == []
-    assert subject.unreachable(31.0, refused=False) == [A]
+    assert subject.unreachable(1.0, refused=False) == {}
+    assert subject.unreachable(30.9, refused=False) == {}
+    assert subject.unreachable(31.0, refused=False) == {A: False}
     assert subject.voices(32.0) == {A: Voice.ALONE}
-    assert subject.unreachable(33.0, refused=False) == []
-    assert subject.answered({A: Grant("other", 3)}, 1, 40.0, 40.0) == []
+    assert subject.unreachable(33.0, refused=False) == {}
+    assert subject.answered({A: Grant("other", 3)}, 1, 40.0, 40.0) == {}
     assert not subject.speaks(A, 40.0)
 
 
@@ -62,16 +64,16 @@ def test_without_redis_the_other_one_gets_its_chance_first() -> None:
 def test_alone_at_once_where_nobody_else_can_speak(others: int, refused: bool) -> None:
     """No other monitor was there, or no server is."""
     subject = leases(others=others)
-    assert subject.unreachable(1.0, refused=refused) == [A]
+    assert subject.unreachable(1.0, refused=refused) == {A: False}
 
 
 def test_a_lease_that_is_held_is_used_up_before_anything_else() -> None:
     """The holder that loses Redis goes on speaking as long as nobody else can."""
     subject = leases(others=0)
     subject.answered({A: Grant("me", 2)}, 0, 10.0, 10.0)
-    assert subject.unreachable(11.0, refused=True) == []
+    assert subject.unreachable(11.0, refused=True) == {}
     assert subject.speaks(A, 12.9)
-    assert subject.unreachable(13.0, refused=True) == [A]
+    assert subject.unreachable(13.0, refused=True) == {A: True}
 
 
 def test_accounts_without_a_seat_are_spoken_for() -> None:

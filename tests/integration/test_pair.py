@@ -1,0 +1,241 @@
+"""Two daemons on one account, one voice: the speaker is killed, stopped or cut off from Redis, round after round.
+
+In every round the account falls through three rungs and recovers: once while both live, once while the speaker is
+struck, then with the other one alone. Nothing may be lost, and what is said while both live is said once.
+`MARGINWATCH_FAULT_ROUNDS` sets the number of rounds; `make soak` runs twenty of each.
+"""
+
+import asyncio
+import os
+import signal
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import orjson
+import pytest
+from redis.asyncio import Redis
+
+from tests.support.daemon import Daemon, daemon
+from tests.support.gate import Gate, gate
+from tests.support.mosquitto import Listener, Mosquitto
+from tests.support.redis_server import RedisServer
+from tests.support.venue_server import Venue, venue_in_process
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(1800)]
+
+POOL = "binance/main/BTCUSDT:long"
+KEY = f"margin_ratio:{POOL}"
+# 1 BTC from 70,000 on 1,000: 0.004 * mark / (mark - 69,000)
+SAFE, WARNING, CRITICAL, EMERGENCY = "70000", "69390", "69320", "69290"
+LEASE_S = 1.0
+TAKEN_OVER_S = 8.0
+"""From the blow until the other one has said something new: a lease and a third, and a slow machine."""
+SETTINGS = f"""
+[alerts.margin_ratio]
+notice = 0.6
+warning = 0.70
+critical = 0.85
+emergency = 0.95
+calm_s = 0
+
+[alerts.distance]
+emergency = 0.000001
+
+[alerts.stale_feed]
+mark_s = 30
+
+[pair]
+enabled = true
+lease_s = {LEASE_S}
+"""
+
+
+@dataclass
+class Stage:
+    """The venue, both brokers, both daemons, and a gate between each daemon and Redis."""
+
+    venue: Venue
+    redis: Redis
+    listener: Listener
+    daemons: list[Daemon]
+    gates: list[Gate]
+    price: str = SAFE
+
+    async def keep_marking(self) -> None:
+        """The present price, ten times a second."""
+        while True:
+            with suppress(OSError):
+                await self.venue.marks(BTCUSDT=self.price)
+            await asyncio.sleep(0.1)
+
+    async def in_redis(self) -> list[dict[str, Any]]:
+        """Every message of the ladder in the stream, in order."""
+        found = [orjson.loads(fields["json"]) for _, fields in await self.redis.xrange("marginwatch:alerts")]
+        return [message for message in found if message["key"] == KEY]
+
+    def in_mqtt(self) -> list[dict[str, Any]]:
+        """Every message of the ladder that was heard, in order."""
+        found = [orjson.loads(heard.payload) for heard in self.listener.heard if heard.topic.endswith("/alert")]
+        return [message for message in found if message["key"] == KEY]
+
+    async def are_both_there(self) -> None:
+        """Wait until Redis sees two monitors."""
+
+        async def two() -> bool:
+            return int(await self.redis.zcard("marginwatch:pair:members")) == 2
+
+        await eventually(two, "both in the pair", 30.0)
+
+    async def is_noted(self, identifier: str) -> None:
+        """Wait until the last noted word is this one."""
+
+        async def noted() -> bool:
+            return await self.noted() == identifier
+
+        await eventually(noted, "noted")
+
+    async def noted(self) -> str:
+        """The id of the last word that is noted."""
+        word = await self.redis.hget("marginwatch:pair:words:binance/main", KEY)
+        return "" if word is None else str(orjson.loads(orjson.loads(word)[3])["id"])
+
+    async def token(self) -> int:
+        """The token of the lease."""
+        return int(await self.redis.hget("marginwatch:pair:lease:binance/main", "token") or 0)
+
+    async def has_changed_hands(self, token: int) -> None:
+        """Wait until another monitor holds the lease than with this token."""
+
+        async def changed() -> bool:
+            return await self.token() > token
+
+        await eventually(changed, "taken over", TAKEN_OVER_S)
+
+    async def speaker(self) -> int:
+        """Which daemon said the last noted word: the one whose console has it."""
+        last = await self.noted()
+        (index,) = [
+            number for number, each in enumerate(self.daemons) if any(message["id"] == last for message in each.said())
+        ][-1:]
+        return index
+
+
+@pytest.fixture
+async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
+    """Both daemons ready and in the pair."""
+    async with AsyncExitStack() as stack:
+        for name in ("redis", "mosquitto"):
+            (tmp_path / name).mkdir()
+        redis = stack.enter_context(RedisServer(tmp_path / "redis"))
+        mosquitto = stack.enter_context(Mosquitto(tmp_path / "mosquitto"))
+        listener = await stack.enter_async_context(Listener(mosquitto, "marginwatch/#"))
+        venue = await stack.enter_async_context(venue_in_process())
+        client = await stack.enter_async_context(redis.client())
+        await venue.marks(BTCUSDT=SAFE)
+        await venue.act("main", "set_position", symbol="BTCUSDT", size="1", entry_price="70000", isolated_wallet="1000")
+        gates, daemons = [], []
+        for name in "ab":
+            each = await stack.enter_async_context(gate(redis.port))
+            more = (
+                f'{SETTINGS}\n[sinks.redis]\nurl = "redis://127.0.0.1:{each.port}/0"\ntimeout_s = 1\n'
+                f'[sinks.mqtt]\nurl = "{mosquitto.url}"\n'
+            )
+            gates.append(each)
+            daemons.append(await stack.enter_async_context(daemon(venue, tmp_path / name, more)))
+        subject = Stage(venue, client, listener, daemons, gates)
+        marking = asyncio.create_task(subject.keep_marking())
+        try:
+            for each in daemons:
+                await each.start()
+            await subject.are_both_there()
+            yield subject
+        finally:
+            marking.cancel()
+            await asyncio.gather(marking, return_exceptions=True)
+
+
+async def eventually(look: Callable[[], Awaitable[bool]], what: str, deadline_s: float = 20.0) -> None:
+    """Wait until `look` finds it."""
+    ends = time.monotonic() + deadline_s
+    while not await look():
+        assert time.monotonic() < ends, f"not within {deadline_s:g} s: {what}"
+        await asyncio.sleep(0.02)
+
+
+def rounds() -> list[Any]:
+    """How many rounds at once: a few for every run, twenty for soaking."""
+    few = int(os.environ.get("MARGINWATCH_FAULT_ROUNDS", "2"))
+    return [pytest.param(few, id=f"{few} rounds"), pytest.param(20, id="20 rounds", marks=pytest.mark.soak)]
+
+
+async def said(stage: Stage, price: str, severity: str, state: str, since: int, deadline_s: float = 20.0) -> list[str]:
+    """Move the price; wait until both brokers have this change. Returns the ids of it since message number `since`."""
+    stage.price = price
+
+    def fits(messages: list[dict[str, Any]]) -> list[str]:
+        return [m["id"] for m in messages if (m["severity"], m["state"]) == (severity, state)]
+
+    async def arrived() -> bool:
+        in_redis = fits((await stage.in_redis())[since:])
+        return bool(set(in_redis) & set(fits(stage.in_mqtt())))
+
+    await eventually(arrived, f"{severity} {state} on both brokers", deadline_s)
+    return fits((await stage.in_redis())[since:])
+
+
+async def strike(stage: Stage, fault: str, index: int) -> None:
+    """Kill, stop or cut off one daemon."""
+    if fault == "kill":
+        await stage.daemons[index].kill()
+    elif fault == "stop":
+        stage.daemons[index].send(signal.SIGSTOP)
+    else:
+        stage.gates[index].shut()
+
+
+async def mend(stage: Stage, fault: str, index: int) -> None:
+    """Undo it, and wait until both are there again."""
+    if fault == "kill":
+        await stage.daemons[index].start()
+    elif fault == "stop":
+        stage.daemons[index].send(signal.SIGCONT)
+    else:
+        stage.gates[index].open()
+    await stage.are_both_there()
+
+
+@pytest.mark.parametrize("count", rounds())
+@pytest.mark.parametrize("fault", ["kill", "stop", "cut"])
+async def test_the_other_one_takes_over(stage: Stage, fault: str, count: int) -> None:
+    """Every change arrives on both brokers; those of quiet times once, whoever says them."""
+    random = Random(fault)
+    once: list[str] = []
+    for _ in range(count):
+        since = len(await stage.in_redis())
+        quiet = await said(stage, WARNING, "warning", "firing", since)
+        await stage.is_noted(quiet[-1])
+        index, token = await stage.speaker(), await stage.token()
+        stage.price = CRITICAL
+        await asyncio.sleep(random.uniform(0.0, 0.3))
+        await strike(stage, fault, index)
+        await said(stage, CRITICAL, "critical", "firing", since, TAKEN_OVER_S)
+        await stage.has_changed_hands(token)
+        alone = await said(stage, EMERGENCY, "emergency", "firing", since)
+        await stage.is_noted(alone[-1])
+        assert await stage.speaker() != index
+        await mend(stage, fault, index)
+        over = await said(stage, SAFE, "emergency", "resolved", since)
+        await stage.is_noted(over[-1])
+        once += [*quiet, *alone, *over]
+    for messages in (await stage.in_redis(), stage.in_mqtt()):
+        times = Counter(message["id"] for message in messages)
+        assert {identifier: times[identifier] for identifier in once if times[identifier] != 1} == {}
+        firing = [message["severity"] for message in messages if message["state"] == "firing"]
+        assert Counter(dict.fromkeys(("warning", "critical", "emergency"), count)) <= Counter(firing)
+        assert len(set(times)) == 4 * count
