@@ -18,6 +18,7 @@ from alerts.config import AlertsConfig
 from alerts.dispatch import Dispatcher
 from alerts.engine import Engine
 from alerts.handling import EngineHandling
+from alerts.lease import Voice
 from alerts.outbox import Outbox
 from alerts.pair import Pair
 from alerts.redis_link import RedisLink, connector
@@ -64,6 +65,7 @@ class AlertView:
     def __init__(self, dispatcher: Dispatcher, engine: Engine, config: AlertsConfig) -> None:
         self._dispatcher = dispatcher
         self._engine = engine
+        self.pair: Pair | None = None
         self.config = config
 
     def firing(self) -> Sequence[Alert]:
@@ -73,6 +75,12 @@ class AlertView:
     def pending(self) -> Mapping[str, int]:
         """Messages that a sink does not have yet, by sink."""
         return self._dispatcher.pending()
+
+    def voices(self) -> Mapping[tuple[str, str], bool]:
+        """Where accounts are shared with another monitor: (venue, account) to whether this one speaks for it."""
+        return (
+            {} if self.pair is None else {key: voice is not Voice.FOLLOWS for key, voice in self.pair.voices().items()}
+        )
 
     def rungs(self) -> Mapping[tuple[str, str], float]:
         """(rule, severity) to threshold."""
@@ -144,8 +152,8 @@ class Daemon:
             self._dispatcher = Dispatcher(outbox, built, self._clock, self.telemetry, self.pipeline)
             self.pipeline.feeds = self._feeds
             self.pipeline.reconcile = self._reconcile
-            await self._join(stack)
             view = self._view = AlertView(self._dispatcher, self._engine, self.config.alerts)
+            await self._join(stack)
             build = Build(_version(), platform.python_version(), self._kernel_name)
             metrics = Exposition(self.pipeline, self.telemetry, view, build, self.config.metrics)
             token = self.config.http.token or own_token(self.config.state.path)
@@ -297,6 +305,7 @@ class Daemon:
         self._dispatcher.speaks, self._dispatcher.noted = pair.speaks, pair.said
         pair.watch(self._configured())
         await pair.first_beat()
+        self._view.pair = pair
         keeping = asyncio.create_task(pair.run(), name="pair")
         stack.push_async_callback(_cancel, [keeping])
 

@@ -58,6 +58,10 @@ class AlertSource(Protocol):
         """Sink to the number of messages it has not acknowledged yet."""
         ...
 
+    def voices(self) -> Mapping[tuple[str, str], bool]:
+        """Where accounts are shared with another monitor: (venue, account) to whether this one speaks for it."""
+        ...
+
     def rungs(self) -> Mapping[tuple[str, str], float]:
         """The configured ladder: (rule, severity label) to its threshold; a rung that is off is absent."""
         ...
@@ -297,6 +301,9 @@ def _alert_families(source: AlertSource) -> Iterator[_Family]:
     yield _labelled("alert_firing", "gauge", "Alerts that fire now.", names, firing.items())
     text = "Messages that a sink has not acknowledged yet."
     yield _labelled("outbox_pending", "gauge", text, ("sink",), (((sink,), n) for sink, n in source.pending().items()))
+    text = "Whether this monitor speaks for an account that it shares with another one."
+    speaks = ((account, int(ours)) for account, ours in source.voices().items())
+    yield _labelled("speaks", "gauge", text, ("venue", "account"), speaks)
     text = "Configured rungs of the ladder, as ratios."
     yield _labelled("rung_ratio", "gauge", text, ("rule", "severity"), source.rungs().items())
 

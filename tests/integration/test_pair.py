@@ -8,9 +8,8 @@ struck, then with the other one alone. Nothing may be lost, and what is said whi
 import asyncio
 import os
 import signal
-import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +24,7 @@ from tests.support.daemon import Daemon, daemon
 from tests.support.gate import Gate, gate
 from tests.support.mosquitto import Listener, Mosquitto
 from tests.support.redis_server import RedisServer
+from tests.support.server_process import until_answer
 from tests.support.venue_server import Venue, venue_in_process
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(1800)]
@@ -90,7 +90,7 @@ class Stage:
         async def two() -> bool:
             return int(await self.redis.zcard("marginwatch:pair:members")) == 2
 
-        await eventually(two, "both in the pair", 30.0)
+        await until_answer(two, "both in the pair", 30.0)
 
     async def is_noted(self, identifier: str) -> None:
         """Wait until the last noted word is this one."""
@@ -98,7 +98,7 @@ class Stage:
         async def noted() -> bool:
             return await self.noted() == identifier
 
-        await eventually(noted, "noted")
+        await until_answer(noted, "noted")
 
     async def noted(self) -> str:
         """The id of the last word that is noted."""
@@ -115,7 +115,7 @@ class Stage:
         async def changed() -> bool:
             return await self.token() > token
 
-        await eventually(changed, "taken over", TAKEN_OVER_S)
+        await until_answer(changed, "taken over", TAKEN_OVER_S)
 
     async def speaker(self) -> int:
         """Which daemon said the last noted word: the one whose console has it."""
@@ -160,14 +160,6 @@ async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
             await asyncio.gather(marking, return_exceptions=True)
 
 
-async def eventually(look: Callable[[], Awaitable[bool]], what: str, deadline_s: float = 20.0) -> None:
-    """Wait until `look` finds it."""
-    ends = time.monotonic() + deadline_s
-    while not await look():
-        assert time.monotonic() < ends, f"not within {deadline_s:g} s: {what}"
-        await asyncio.sleep(0.02)
-
-
 def rounds() -> list[Any]:
     """How many rounds at once: a few for every run, twenty for soaking."""
     few = int(os.environ.get("MARGINWATCH_FAULT_ROUNDS", "2"))
@@ -185,7 +177,7 @@ async def said(stage: Stage, price: str, severity: str, state: str, since: int, 
         in_redis = fits((await stage.in_redis())[since:])
         return bool(set(in_redis) & set(fits(stage.in_mqtt())))
 
-    await eventually(arrived, f"{severity} {state} on both brokers", deadline_s)
+    await until_answer(arrived, f"{severity} {state} on both brokers", deadline_s)
     return fits((await stage.in_redis())[since:])
 
 

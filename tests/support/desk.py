@@ -199,6 +199,10 @@ class Desk:
         """See `Handling`."""
         return self.silent
 
+    def voices(self) -> Mapping[tuple[str, str], bool]:
+        """See `AlertSource`: one account is shared, and the other monitor speaks."""
+        return {("binance", "shared"): False}
+
     def rungs(self) -> Mapping[tuple[str, str], float]:
         """See `AlertSource`: the default ladder."""
         margin = {"notice": 0.50, "warning": 0.70, "critical": 0.85, "emergency": 0.95}

@@ -1,0 +1,214 @@
+"""What two monitors leave for each other in a real Redis."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+
+from alerts.alert import Alert, Severity, Silence
+from alerts.config import AlertsConfig
+from alerts.engine import Engine
+from alerts.lease import Voice
+from alerts.message import encode
+from alerts.pair import Pair, PairConfig, Words
+from alerts.redis_link import RedisConfig, RedisLink, connector
+from alerts.sink import Envelope, Surroundings
+from alerts.sinks.redis import build
+from monitor.clock import SystemClock
+from tests.support.pools import a_pool
+from tests.support.redis_server import RedisServer
+from tests.support.server_process import until, until_answer
+
+ACCOUNT = ("binance", "main")
+KEY = "margin_ratio:binance/main/USDT"
+
+
+def alerts(*ratios: float) -> list[Alert]:
+    """What is said of one pool that goes through these ratios."""
+    engine = Engine(AlertsConfig(), "box", salt="salt")
+    said = [alert for ratio in ratios for alert in engine.on_pool(a_pool(ratio), 1_790_000_000.0)]
+    return [alert for alert in said if alert.key == KEY]
+
+
+def test_only_the_last_word_of_a_key_waits_to_be_noted() -> None:
+    """Until every sink has it; what belongs to no account is nobody else's business."""
+    first, second = alerts(0.72, 0.90)
+    words = Words()
+    words.add(1, first)
+    words.add(2, second)
+    words.add(3, replace(first, key="sink_failure:redis", venue=None, account=None))
+    assert words.done(1) == []
+    assert words.done(2) == [(2, second)]
+    words.noted([(1, first)])
+    assert words.done(9) == [(2, second)]
+    words.noted([(2, second)])
+    assert words.done(9) == []
+    words.add(4, second)
+    words.forget(ACCOUNT)
+    assert words.done(9) == []
+
+
+@dataclass
+class Monitor:
+    """One side, and what it was told."""
+
+    pair: Pair
+    reached: int = 0
+    begun: list[Sequence[Alert] | None] = field(default_factory=list)
+    salts: list[str] = field(default_factory=list)
+    silences: list[Sequence[Silence]] = field(default_factory=list)
+    acknowledged: list[tuple[str, str]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.pair.begin = lambda account, words: self.begun.append(words)
+        self.pair.share_salt = self.salts.append
+        self.pair.share_silences = self.silences.append
+        self.pair.acknowledge = lambda key, by: self.acknowledged.append((key, by))
+        self.pair.firing_keys = lambda: [KEY]
+        self.pair.everywhere = lambda: self.reached
+        self.pair.watch([ACCOUNT])
+
+    @property
+    def voice(self) -> Voice:
+        """Where it stands."""
+        return self.pair.voices()[ACCOUNT]
+
+
+def monitor(server: RedisServer, **config: float) -> Monitor:
+    """A monitor with quick leases."""
+    settings = RedisConfig(url=server.url)
+    pair_config = PairConfig.model_validate({"enabled": True, "lease_s": 0.6, **config})
+    return Monitor(Pair(pair_config, RedisLink(connector(settings)), "marginwatch", 1.0, SystemClock(), "box"))
+
+
+@asynccontextmanager
+async def running(subject: Monitor) -> AsyncIterator[asyncio.Task[None]]:
+    """Keep its leases; ends in order."""
+    await subject.pair.first_beat()
+    task = asyncio.create_task(subject.pair.run())
+    try:
+        yield task
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+async def is_noted(server: RedisServer) -> None:
+    """Wait until a word is noted."""
+    async with server.client() as client:
+
+        async def noted() -> bool:
+            return bool(await client.hexists("marginwatch:pair:words:binance/main", KEY))
+
+        await until_answer(noted, "noted")
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[RedisServer]:
+    """A Redis."""
+    with RedisServer(tmp_path) as running_server:
+        yield running_server
+
+
+@pytest.mark.integration
+async def test_the_first_speaks_and_the_second_follows_until_the_first_leaves(server: RedisServer) -> None:
+    """It is handed what was noted, at once when the first leaves in order; both make the same ids."""
+    first, second = monitor(server), monitor(server)
+    (said,) = alerts(0.72)
+    await first.pair.first_beat()
+    async with running(second):
+        async with running(first):
+            assert (first.voice, second.voice) == (Voice.SPEAKS, Voice.FOLLOWS)
+            assert first.begun == [[]]
+            assert set(first.salts) == set(second.salts)
+            assert first.pair.speaks(said)
+            assert not second.pair.speaks(said)
+            assert second.pair.speaker(ACCOUNT) == first.pair.me
+            first.pair.said(7, said)
+            first.reached = 7
+            await is_noted(server)
+            assert second.begun == []
+        await until(lambda: second.voice is Voice.SPEAKS, "taken over")
+        assert second.begun == [[said]]
+
+
+@pytest.mark.integration
+async def test_who_takes_over_is_told_what_was_noted_and_not_what_was_not(server: RedisServer) -> None:
+    """A word that some sink has not had is said again by the other one."""
+    speaker = monitor(server)
+    warned, worse = alerts(0.72, 0.90)
+    async with running(speaker):
+        assert speaker.voice is Voice.SPEAKS
+        speaker.pair.said(1, warned)
+        speaker.reached = 1
+        await is_noted(server)
+        speaker.pair.said(2, worse)
+    heir = monitor(server)
+    async with running(heir):
+        assert heir.voice is Voice.SPEAKS
+        (words,) = heir.begun
+        assert words == [warned]
+
+
+@pytest.mark.integration
+async def test_a_silent_speaker_is_replaced_and_its_stamp_is_worth_nothing(server: RedisServer) -> None:
+    """Redis does not take its alert any more, even if it believes that it may speak."""
+    first, second = monitor(server), monitor(server)
+    (said,) = alerts(0.72)
+    await first.pair.first_beat()
+    stale = first.pair.stamp(said)
+    assert stale is not None
+    async with running(second):
+        await until(lambda: second.voice is Voice.SPEAKS, "taken over")
+        assert second.begun == [[]]
+        for stamp, count in ((stale, 0), (second.pair.stamp(said), 1)):
+            around = Surroundings(SystemClock(), "box", fence=lambda alert, stamp=stamp: stamp)
+            sink = build(RedisConfig(url=server.url), around)
+            await sink.connect()
+            await sink.deliver([Envelope(1, said, encode(said))])
+            await sink.close()
+            async with server.client() as client:
+                assert await client.xlen("marginwatch:alerts") == count
+
+
+@pytest.mark.integration
+async def test_orders_reach_the_one_that_speaks(server: RedisServer) -> None:
+    """An acknowledgement is passed on; a silence is shared both ways."""
+    first, second = monitor(server), monitor(server)
+    silence = Silence("ab", "binance/main", 1_790_000_600.0, "ann", "moving", False, 1_790_000_000.0)
+    async with running(first), running(second):
+        second.pair.pass_on(KEY, "ann")
+        second.pair.tell_silences([silence])
+        await until(lambda: first.acknowledged == [(KEY, "ann")], "acknowledged")
+        await until(lambda: bool(first.silences) and list(first.silences[-1]) == [silence], "silenced")
+        assert second.acknowledged == []
+
+
+@pytest.mark.integration
+async def test_a_redis_that_is_not_there_leaves_nobody_silent(tmp_path: Path) -> None:
+    """Both go on alone, each from what is known to it, and agree again when it is back."""
+    with RedisServer(tmp_path) as server:
+        first, second = monitor(server), monitor(server)
+        async with running(first), running(second):
+            assert (first.voice, second.voice) == (Voice.SPEAKS, Voice.FOLLOWS)
+            server.kill()
+            await until(lambda: (first.voice, second.voice) == (Voice.ALONE, Voice.ALONE), "both alone")
+            assert first.begun[-1] is None
+            assert second.begun[-1] == ()
+            server.start()
+            await until(
+                lambda: sorted(each.voice for each in (first, second)) == [Voice.FOLLOWS, Voice.SPEAKS], "one voice"
+            )
+
+
+def test_a_stamp_is_for_alerts_of_accounts(tmp_path: Path) -> None:
+    """A monitor speaks of its own sinks without asking."""
+    pair = Pair(PairConfig(), RedisLink(lambda: None), "marginwatch", 1.0, SystemClock(), "box")  # type: ignore[arg-type, return-value]
+    (said,) = alerts(0.72)
+    own = replace(said, venue=None, account=None, severity=Severity.WARNING)
+    assert pair.stamp(own) is None
+    assert pair.speaks(own)
