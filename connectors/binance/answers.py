@@ -16,25 +16,14 @@ from connectors.binance_common.answers import (
     RiskRow,
     SymbolConfig,
     asset,
-    document,
     price_or_none,
     tick_size,
     tiers,
     updated,
     usable,
 )
-from connectors.binance_common.parse import (
-    BadFrame,
-    Defect,
-    mapping,
-    margin_mode,
-    not_negative,
-    number,
-    positive,
-    rows,
-    slot,
-    text,
-)
+from connectors.binance_common.parse import margin_mode, slot
+from connectors.wire import BadFrame, Defect, document, mapping, not_negative, number, positive, rows, text
 from monitor.model.account import AccountMode, PositionMode
 from monitor.model.instrument import ContractKind, Instrument, Tier
 

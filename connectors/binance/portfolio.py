@@ -19,18 +19,18 @@ from connectors.binance_common.answers import (
     HoldingRow,
     Modes,
     RiskRow,
-    document,
     price_or_none,
     tick_size,
     updated,
     usable,
 )
 from connectors.binance_common.market import INDIVIDUAL_STREAMS_MAX
-from connectors.binance_common.parse import AccountUpdate, mapping, not_negative, number, positive, rows, slot, text
+from connectors.binance_common.parse import AccountUpdate, slot
 from connectors.binance_common.product import Listing
 from connectors.binance_common.settings import AccountSettings
 from connectors.binance_common.state import Answers
 from connectors.session import Request, Security
+from connectors.wire import document, mapping, not_negative, number, positive, rows, text
 from monitor.model.account import AccountMode, PositionMode
 from monitor.model.ids import Slot
 from monitor.model.instrument import ContractKind, Instrument, Tier

@@ -9,30 +9,12 @@ from dataclasses import dataclass
 from math import isnan
 from typing import Any, TypeVar
 
-import orjson
-
-from connectors.binance_common.parse import (
-    BadFrame,
-    Defect,
-    mapping,
-    not_negative,
-    number,
-    positive,
-    text,
-)
+from connectors.wire import BadFrame, Defect, document, mapping, not_negative, number, positive, text
 from monitor.model.account import AccountMode, MarginMode, PositionMode
 from monitor.model.ids import Slot
 from monitor.model.instrument import Tier
 
 T = TypeVar("T")
-
-
-def document(body: bytes) -> object:
-    """The JSON of a body."""
-    try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError:
-        raise BadFrame(Defect.JSON, "the answer is not JSON") from None
 
 
 def usable(listed: Iterable[Any], parse: Callable[[Mapping[str, Any]], T]) -> Iterator[T]:

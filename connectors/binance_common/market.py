@@ -15,11 +15,12 @@ from typing import Any
 import orjson
 
 from connectors import FeedSettings
-from connectors.binance_common.parse import INDEX_PREFIX, BadFrame, Defect
+from connectors.binance_common.parse import INDEX_PREFIX
 from connectors.binance_common.parse import mark as event_of
 from connectors.binance_common.product import Product
 from connectors.links import Links
 from connectors.session import Action, Send, Timers
+from connectors.wire import BadFrame, Defect
 from monitor.errors import VenueError
 from monitor.model.assessment import FeedHealth, FeedState
 from monitor.model.events import Event, FeedChanged, Marks

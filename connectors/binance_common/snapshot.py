@@ -1,6 +1,6 @@
 """One round of REST questions about an account, and its answers put together."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from connectors.binance_common.product import Listing, Product
@@ -30,17 +30,21 @@ class Round:
         wanted.update(product.multi_asset if multi_asset else ())
         return Round(product, reason, link, wanted)
 
-    def take(self, kind: str, body: bytes, sent_ms: int) -> str | None:
-        """One answer; returns the kind of another question that it raises. Raises BadFrame."""
+    def take(self, kind: str, body: bytes, sent_ms: int) -> Collection[str]:
+        """One answer; returns the kind of another question, if it raises one. Raises BadFrame."""
         self.missing.discard(kind)
         self.bodies[kind] = body
         if kind in self.product.state:
             self.sent_ms.append(sent_ms)
         another = self.product.another(kind, body)
         if another is None or another in self.missing or another in self.bodies:
-            return None
+            return ()
         self.missing.add(another)
-        return another
+        return (another,)
+
+    def do_without(self, kind: str) -> Collection[str] | None:
+        """Every answer is needed."""
+        return None
 
     def answers(self, instruments: Mapping[str, Instrument]) -> Answers:
         """All answers together; `instruments` are those known by now. Raises BadFrame."""

@@ -1,5 +1,6 @@
 """One round of questions about an address, and its answers put together."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from connectors.hyperliquid import answers
@@ -54,7 +55,7 @@ class Round:
         first = {"dexes", "assets"} if dexes is None else _readings(dexes)
         return Round(reason, link, first | ({"mode"} if mode else set()), dexes)
 
-    def take(self, kind: str, body: bytes) -> set[str]:
+    def take(self, kind: str, body: bytes, sent_ms: int) -> Collection[str]:
         """One answer; returns the kinds of further questions. Raises BadFrame."""
         self.missing.discard(kind)
         self.bodies[kind] = body
@@ -64,6 +65,10 @@ class Round:
             return set()
         self.missing = _readings(self.dexes)
         return set(self.missing)
+
+    def do_without(self, kind: str) -> Collection[str] | None:
+        """Every answer is needed."""
+        return None
 
     def definitions(self) -> dict[str, Asset] | None:
         """All perpetuals, when they were asked for. Raises BadFrame."""

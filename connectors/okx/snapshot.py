@@ -3,7 +3,7 @@
 First the state: configuration, balance, positions. What is held then decides which contracts' definitions are read.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from connectors.okx import answers
@@ -39,11 +39,6 @@ def request(rest_url: str, kind: str) -> Request:
         params = (*params, ("tdMode", mode), ("instFamily", families))
     security = Security.NONE if topic == "tiers" else Security.SIGNED
     return Request(kind, "GET", rest_url, _PATHS[topic], security, params)
-
-
-def is_optional(kind: str) -> bool:
-    """Whether a snapshot can be used without this answer; what it would have told is then unknown."""
-    return kind not in STATE
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,10 +118,13 @@ class Round:
         self.missing.update(further)
         return further
 
-    def do_without(self, kind: str) -> None:
-        """A question about definitions got no good answer."""
+    def do_without(self, kind: str) -> Collection[str] | None:
+        """A question about definitions got no good answer: what it would have told is then unknown."""
+        if kind in STATE:
+            return None
         self.missing.discard(kind)
         self._failed = True
+        return ()
 
     def _questions(self, held: tuple[PositionRow, ...]) -> Iterator[str]:
         wanted = {symbol: mode for symbol, mode in table_modes(held).items() if self.loaded.get(symbol) is not mode}

@@ -6,8 +6,10 @@ from typing import Any
 import orjson
 import pytest
 
-from connectors.binance_common.account import EVENT_GRACE_S, EVENTS_WAITING_MAX, WITHOUT_STREAM_S, AccountFeed
-from connectors.binance_common.private import KEEPALIVE_S, OVERLAP_S
+from connectors.account import EVENT_GRACE_S, EVENTS_WAITING_MAX, WITHOUT_STREAM_S
+from connectors.binance_common.account import AccountFeed
+from connectors.binance_common.private import KEEPALIVE_S
+from connectors.private import OVERLAP_S
 from connectors.session import Connect, Disconnect, Halt, Request, Security, Warn
 from monitor.errors import DangerousKeyError, VenueError
 from monitor.model.account import AccountMode, PositionMode

@@ -7,7 +7,8 @@ import orjson
 import pytest
 
 from connectors.binance import answers
-from connectors.binance_common.parse import AccountUpdate, BadFrame, Defect, ForcedKind, ForcedOrder, user_event
+from connectors.binance_common.parse import AccountUpdate, ForcedKind, ForcedOrder, user_event
+from connectors.wire import BadFrame, Defect
 from monitor.model.events import Marks
 from monitor.model.ids import Slot
 from tests.connectors.binance.stage import market_stage

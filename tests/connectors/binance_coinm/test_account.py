@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 import pytest
 
-from connectors.binance_common.account import EVENT_GRACE_S
+from connectors.account import EVENT_GRACE_S
 from connectors.session import Connect, Request, Security
 from monitor.book import Book
 from monitor.margin.venues import RULES

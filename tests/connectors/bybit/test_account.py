@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from connectors.bybit.account import DEFINITIONS_S
+from connectors.account import DEFINITIONS_S
 from connectors.session import Halt, Send, Warn
 from monitor.errors import DangerousKeyError, VenueError
 from monitor.model.account import AccountMode, MarginMode, PositionMode

@@ -5,7 +5,8 @@ from typing import Any
 import orjson
 import pytest
 
-from connectors.hyperliquid.account import EVENT_GRACE_S, PORTFOLIO_S, WITHOUT_STREAM_S
+from connectors.account import EVENT_GRACE_S, WITHOUT_STREAM_S
+from connectors.hyperliquid.account import PORTFOLIO_S
 from connectors.hyperliquid.stream import PING_S
 from connectors.session import Connect, Halt, Warn
 from monitor.errors import ConfigurationError, VenueError
@@ -290,7 +291,7 @@ def test_auto_deleveraging_is_heard() -> None:
 
 
 def test_a_correction_that_no_frame_explains_ends_the_stream() -> None:
-    """It is stale and replaced, however open its socket is."""
+    """It is stale and replaced, however open its socket is; the next has to tell something to be believed."""
     stage = synced()
     stage.replies["state:"] = doubled()
     stage.pass_s(60.0)
@@ -298,9 +299,12 @@ def test_a_correction_that_no_frame_explains_ends_the_stream() -> None:
     assert stage.of(AccountDelta) == []
     stage.pass_s(EVENT_GRACE_S + 1.0)
     stale = next(e for e in stage.of(FeedChanged) if e.stream == "user" and e.state is FeedState.STALE)
-    assert stale.detail == "no frame told of a change that a snapshot found: BTC"
+    assert stale.detail == "no event told of a change that a snapshot found: BTC"
     assert len(stage.did(Connect)) == 2
     stage.pass_s(2.0)
+    assert state(stage, "user") is FeedState.STALE
+    stage.states(main=doubled(), xyz=FLAT)
+    stage.pass_s(1.0)
     assert state(stage, "user") is FeedState.LIVE
 
 
