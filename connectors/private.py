@@ -56,9 +56,9 @@ class PrivateStream:
         self._unheard: dict[str, int] = {}
         """Open connections, and after how many pings in a row nothing was heard."""
         self.handlers: dict[str, Callable[[float], Sequence[Event]]] = {
-            "dial": self._on_dial,
+            "dial": self._links.on_dial,
             "prove": self._on_prove,
-            "rollover": self._on_rollover,
+            "rollover": self._links.on_rollover,
             "overlap": self._on_overlap,
             "ping": self._on_ping,
         }
@@ -157,19 +157,10 @@ class PrivateStream:
 
     # --- timers
 
-    def _on_dial(self, now: float) -> Sequence[Event]:
-        self._links.on_dial(now)
-        return ()
-
     def _on_prove(self, now: float) -> Sequence[Event]:
         self._timers.clear("overlap")
         self._forget(self._links.heir)
-        self._links.on_prove(now)
-        return ()
-
-    def _on_rollover(self, now: float) -> Sequence[Event]:
-        self._links.on_rollover(now)
-        return ()
+        return self._links.on_prove(now)
 
     def _on_overlap(self, now: float) -> Sequence[Event]:
         if self._links.heir is not None:

@@ -126,7 +126,7 @@ def test_an_old_connection_goes_when_the_new_one_delivers() -> None:
     """Not before."""
     stage, feed = market_stage("BTC")
     stage.frame(context("BTC", "75000.5"))
-    stage.tell(feed._on_rollover)
+    stage.tell(feed._handlers["rollover"])
     assert len(stage.open) == 2
     first, second = stage.open
     stage.frame(context("BTC", "75000.5"), first)
