@@ -19,6 +19,7 @@ from connectors.binance_common.answers import (
     tiers,
     updated,
     usable,
+    usual_funding_interval_s,
 )
 from connectors.binance_common.parse import margin_mode, slot
 from connectors.wire import document, mapping, number, positive, rows, text
@@ -127,6 +128,7 @@ def _instrument(row: Mapping[str, Any], tables: Mapping[str, tuple[Tier, ...]]) 
         positive(row.get("contractSize")),
         tables.get(symbol, ()),
         tick_size(row),
+        funding_interval_s=usual_funding_interval_s(row),
     )
 
 

@@ -1,7 +1,8 @@
 """One account of Binance's futures: what its events and answers do; `connectors.account` has what all accounts do."""
 
 from collections import deque
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from random import Random
 
 import orjson
@@ -32,6 +33,12 @@ from monitor.model.events import Event, SnapshotReason
 from monitor.model.instrument import Instrument
 from monitor.telemetry import Telemetry
 
+FEES_PER_ROUND = 5
+"""Fees are asked for contract by contract, each for twenty times the weight of a light question."""
+
+RETRY_S = 600.0
+"""Until funding intervals or a fee that could not be read are asked for again."""
+
 
 class AccountFeed(KeyedAccount[Round, UserEvent]):
     """One account. See `connectors.session.AccountSession` for the protocol."""
@@ -58,6 +65,7 @@ class AccountFeed(KeyedAccount[Round, UserEvent]):
         self._state = AccountState()
         self._instruments: dict[str, Instrument] = {}
         self._definitions_due = True
+        self._fee_due_at: dict[str, float] = {}
         self._recent: deque[bytes | str] = deque(maxlen=FRAMES_REMEMBERED)
         self._forced: deque[str] = deque(maxlen=FRAMES_REMEMBERED)
 
@@ -138,7 +146,21 @@ class AccountFeed(KeyedAccount[Round, UserEvent]):
 
     def _new_round(self, reason: SnapshotReason, link: str | None, now: float) -> Round:
         multi_asset = self._state.account_mode is AccountMode.MULTI_ASSET
-        return Round.begin(self._product, reason, link, definitions=self._definitions_due, multi_asset=multi_asset)
+        return Round.begin(
+            self._product,
+            reason,
+            link,
+            definitions=self._definitions_due,
+            multi_asset=multi_asset,
+            fees_of=self._fees_due(now),
+        )
+
+    def _fees_due(self, now: float) -> list[str]:
+        """Held contracts whose fee is not known or old, the longest overdue first, as many as one round may ask for."""
+        held = self._state.needs() & self._instruments.keys()
+        self._fee_due_at = {symbol: self._fee_due_at.get(symbol, 0.0) for symbol in held}
+        due = sorted((at, symbol) for symbol, at in self._fee_due_at.items() if at <= now)
+        return [symbol for _, symbol in due[:FEES_PER_ROUND]]
 
     def _request(self, asked: Round, kind: str) -> Request:
         return self._product.request(self._settings, kind)
@@ -147,7 +169,7 @@ class AccountFeed(KeyedAccount[Round, UserEvent]):
         # A table that lacks a symbol for once does not unlearn its tiers.
         listing = done.listing({symbol: it.tiers for symbol, it in self._instruments.items() if it.tiers})
         taken = done.answers({**self._instruments, **(listing.instruments if listing else {})})
-        loaded = self._load(listing, taken.sent_ms, now) if listing else []
+        loaded = self._load(done, listing, taken.sent_ms, now)
         corrected = self._state.absorb(taken)
         self._settle(done, corrected, now)
         kept = self._kept()
@@ -164,14 +186,33 @@ class AccountFeed(KeyedAccount[Round, UserEvent]):
         later = [event for it in kept if not isinstance(it, AccountUpdate) for event in self._apply(it, now)]
         return [*loaded, seen, *later, *self._judge(now)]
 
-    def _load(self, found: Listing, at_ms: int, now: float) -> list[Event]:
+    def _load(self, done: Round, listing: Listing | None, at_ms: int, now: float) -> list[Event]:
         """Instruments that are new or changed."""
-        changed = [it for symbol, it in found.instruments.items() if self._instruments.get(symbol) != it]
-        self._instruments.update(found.instruments)
-        self._state.margin_coins = found.margin_coins
-        self._definitions_due = False
-        self._timers.set("definitions", now + DEFINITIONS_S)
+        found: dict[str, Instrument] = {}
+        if listing is not None:
+            funding = done.funding()
+            found = {symbol: self._defined(it, funding) for symbol, it in listing.instruments.items()}
+            self._state.margin_coins = listing.margin_coins
+            self._definitions_due = False
+            self._timers.set("definitions", now + (RETRY_S if funding is None else DEFINITIONS_S))
+        for symbol, rate in done.fees.items():
+            if (known := found.get(symbol) or self._instruments.get(symbol)) is not None:
+                found[symbol] = replace(known, taker_fee_rate=rate)
+        for symbol in done.fees_of:
+            self._fee_due_at[symbol] = now + (DEFINITIONS_S if symbol in done.fees else RETRY_S)
+        changed = [it for symbol, it in found.items() if self._instruments.get(symbol) != it]
+        self._instruments.update(found)
         return self._instruments_loaded(changed, at_ms)
+
+    def _defined(self, listed: Instrument, funding: Mapping[str, float] | None) -> Instrument:
+        """A contract as it is listed, with what is told elsewhere; what was not told this time stays as it is known."""
+        known, interval_s = self._instruments.get(listed.symbol), listed.funding_interval_s
+        if interval_s is not None and funding is not None:
+            interval_s = funding.get(listed.symbol, interval_s)
+        elif interval_s is not None:
+            interval_s = known.funding_interval_s if known else None
+        fee_rate = known.taker_fee_rate if known else None
+        return replace(listed, taker_fee_rate=fee_rate, funding_interval_s=interval_s)
 
     def _on_definitions(self, now: float) -> Sequence[Event]:
         self._definitions_due = True
