@@ -18,8 +18,9 @@ from monitor.model.events import (
     VenueNotice,
 )
 from monitor.model.ids import Slot
-from tests.connectors.bybit.stage import START_MS, Stage, account_stage, load, synced
+from tests.connectors.bybit.stage import Stage, account_stage, load, synced
 from tests.support.bybit_server import Position
+from tests.support.stage import START_MS
 
 
 def position(stage: Stage, at: int = 0, **changes: Any) -> dict[str, Any]:

@@ -20,16 +20,8 @@ from monitor.model.events import (
     SnapshotReason,
     VenueNotice,
 )
-from tests.connectors.hyperliquid.stage import (
-    ADDRESS,
-    NOTHING,
-    START_MS,
-    Stage,
-    account_stage,
-    held,
-    load,
-    synced,
-)
+from tests.connectors.hyperliquid.stage import ADDRESS, NOTHING, Stage, account_stage, held, load, synced
+from tests.support.stage import START_MS
 
 MAIN, FLAT, BUILDER = (load(f"rest_clearinghouse_state{which}") for which in ("", "_flat", "_builder"))
 

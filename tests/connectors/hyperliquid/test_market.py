@@ -9,7 +9,8 @@ from connectors.hyperliquid.stream import PING_S
 from connectors.session import Connect, Disconnect
 from monitor.model.assessment import FeedState
 from monitor.model.events import FeedChanged, Marks
-from tests.connectors.hyperliquid.stage import START_MS, Stage, context, load, market_stage
+from tests.connectors.hyperliquid.stage import Stage, context, load, market_stage
+from tests.support.stage import START_MS
 
 
 def states(stage: Stage) -> list[FeedState]:
