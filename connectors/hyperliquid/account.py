@@ -120,6 +120,8 @@ class AccountFeed(AccountBase[Round]):
             return self._halt(error, now)
         if assets is not None:
             self._state.load(assets)
+            if done.taker_fee_rate is not None:
+                self._state.taker_fee_rate = done.taker_fee_rate
             self._dexes = done.dexes
             self._timers.set("definitions", now + DEFINITIONS_S)
         self._state.accept(states)

@@ -258,15 +258,19 @@ def test_pings_that_are_not_answered_show_a_dead_stream() -> None:
     assert FeedState.STALE in user_states(stage)
 
 
-def test_tiers_and_fees_are_read_again_every_hour() -> None:
+def test_tiers_fees_and_funding_intervals_are_read_again_every_hour() -> None:
     """They change without an event."""
     stage = synced(reconcile_s=3600.0)
-    stage.server.state.taker_fee_rate = "0.0004"
+    first = stage.of(InstrumentsLoaded)[0].instruments[0]
+    assert (first.tiers[0].rate, first.taker_fee_rate, first.funding_interval_s) == (0.005, 0.00055, 28_800.0)
+    state = stage.server.state
+    state.taker_fee_rate, state.funding_minutes, state.tier_rate = "0.0004", 60, "0.0045"
     for _ in range(int(DEFINITIONS_S / 30)):
         stage.pass_s(30.0)
         stage.frame("ws_pong_private")
     stage.pass_s(5.0)
-    assert stage.of(InstrumentsLoaded)[-1].instruments[0].taker_fee_rate == 0.0004
+    last = stage.of(InstrumentsLoaded)[-1].instruments[0]
+    assert (last.tiers[0].rate, last.taker_fee_rate, last.funding_interval_s) == (0.0045, 0.0004, 3600.0)
 
 
 def test_a_contract_that_is_new_is_described_at_once() -> None:

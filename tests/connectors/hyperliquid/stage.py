@@ -27,6 +27,7 @@ ADDRESS = "0x" + "ab" * 20
 ANSWERS = {
     "dexes": "rest_perp_dexs",
     "assets": "rest_all_perp_metas",
+    "fees": "rest_user_fees",
     "mode": "rest_user_abstraction_disabled",
     "spot": "rest_spot_clearinghouse_state",
     "state:": "rest_clearinghouse_state",

@@ -5,7 +5,7 @@ from typing import Any
 import orjson
 import pytest
 
-from connectors.account import EVENT_GRACE_S, WITHOUT_STREAM_S
+from connectors.account import DEFINITIONS_S, EVENT_GRACE_S, WITHOUT_STREAM_S
 from connectors.hyperliquid.account import PORTFOLIO_S
 from connectors.hyperliquid.stream import PING_S
 from connectors.session import Connect, Halt, Warn
@@ -280,6 +280,34 @@ def test_auto_deleveraging_is_heard() -> None:
 
 
 # --- snapshots and the stream against each other
+
+
+def test_margin_tables_and_fees_are_read_again_every_hour_and_told_when_they_changed() -> None:
+    """A builder's dex has fees that nothing tells; funding is paid every hour, whatever the perpetual."""
+    stage = synced()
+    first = {it.symbol: it for it in stage.of(InstrumentsLoaded)[0].instruments}
+    assert (first["BTC"].taker_fee_rate, first["xyz:AAPL"].taker_fee_rate) == (0.00045, None)
+    assert {it.funding_interval_s for it in first.values()} == {3600.0}
+    metas = load("rest_all_perp_metas")
+    for row in metas[0]["universe"]:
+        row["marginTableId"] = 3 if row["name"] == "BTC" else row["marginTableId"]
+    stage.replies |= {"assets": metas, "fees": load("rest_user_fees") | {"userCrossRate": "0.0004"}}
+    stage.pass_s(DEFINITIONS_S + 61.0)
+    last = {it.symbol: it for event in stage.of(InstrumentsLoaded) for it in event.instruments}
+    assert (last["BTC"].taker_fee_rate, last["ETH"].taker_fee_rate) == (0.0004, 0.0004)
+    # Held: ruled by the leverage that its position tells. Not held: by the table.
+    assert len(stage.asked("assets")) == len(stage.asked("fees")) == 2
+    assert stage.session._state.assets["BTC"].tiers[0].rate == pytest.approx(1.0 / 6.0)  # type: ignore[attr-defined]
+
+
+def test_fees_that_are_not_told_hold_nothing_up() -> None:
+    """They are unknown, or stay as they were known."""
+    stage = account_stage()
+    stage.replies["fees"] = b"{}"
+    stage.start()
+    stage.pass_s(1.0)
+    assert len(stage.of(AccountSnapshot)) == 1
+    assert {it.taker_fee_rate for it in stage.of(InstrumentsLoaded)[0].instruments} == {None}
 
 
 def test_a_correction_that_no_frame_explains_ends_the_stream() -> None:
