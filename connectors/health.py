@@ -1,5 +1,6 @@
 """How much of an account can be seen: the private stream and the snapshots, each judged by what it delivers."""
 
+from monitor.errors import VenueError
 from monitor.model.assessment import FeedHealth, FeedState
 from monitor.model.events import FeedChanged
 
@@ -24,8 +25,10 @@ class AccountHealth:
         self._synced_at: float | None = None
         self._proof_at: float | None = None
         self._fault = ""
+        self._owes_proof = False
         self._lost_reason = "connecting"
         self._error = ""
+        self._denied = ""
         self._refused = ""
         self._states: dict[str, tuple[FeedState, str]] = {}
         self.well_since: float | None = None
@@ -53,28 +56,51 @@ class AccountHealth:
         """An event came that could not be read: what it said is missing."""
         self._gap_at = self._gap_at or now
 
-    def silent(self, reason: str, now: float) -> None:
-        """The private stream did not deliver what it should have."""
+    @property
+    def suspects(self) -> bool:
+        """Whether the private stream fell silent without a word, and its successor has proved nothing yet."""
+        return self._owes_proof
+
+    def silent(self, reason: str, now: float, *, unsaid: bool) -> None:
+        """The private stream did not deliver what it should have.
+
+        When it fell silent `unsaid`, nobody knows for how long; then being open and followed by a snapshot is not
+        enough for its successor: it stays stale until an event comes, or a later snapshot finds that none was missed.
+        """
         self._fault = reason
+        self._owes_proof = self._owes_proof or unsaid
         self._gap_at = self._gap_at or now
 
     def heard(self, now: float) -> None:
-        """An event came."""
+        """An event came. One of before the snapshot that covers a gap is no proof: it may be the dead stream's last."""
         self._proof_at = now
+        if self._gap_at is None:
+            self._trust()
 
-    def synced(self, now: float, *, covers_gap: bool, stream_ok: bool) -> None:
-        """A snapshot was taken; `covers_gap` when it was asked for after the stream was last lost or found wanting."""
+    def synced(self, now: float, *, covers_gap: bool, stream_ok: bool, proven: bool) -> None:
+        """A snapshot was taken; `covers_gap` when it was asked for after the stream was last lost or found wanting.
+
+        `stream_ok` while nothing speaks against the stream; `proven` when this is not the first snapshot beside it and
+        an event had told of all there is to correct.
+        """
         self._synced_at = now
-        self._error = ""
+        self._error = self._denied = ""
         if covers_gap:
             self._gap_at = None
         if covers_gap and stream_ok:
-            self._fault = ""
             self._proof_at = now
+            if proven or not self._owes_proof:
+                self._trust()
 
-    def failed(self, error: str) -> None:
-        """A question to the venue had no good answer."""
-        self._error = error
+    def _trust(self) -> None:
+        self._fault = ""
+        self._owes_proof = False
+
+    def failed(self, error: VenueError) -> None:
+        """A question to the venue had no good answer. One that only a person can heal need not be waited out."""
+        self._error = str(error)
+        if not error.retry:
+            self._denied = self._error
 
     def refused(self, reason: str) -> None:
         """The account cannot be watched at all."""
@@ -87,8 +113,11 @@ class AccountHealth:
             before = self._states.get(stream)
             self._states[stream] = (state, detail)
             if before is None or before[0] is not state:
-                had_at = {"user": self._proof_at, "account": self._synced_at}[stream]
-                changed.append(FeedChanged(self._venue, self._account, self._feed, stream, state, now, detail, had_at))
+                changed.append(
+                    FeedChanged(
+                        self._venue, self._account, self._feed, stream, state, now, detail, self._data_at(stream)
+                    )
+                )
         if any(state is not FeedState.LIVE for state, _ in self._states.values()):
             self.well_since = None
         elif self.well_since is None:
@@ -104,6 +133,14 @@ class AccountHealth:
             for state, detail in [self._states.get(stream, (FeedState.DOWN, "not started"))]
         ]
 
+    def _data_at(self, stream: str) -> float | None:
+        """Up to when nothing was missed: by the stream as far as it is known, by the account as of its snapshot."""
+        if stream == "account":
+            return self._synced_at
+        if self._proof_at is None or self._fault or self._lost_at is None:
+            return self._proof_at
+        return self._lost_at
+
     def _user(self, now: float) -> tuple[FeedState, str]:
         if self._fault:
             return FeedState.STALE, self._fault
@@ -115,6 +152,8 @@ class AccountHealth:
     def _in_sync(self, now: float) -> tuple[FeedState, str]:
         if self._refused:
             return FeedState.DOWN, self._refused
+        if self._denied:
+            return FeedState.STALE, self._denied
         if self._gap_at is not None and now - self._gap_at > SYNC_GRACE_S:
             never = self._synced_at is None
             detail = self._error or ("no snapshot yet" if never else "no snapshot since events may have been missed")

@@ -1,10 +1,11 @@
 """Keeping one WebSocket alive by making the next before dropping the last."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from random import Random
 
 from connectors.backoff import Backoff
 from connectors.session import Action, Connect, Disconnect, Timers
+from monitor.model.events import Event
 
 RETRY_BASE_S = 1.0
 RETRY_CAP_S = 10.0
@@ -153,16 +154,19 @@ class Links:
         for name in ("dial", "prove", "rollover"):
             self._timers.clear(name)
 
-    def on_dial(self, now: float) -> None:
+    def on_dial(self, now: float) -> Sequence[Event]:
         """Timer ``dial``."""
         self.begin(now)
+        return ()
 
-    def on_rollover(self, now: float) -> None:
+    def on_rollover(self, now: float) -> Sequence[Event]:
         """Timer ``rollover``: venues end connections after a day, so ours ends first."""
         self.begin(now)
+        return ()
 
-    def on_prove(self, now: float) -> None:
+    def on_prove(self, now: float) -> Sequence[Event]:
         """Timer ``prove``: the heir has said nothing for too long."""
         if self.heir is not None:
             self.actions.append(Disconnect(self.heir))
             self.fail("connected, but nothing was delivered", now)
+        return ()

@@ -44,6 +44,8 @@ def number(value: object) -> float:
     """A finite number from a decimal string (or a JSON number). ``""``, ``"nan"`` and booleans are refused."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise BadFrame(Defect.NUMBER, "a number is missing")
+    if isinstance(value, str) and "_" in value:  # Python's own notation, which float() would take
+        raise BadFrame(Defect.NUMBER, f"{value!r:.40} is not a number")
     try:
         parsed = float(value)
     except ValueError:

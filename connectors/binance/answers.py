@@ -4,7 +4,7 @@ Endpoints and keys: Binance's documentation of USD-M futures.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isfinite, nan
 from typing import Any
 
@@ -16,25 +16,15 @@ from connectors.binance_common.answers import (
     RiskRow,
     SymbolConfig,
     asset,
-    document,
     price_or_none,
     tick_size,
     tiers,
     updated,
     usable,
+    usual_funding_interval_s,
 )
-from connectors.binance_common.parse import (
-    BadFrame,
-    Defect,
-    mapping,
-    margin_mode,
-    not_negative,
-    number,
-    positive,
-    rows,
-    slot,
-    text,
-)
+from connectors.binance_common.parse import margin_mode, slot
+from connectors.wire import BadFrame, Defect, document, mapping, not_negative, number, positive, rows, text
 from monitor.model.account import AccountMode, PositionMode
 from monitor.model.instrument import ContractKind, Instrument, Tier
 
@@ -131,9 +121,9 @@ def _asset_index(row: Mapping[str, Any]) -> tuple[str, AssetIndex]:
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """``exchangeInfo``: margin coin and tick size of every symbol, and the coins that count as margin at all."""
+    """``exchangeInfo``: every linear contract without its tiers, and the coins that count as margin at all."""
 
-    symbols: dict[str, tuple[str, float | None]]
+    symbols: dict[str, Instrument]
     margin_coins: frozenset[str]
 
 
@@ -150,8 +140,17 @@ def exchange(body: bytes) -> Exchange:
     )
 
 
-def _listed(row: Mapping[str, Any]) -> tuple[str, tuple[str, float | None]]:
-    return text(row.get("symbol")), (text(row.get("marginAsset")), tick_size(row))
+def _listed(row: Mapping[str, Any]) -> tuple[str, Instrument]:
+    symbol, coin = text(row.get("symbol")), text(row.get("marginAsset"))
+    return symbol, Instrument(
+        symbol,
+        ContractKind.LINEAR,
+        coin,
+        1.0,
+        (),
+        tick_size(row),
+        funding_interval_s=usual_funding_interval_s(row),
+    )
 
 
 def brackets(body: bytes) -> dict[str, tuple[Tier, ...]]:
@@ -163,7 +162,4 @@ def brackets(body: bytes) -> dict[str, tuple[Tier, ...]]:
 
 def instruments(listing: Exchange, tables: Mapping[str, tuple[Tier, ...]]) -> dict[str, Instrument]:
     """Every linear contract with the account's tiers; empty tiers where the venue gave none."""
-    return {
-        symbol: Instrument(symbol, ContractKind.LINEAR, coin, 1.0, tables.get(symbol, ()), tick_size)
-        for symbol, (coin, tick_size) in listing.symbols.items()
-    }
+    return {symbol: replace(it, tiers=tables.get(symbol, ())) for symbol, it in listing.symbols.items()}

@@ -19,18 +19,19 @@ from connectors.binance_common.answers import (
     HoldingRow,
     Modes,
     RiskRow,
-    document,
     price_or_none,
     tick_size,
     updated,
     usable,
+    usual_funding_interval_s,
 )
 from connectors.binance_common.market import INDIVIDUAL_STREAMS_MAX
-from connectors.binance_common.parse import AccountUpdate, mapping, not_negative, number, positive, rows, slot, text
-from connectors.binance_common.product import Listing
+from connectors.binance_common.parse import AccountUpdate, slot
+from connectors.binance_common.product import Listing, fee_request, fee_symbol
 from connectors.binance_common.settings import AccountSettings
 from connectors.binance_common.state import Answers
 from connectors.session import Request, Security
+from connectors.wire import document, mapping, not_negative, number, positive, rows, text
 from monitor.model.account import AccountMode, PositionMode
 from monitor.model.ids import Slot
 from monitor.model.instrument import ContractKind, Instrument, Tier
@@ -54,6 +55,10 @@ _DEFINITIONS = {
     "exchange": ("/fapi/v1/exchangeInfo", 1),
     "coin_exchange": ("/dapi/v1/exchangeInfo", 1),
 }
+_FUNDING = {
+    "funding": ("/fapi/v1/fundingInfo", 1),
+    "coin_funding": ("/dapi/v1/fundingInfo", 1),
+}
 _HOSTS = {"/fapi": REST_URL, "/dapi": COIN_REST_URL}
 
 
@@ -70,6 +75,7 @@ class Portfolio:
     single_streams_max = INDIVIDUAL_STREAMS_MAX
     foreign = 0  # both kinds are its own
     definitions = frozenset(_DEFINITIONS)
+    funding = frozenset(_FUNDING)
     state = frozenset(_STATE)
     multi_asset = frozenset[str]()
 
@@ -79,7 +85,10 @@ class Portfolio:
 
     def request(self, settings: AccountSettings, kind: str) -> Request:
         """The question of this kind."""
-        path, weight = (_STATE | _DEFINITIONS)[kind]
+        if (symbol := fee_symbol(kind)) is not None:
+            product = "cm" if "USD_" in symbol else "um"
+            return fee_request(kind, settings.rest_url, f"/papi/v1/{product}/commissionRate")
+        path, weight = (_STATE | _DEFINITIONS | _FUNDING)[kind]
         security = Security.SIGNED if path.startswith("/papi") else Security.NONE
         return Request(kind, "GET", _base(settings.rest_url, path), path, security, weight=weight)
 
@@ -166,8 +175,15 @@ def _inverse(row: Mapping[str, Any]) -> Instrument | None:
     coin = text(row.get("marginAsset"))
     if coin != row.get("baseAsset"):
         return None
-    size = positive(row.get("contractSize"))
-    return Instrument(text(row.get("symbol")), ContractKind.INVERSE, coin, size, (), tick_size(row))
+    return Instrument(
+        text(row.get("symbol")),
+        ContractKind.INVERSE,
+        coin,
+        positive(row.get("contractSize")),
+        (),
+        tick_size(row),
+        funding_interval_s=usual_funding_interval_s(row),
+    )
 
 
 PORTFOLIO = Portfolio()

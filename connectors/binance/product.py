@@ -6,7 +6,7 @@ from connectors.binance import answers
 from connectors.binance.config import STREAM_URL
 from connectors.binance_common.market import INDIVIDUAL_STREAMS_MAX
 from connectors.binance_common.parse import AccountUpdate
-from connectors.binance_common.product import Listing
+from connectors.binance_common.product import Listing, fee_request, fee_symbol
 from connectors.binance_common.settings import AccountSettings
 from connectors.binance_common.state import Answers
 from connectors.session import Request, Security
@@ -23,10 +23,13 @@ _DEFINITIONS = {
     "exchange": ("/fapi/v1/exchangeInfo", 1),
     "brackets": ("/fapi/v1/leverageBracket", 1),
 }
+_FUNDING = {
+    "funding": ("/fapi/v1/fundingInfo", 1),
+}
 _INDEXES = {
     "indexes": ("/fapi/v1/assetIndex", 10),
 }
-_PUBLIC = frozenset({"exchange", "indexes"})
+_PUBLIC = frozenset({"exchange", "funding", "indexes"})
 
 
 class UsdM:
@@ -43,6 +46,7 @@ class UsdM:
     single_streams_max = INDIVIDUAL_STREAMS_MAX
     foreign = 2
     definitions = frozenset(_DEFINITIONS)
+    funding = frozenset(_FUNDING)
     state = frozenset(_STATE)
     multi_asset = frozenset(_INDEXES)
 
@@ -52,7 +56,9 @@ class UsdM:
 
     def request(self, settings: AccountSettings, kind: str) -> Request:
         """The question of this kind."""
-        path, weight = (_STATE | _DEFINITIONS | _INDEXES)[kind]
+        if fee_symbol(kind) is not None:
+            return fee_request(kind, settings.rest_url, "/fapi/v1/commissionRate")
+        path, weight = (_STATE | _DEFINITIONS | _FUNDING | _INDEXES)[kind]
         security = Security.NONE if kind in _PUBLIC else Security.SIGNED
         return Request(kind, "GET", settings.rest_url, path, security, weight=weight)
 

@@ -14,14 +14,15 @@ from connectors.binance_common.answers import (
     RiskRow,
     SymbolConfig,
     asset,
-    document,
     price_or_none,
     tick_size,
     tiers,
     updated,
     usable,
+    usual_funding_interval_s,
 )
-from connectors.binance_common.parse import mapping, margin_mode, number, positive, rows, slot, text
+from connectors.binance_common.parse import margin_mode, slot
+from connectors.wire import document, mapping, number, positive, rows, text
 from monitor.model.account import AccountMode, PositionMode
 from monitor.model.ids import Slot
 from monitor.model.instrument import ContractKind, Instrument, Tier
@@ -127,6 +128,7 @@ def _instrument(row: Mapping[str, Any], tables: Mapping[str, tuple[Tier, ...]]) 
         positive(row.get("contractSize")),
         tables.get(symbol, ()),
         tick_size(row),
+        funding_interval_s=usual_funding_interval_s(row),
     )
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from connectors.binance_coinm import answers
 from connectors.binance_coinm.config import STREAM_URL
 from connectors.binance_common.parse import AccountUpdate, PositionRow
-from connectors.binance_common.product import Listing
+from connectors.binance_common.product import Listing, fee_request, fee_symbol
 from connectors.binance_common.settings import AccountSettings
 from connectors.binance_common.state import Answers
 from connectors.session import Request, Security
@@ -20,6 +20,10 @@ _DEFINITIONS = {
     "exchange": ("/dapi/v1/exchangeInfo", 1),
     "brackets": ("/dapi/v2/leverageBracket", 2),
 }
+_FUNDING = {
+    "funding": ("/dapi/v1/fundingInfo", 1),
+}
+_PUBLIC = frozenset({"exchange", "funding"})
 
 
 class CoinM:
@@ -37,6 +41,7 @@ class CoinM:
     single_streams_max = 200
     foreign = 1
     definitions = frozenset(_DEFINITIONS)
+    funding = frozenset(_FUNDING)
     state = frozenset(_STATE)
     multi_asset = frozenset[str]()
 
@@ -46,8 +51,10 @@ class CoinM:
 
     def request(self, settings: AccountSettings, kind: str) -> Request:
         """The question of this kind."""
-        path, weight = (_STATE | _DEFINITIONS)[kind]
-        security = Security.NONE if kind == "exchange" else Security.SIGNED
+        if fee_symbol(kind) is not None:
+            return fee_request(kind, settings.rest_url, "/dapi/v1/commissionRate")
+        path, weight = (_STATE | _DEFINITIONS | _FUNDING)[kind]
+        security = Security.NONE if kind in _PUBLIC else Security.SIGNED
         return Request(kind, "GET", settings.rest_url, path, security, weight=weight)
 
     def another(self, kind: str, body: bytes) -> str | None:

@@ -9,30 +9,14 @@ from dataclasses import dataclass
 from math import isnan
 from typing import Any, TypeVar
 
-import orjson
-
-from connectors.binance_common.parse import (
-    BadFrame,
-    Defect,
-    mapping,
-    not_negative,
-    number,
-    positive,
-    text,
-)
+from connectors.wire import BadFrame, Defect, document, mapping, not_negative, number, positive, rows, text
 from monitor.model.account import AccountMode, MarginMode, PositionMode
 from monitor.model.ids import Slot
 from monitor.model.instrument import Tier
 
+HOUR_S = 3600.0
+
 T = TypeVar("T")
-
-
-def document(body: bytes) -> object:
-    """The JSON of a body."""
-    try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError:
-        raise BadFrame(Defect.JSON, "the answer is not JSON") from None
 
 
 def usable(listed: Iterable[Any], parse: Callable[[Mapping[str, Any]], T]) -> Iterator[T]:
@@ -176,6 +160,26 @@ class AssetIndex:
     def haircut(self, balance: float) -> float:
         """Share of the index value that does not count; below zero for debts, which count for more."""
         return self.bid_buffer if balance >= 0.0 else -self.ask_buffer
+
+
+def funding_intervals(body: bytes) -> dict[str, float]:
+    """``fundingInfo``: seconds between two payments, of the symbols where that is not, or was not always, the usual."""
+    return dict(
+        usable(
+            rows(document(body)),
+            lambda row: (text(row.get("symbol")), positive(row.get("fundingIntervalHours")) * HOUR_S),
+        )
+    )
+
+
+def usual_funding_interval_s(row: Mapping[str, Any]) -> float | None:
+    """Of a symbol of ``exchangeInfo`` that ``fundingInfo`` does not name; None for contracts that expire."""
+    return 8.0 * HOUR_S if str(row.get("contractType")).endswith("PERPETUAL") else None
+
+
+def taker_fee_rate(body: bytes) -> float:
+    """``commissionRate``: what the account pays for taking in one symbol."""
+    return number(mapping(document(body)).get("takerCommissionRate"))
 
 
 def tick_size(row: Mapping[str, Any]) -> float | None:

@@ -2,7 +2,6 @@
 
 from connectors import CheckLine, FeedSettings
 from connectors.binance_common import answers
-from connectors.binance_common.parse import BadFrame
 from connectors.binance_common.permissions import HOW_TO, is_untold, untold
 from connectors.binance_common.product import Listing, Product
 from connectors.binance_common.rest import WEIGHT_PER_MINUTE, BinanceDialect
@@ -10,7 +9,9 @@ from connectors.binance_common.settings import FuturesAccountConfig
 from connectors.binance_common.snapshot import Round, account_snapshot
 from connectors.binance_common.state import AccountState
 from connectors.rest import Budget, Rest
+from connectors.rounds import ask_in_turn
 from connectors.session import Request, Security
+from connectors.wire import BadFrame
 from monitor.clock import Clock
 from monitor.errors import VenueError
 from monitor.model.account import AccountMode
@@ -88,12 +89,7 @@ async def _snapshot(rest: Rest, product: Product, account: FuturesAccountConfig)
     asked = Round.begin(product, SnapshotReason.START, None, definitions=True, multi_asset=False)
     settings = account.settings(product.venue)
     try:
-        waiting = sorted(asked.missing)
-        while waiting:
-            kind = waiting.pop()
-            response = await rest.perform(product.request(settings, kind))
-            another = asked.take(kind, response.body, response.sent_ms)
-            waiting += [another] if another else []
+        await ask_in_turn(rest, asked, lambda kind: product.request(settings, kind))
         listing = asked.listing({}) or Listing({}, frozenset(), 0)
         taken = asked.answers(listing.instruments)
     except VenueError as error:

@@ -6,7 +6,7 @@ but the age of the data counts as health, and where a product may be on several 
 next.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import inf
 from random import Random
@@ -15,14 +15,13 @@ from typing import Any
 import orjson
 
 from connectors import FeedSettings
-from connectors.binance_common.parse import INDEX_PREFIX, BadFrame, Defect
+from connectors.binance_common.parse import INDEX_PREFIX
 from connectors.binance_common.parse import mark as event_of
 from connectors.binance_common.product import Product
-from connectors.links import Links
-from connectors.session import Action, Send, Timers
-from monitor.errors import VenueError
-from monitor.model.assessment import FeedHealth, FeedState
-from monitor.model.events import Event, FeedChanged, Marks
+from connectors.market import Oldest, SocketMarket, Sockets, oldest
+from connectors.session import Send
+from connectors.wire import BadFrame, Defect
+from monitor.model.events import Event, Marks
 from monitor.telemetry import Telemetry
 
 ALL_MARKS = "!markPrice@arr@1s"
@@ -36,17 +35,6 @@ SEND_INTERVAL_S = 0.25
 """Binance ends connections on which a client sends more than ten messages a second; pongs may count as well."""
 
 STREAMS_PER_MESSAGE = 100
-JUDGE_S = 0.5
-
-RECOVERED = 2.0 / 3.0
-"""Share of the age that is late, below which a stream is live again."""
-
-STEADY_S = 60.0
-"""After so long without a fault the next one is treated as the first."""
-
-LAG_RELAX = 0.001
-"""Seconds by which the smallest lag seen may grow each second: a local clock that drifts is not a late stream."""
-
 TIME_JUMP_S = 5.0
 """A mark so far ahead of the others is refused: believing it would make every later one look old."""
 
@@ -73,39 +61,33 @@ class _Subscriptions:
     next_send_at: float = -inf
 
 
-class MarketFeed:
+class MarketFeed(SocketMarket[_Subscriptions]):
     """Marks of one address. See `connectors.session.MarketSession` for the protocol."""
 
     def __init__(
         self, feed: str, market_url: str, settings: FeedSettings, telemetry: Telemetry, random: Random, product: Product
     ) -> None:
-        self.name = f"{feed}/mark"
-        self.venue = product.venue
-        self.stream = "mark"
-        self.feed = feed
-        self.actions: list[Action] = []
+        super().__init__(feed, product.venue, telemetry, late_s=settings.late_s, mark_s=settings.mark_s)
         self._urls = tuple(f"{market_url}{path}" for path in product.market_paths)
         self._url = 0
+        self._read(
+            Sockets(
+                self.name,
+                lambda: self._urls[self._url],
+                _Subscriptions,
+                self.actions,
+                self._timers,
+                random,
+                prove_s=settings.mark_s + SEND_INTERVAL_S,
+                life_s=settings.life_s,
+                fruitless=self._turn,
+            )
+        )
         # Since June 2026 the arrays carry USD-M and COIN-M; the other's symbols are priced in other units.
         self._foreign = product.foreign
         self._single_max = product.single_streams_max
-        self._mark_s = settings.mark_s
-        self._late_s = min(settings.late_s, settings.mark_s)
-        self._telemetry = telemetry
-        self._timers = Timers()
-        self._links = Links(
-            self.name,
-            self.actions,
-            self._timers,
-            self._dial,
-            random,
-            prove_s=settings.mark_s + SEND_INTERVAL_S,
-            life_s=settings.life_s,
-        )
-        self._open: dict[str, _Subscriptions] = {}
         self._all = False
         self._message_id = 0
-        self._frames = 0
         # For every instrument wanted: the venue's time of its newest mark (0: none yet), and since when it is wanted.
         self._times_ms: dict[str, int] = {}
         self._since: dict[str, float] = {}
@@ -116,57 +98,12 @@ class MarketFeed:
         self._lag_floor = inf
         self._lag_agreed = False
         self._ahead_since: float | None = None
-        self._reachable = True
-        self._judged_at = 0.0
-        self._state = FeedState.LIVE
-        self._detail = "nothing to watch"
-        self._state_since = 0.0
-        self._handlers = {
-            "dial": self._on_dial,
-            "prove": self._on_prove,
-            "rollover": self._on_rollover,
-            "send": self._on_send,
-            "judge": self._on_judge,
-        }
 
-    # --- inputs
-
-    def start(self, now: float) -> Sequence[Event]:
-        """Nothing is read until somebody holds something."""
-        self._state_since = self._judged_at = now
-        return ()
-
-    def watch(self, instruments: frozenset[str], now: float) -> Sequence[Event]:
-        """Want these and no others."""
+    def _want(self, instruments: frozenset[str], now: float) -> None:
         self._times_ms = {name: self._times_ms.get(name, 0) for name in instruments}
         self._since = {name: self._since.get(name, now) for name in instruments}
-        if not instruments:
-            self._links.stop()
-            self._open.clear()
-            self._timers.clear("send")
-            self._timers.clear("judge")
-            return self._become(FeedState.LIVE, "nothing to watch", now)
-        if self._links.idle:
-            self._links.begin(now)
-        self._timers.pull("send", now)
-        self._timers.pull("judge", now + JUDGE_S)
-        return ()
 
-    def opened(self, connection: str, now: float) -> Sequence[Event]:
-        """Subscribe at once."""
-        if self._links.opened(connection, now):
-            self._reachable = True
-            self._open[connection] = _Subscriptions()
-            self._on_send(now)
-        return ()
-
-    def closed(self, connection: str, reason: str, now: float) -> Sequence[Event]:
-        """A successor is made after a while."""
-        if connection == self._links.heir:
-            self._turn()
-        self._reachable = self._open.pop(connection, None) is not None
-        self._links.closed(connection, reason, now)
-        return ()
+    # --- frames
 
     def received(self, connection: str, frame: bytes | str, now: float) -> Sequence[Event]:
         """One frame: marks, or an answer to a subscription."""
@@ -191,37 +128,6 @@ class MarketFeed:
         except (ValueError, KeyError, TypeError):
             pass
         return self._received_with_care(connection, frame, now)
-
-    def responded(self, request: str, body: bytes, sent_ms: int, now: float) -> Sequence[Event]:
-        """It asks for nothing."""
-        return ()
-
-    def failed(self, request: str, error: VenueError, now: float) -> Sequence[Event]:
-        """It asks for nothing."""
-        return ()
-
-    def reconcile(self, now: float) -> Sequence[Event]:
-        """There is no snapshot of a market stream."""
-        return ()
-
-    def tick(self, now: float) -> Sequence[Event]:
-        """Do what is due."""
-        return self._timers.run(now, self._handlers)
-
-    def deadline(self) -> float | None:
-        """When something is due."""
-        return self._timers.next()
-
-    def secrets(self) -> Collection[str]:
-        """It learns none."""
-        return ()
-
-    def health(self, now: float) -> list[FeedHealth]:
-        """State and age of the oldest mark wanted."""
-        _, age_s = self._oldest(now)
-        return [FeedHealth(self.venue, "", self.stream, self._state, age_s, self._detail)]
-
-    # --- frames
 
     def _received_with_care(self, connection: str, frame: bytes | str, now: float) -> Sequence[Event]:
         try:
@@ -339,38 +245,11 @@ class MarketFeed:
         self._count_bad(defects[(event.at_ms > last_ms) - (event.at_ms < last_ms)])
         return event.at_ms if event.at_ms > limit_ms else 0
 
-    def _delivers(self, connection: str, now: float) -> None:
-        """Data came on a connection that is not the live one: it takes over, and the old one goes."""
-        old = self._links.live
-        if self._links.prove(connection, now) and old is not None:
-            self._open.pop(old, None)
-
-    def _count_bad(self, defect: Defect) -> None:
-        self._telemetry.bad_frames.add(self.venue, self.stream, defect.value)
-
     # --- connections and subscriptions
-
-    def _dial(self, now: float) -> None:
-        self._links.connect(self._urls[self._url], now)
 
     def _turn(self) -> None:
         """A connection that never delivered: the next may do better on another path."""
         self._url = (self._url + 1) % len(self._urls)
-
-    def _on_dial(self, now: float) -> Sequence[Event]:
-        self._links.on_dial(now)
-        return ()
-
-    def _on_prove(self, now: float) -> Sequence[Event]:
-        if self._links.heir is not None:
-            self._open.pop(self._links.heir, None)
-            self._turn()
-        self._links.on_prove(now)
-        return ()
-
-    def _on_rollover(self, now: float) -> Sequence[Event]:
-        self._links.on_rollover(now)
-        return ()
 
     def _streams(self) -> set[str]:
         """Every stream wanted."""
@@ -404,50 +283,12 @@ class MarketFeed:
 
     # --- health
 
-    def _oldest(self, now: float) -> tuple[str, float | None]:
-        """The instrument whose mark is oldest, and its age: what has passed on the venue's clock, as far as known."""
-        worst, worst_age_s = "", None
-        for name, at_ms in self._times_ms.items():
-            age_s = now - self._lag - at_ms * 0.001 if at_ms else now - self._since[name]
-            if worst_age_s is None or age_s > worst_age_s:
-                worst, worst_age_s = name, age_s
-        return worst, worst_age_s
-
-    def _on_judge(self, now: float) -> Sequence[Event]:
-        self._telemetry.frames.add(self.venue, self.stream, amount=self._frames)
-        self._frames = 0
-        self._lag += LAG_RELAX * min(now - self._judged_at, 2 * JUDGE_S)
+    def _prepare(self, relaxed_s: float, now: float) -> None:
+        self._lag += relaxed_s
         self._set_lag_floor()
-        self._judged_at = now
-        self._timers.set("judge", now + JUDGE_S)
-        name, age_s = self._oldest(now)
-        state = self._state_at(age_s or 0.0)
-        if state is FeedState.LIVE:
-            if now - self._state_since > STEADY_S:
-                self._links.steady()
-            return self._become(state, "", now)
-        if state is not FeedState.LATE and self._links.live is not None:
-            self._links.replace(now)
-        why = {FeedState.STALE: "; connected, but nothing newer comes", FeedState.DOWN: f"; {self._links.lost_reason}"}
-        return self._become(state, f"no mark of {name} for {age_s:.1f} s{why.get(state, '')}", now)
 
-    def _state_at(self, age_s: float) -> FeedState:
-        """The state at this age. Back to live only well below the line, so that it does not flap."""
-        if age_s <= self._late_s * (1.0 if self._state is FeedState.LIVE else RECOVERED):
-            return FeedState.LIVE
-        if age_s <= self._mark_s and self._state in (FeedState.LIVE, FeedState.LATE):
-            return FeedState.LATE
-        return FeedState.STALE if self._reachable else FeedState.DOWN
-
-    def _become(self, state: FeedState, detail: str, now: float) -> Sequence[Event]:
-        self._detail = detail
-        if state is self._state:
-            return ()
-        self._state = state
-        self._state_since = now
-        name, age_s = self._oldest(now)
-        data_at = now - age_s if age_s is not None and self._times_ms[name] else None
-        return (FeedChanged(self.venue, "", self.feed, self.stream, state, now, detail, data_at),)
+    def _oldest(self, now: float) -> Oldest:
+        return oldest(self._times_ms, self._since, self._lag, now, self._sockets)
 
 
 def _kind(rows: list[Any]) -> str | None:

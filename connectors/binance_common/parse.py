@@ -11,88 +11,15 @@ from enum import StrEnum
 from math import isfinite
 from typing import Any
 
+from connectors import wire
+from connectors.wire import BadFrame, Defect, mapping, not_negative, number, positive, rows, text
 from monitor.model.account import MarginMode
 from monitor.model.ids import Slot
 
 
-class Defect(StrEnum):
-    """What is wrong with a frame or an answer; the label under which it is counted."""
-
-    JSON = "json"
-    SHAPE = "shape"
-    NUMBER = "number"
-    TIME = "time"
-    UNKNOWN_EVENT = "unknown_event"
-    DUPLICATE = "duplicate"
-    OUT_OF_ORDER = "out_of_order"
-    REJECTED = "rejected"
-
-
-class BadFrame(ValueError):  # noqa: N818 - it names what arrived
-    """A frame or an answer that cannot be used."""
-
-    def __init__(self, defect: Defect, text: str) -> None:
-        super().__init__(text)
-        self.defect = defect
-
-
-def number(value: object) -> float:
-    """A finite number from Binance's decimal string (or a JSON number). ``""``, ``"nan"`` and booleans are refused."""
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise BadFrame(Defect.NUMBER, "a number is missing")
-    if isinstance(value, str) and "_" in value:  # Python's own notation, which float() would take
-        raise BadFrame(Defect.NUMBER, f"{value!r:.40} is not a number")
-    try:
-        parsed = float(value)
-    except ValueError:
-        raise BadFrame(Defect.NUMBER, f"{value!r:.40} is not a number") from None
-    if not isfinite(parsed):
-        raise BadFrame(Defect.NUMBER, f"{value!r:.40} is not a finite number")
-    return parsed
-
-
-def positive(value: object) -> float:
-    """A finite number above zero: prices, and tier rates."""
-    parsed = number(value)
-    if parsed <= 0.0:
-        raise BadFrame(Defect.NUMBER, f"{value!r:.40} is not above zero")
-    return parsed
-
-
-def not_negative(value: object) -> float:
-    """A finite number of zero or more."""
-    parsed = number(value)
-    if parsed < 0.0:
-        raise BadFrame(Defect.NUMBER, f"{value!r:.40} is below zero")
-    return parsed
-
-
 def millis(value: object) -> int:
-    """A time in milliseconds since the epoch."""
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 10**14:
-        raise BadFrame(Defect.TIME, "a time in milliseconds is missing")
-    return value
-
-
-def text(value: object) -> str:
-    """A text that is not empty."""
-    if not isinstance(value, str) or not value:
-        raise BadFrame(Defect.SHAPE, "a name is missing")
-    return value
-
-
-def mapping(value: object) -> Mapping[str, Any]:
-    """A JSON object."""
-    if not isinstance(value, dict):
-        raise BadFrame(Defect.SHAPE, "an object is missing")
-    return value
-
-
-def rows(value: object) -> list[Any]:
-    """A JSON array."""
-    if not isinstance(value, list):
-        raise BadFrame(Defect.SHAPE, "an array is missing")
-    return value
+    """A time in milliseconds since the epoch, which Binance writes as a number."""
+    return wire.millis(None if isinstance(value, str) else value)
 
 
 def slot(value: object) -> Slot:

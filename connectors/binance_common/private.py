@@ -11,30 +11,22 @@ from urllib.parse import quote
 
 from connectors.backoff import Backoff
 from connectors.binance_common import answers
-from connectors.binance_common.parse import BadFrame
-from connectors.links import Links
+from connectors.private import PrivateStream, Silent, TookOver
 from connectors.session import Action, Request, Security, Timers
+from connectors.wire import BadFrame
 from monitor.errors import VenueError
 from monitor.model.events import Event
 
 KEEPALIVE_S = 25 * 60.0
 KEEPALIVE_JITTER_S = 120.0
-OVERLAP_S = 10.0
-"""How long the old and the new connection run side by side when a connection is renewed for its age."""
-
-OPEN_S = 30.0
 NO_SUCH_KEY = -1125
 
 LISTEN = "listen"
 KEEP = "keep"
 
 
-TookOver = Callable[[float, bool], None]
-"""Told when a connection becomes the live one, and whether events may have been missed before."""
-
-
-class PrivateStream:
-    """Keeps one private connection. The account session passes on what happens and asks for nothing else.
+class UserStream(PrivateStream):
+    """See `connectors.private.PrivateStream`.
 
     `requests` is the base and the path of the requests for a key. `addresses` are where the stream may be, with
     ``{key}`` for the listen key: which of them delivers is found by trying, because all of them may connect.
@@ -50,66 +42,18 @@ class PrivateStream:
         random: Random,
         ask: Callable[[Request], None],
         took_over: TookOver,
+        silent: Silent,
         life_s: float,
     ) -> None:
+        super().__init__(name, addresses[0], actions, timers, random, took_over, silent, life_s)
         self._rest_url, self._path = requests
         self._addresses = addresses
-        self._address = 0
-        self._timers = timers
         self._random = random
         self._ask = ask
-        self._took_over = took_over
         self._backoff = Backoff(1.0, 15.0, random)
-        self._links = Links(name, actions, timers, self._dial, random, prove_s=OPEN_S, life_s=life_s)
-        self._dead = False
         self.key: str | None = None
         self.keys: set[str] = set()
-        self.handlers: dict[str, Callable[[float], Sequence[Event]]] = {
-            "dial": self._on_dial,
-            "prove": self._on_prove,
-            "rollover": self._on_rollover,
-            "overlap": self._on_overlap,
-            "keepalive": self._on_keepalive,
-        }
-
-    @property
-    def trusted(self) -> str | None:
-        """The connection that events are expected from; None while there is none, or it is known to be dead."""
-        return None if self._dead else self._links.live
-
-    def begin(self, now: float) -> None:
-        """Make the first connection."""
-        self._links.begin(now)
-
-    def steady(self) -> None:
-        """All has been well for a while."""
-        self._links.steady()
-
-    def opened(self, connection: str, now: float) -> None:
-        """A handshake is done. Where nothing is lost by it, the old connection runs on for a while."""
-        if not self._links.opened(connection, now):
-            return
-        if self.trusted is not None:
-            self._timers.set("overlap", now + OVERLAP_S)
-        else:
-            self._promote(connection, now)
-
-    def _promote(self, connection: str, now: float) -> None:
-        gap = self.trusted is None
-        self._dead = False
-        self._timers.clear("overlap")
-        if self._links.prove(connection, now):
-            self._took_over(now, gap)
-
-    def closed(self, connection: str, reason: str, now: float) -> bool:
-        """True when the live connection was lost. A successor that is open already takes over by itself."""
-        was_live = connection == self._links.live
-        if connection == self._links.heir:
-            self._timers.clear("overlap")
-        self._links.closed(connection, reason, now)
-        if was_live and self._timers.is_set("overlap"):
-            self._timers.set("overlap", now)
-        return was_live
+        self.handlers["keepalive"] = self._on_keepalive
 
     def renew(self, now: float) -> None:
         """The stream is dead although its socket may be open: ask for a key and connect again.
@@ -119,14 +63,15 @@ class PrivateStream:
         """
         if self._dead and self._links.dialling:
             return
-        self._dead = True
         self._timers.clear("overlap")
+        self._forget(self._links.heir)
         self._links.abandon()
-        self._links.replace(now)
+        super().renew(now)
 
-    def turn(self) -> None:
+    def distrust(self, now: float) -> None:
         """The stream delivered nothing although its key was good: take the next address from now on."""
-        self._address = (self._address + 1) % len(self._addresses)
+        self._url = self._addresses[(self._addresses.index(self._url) + 1) % len(self._addresses)]
+        self.renew(now)
 
     # --- the key
 
@@ -142,8 +87,7 @@ class PrivateStream:
             return
         self._learn(answers.listen_key(body))
         self._set_keepalive(now)
-        address = self._addresses[self._address]
-        self._links.connect(address.replace("{key}", quote(self.key or "", safe="")), now)
+        self._links.connect(self._url.replace("{key}", quote(self.key or "", safe="")), now)
 
     def refused(self, error: VenueError, now: float) -> None:
         """No key this time."""
@@ -180,26 +124,6 @@ class PrivateStream:
     def _set_keepalive(self, now: float) -> None:
         self._timers.set("keepalive", now + KEEPALIVE_S - self._random.uniform(0.0, KEEPALIVE_JITTER_S))
 
-    # --- timers
-
     def _on_keepalive(self, now: float) -> Sequence[Event]:
         self._ask(self._request(KEEP, "PUT"))
-        return ()
-
-    def _on_dial(self, now: float) -> Sequence[Event]:
-        self._links.on_dial(now)
-        return ()
-
-    def _on_prove(self, now: float) -> Sequence[Event]:
-        self._timers.clear("overlap")
-        self._links.on_prove(now)
-        return ()
-
-    def _on_rollover(self, now: float) -> Sequence[Event]:
-        self._links.on_rollover(now)
-        return ()
-
-    def _on_overlap(self, now: float) -> Sequence[Event]:
-        if self._links.heir is not None:
-            self._promote(self._links.heir, now)
         return ()

@@ -7,7 +7,7 @@ from typing import Protocol
 from connectors.binance_common.parse import AccountUpdate
 from connectors.binance_common.settings import AccountSettings
 from connectors.binance_common.state import Answers
-from connectors.session import Request
+from connectors.session import Request, Security
 from monitor.model.instrument import Instrument, Tier
 
 
@@ -21,6 +21,24 @@ class Listing:
     instruments: dict[str, Instrument]
     margin_coins: frozenset[str]
     tables: int
+
+
+_FEE = "fee/"
+
+
+def fee_kind(symbol: str) -> str:
+    """The kind of the question what the account pays for taking in a symbol."""
+    return _FEE + symbol
+
+
+def fee_symbol(kind: str) -> str | None:
+    """The symbol that such a question is about, None for others."""
+    return kind.removeprefix(_FEE) if kind.startswith(_FEE) else None
+
+
+def fee_request(kind: str, base: str, path: str) -> Request:
+    """Such a question."""
+    return Request(kind, "GET", base, path, Security.SIGNED, (("symbol", kind.removeprefix(_FEE)),), weight=20)
 
 
 class Product(Protocol):
@@ -81,6 +99,11 @@ class Product(Protocol):
         ...
 
     @property
+    def funding(self) -> Collection[str]:
+        """Kinds of the questions about funding intervals, which a snapshot can do without."""
+        ...
+
+    @property
     def state(self) -> Collection[str]:
         """Kinds of the questions about the account that are always asked."""
         ...
@@ -91,7 +114,7 @@ class Product(Protocol):
         ...
 
     def request(self, settings: AccountSettings, kind: str) -> Request:
-        """The question of this kind; its id is the kind."""
+        """The question of this kind; its id is the kind. Fees are asked for one by one: see `fee_kind`."""
         ...
 
     def another(self, kind: str, body: bytes) -> str | None:

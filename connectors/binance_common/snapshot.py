@@ -1,9 +1,10 @@
 """One round of REST questions about an account, and its answers put together."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from connectors.binance_common.product import Listing, Product
+from connectors.binance_common.answers import funding_intervals, taker_fee_rate
+from connectors.binance_common.product import Listing, Product, fee_kind, fee_symbol
 from connectors.binance_common.state import AccountState, Answers
 from monitor.model.events import AccountSnapshot, SnapshotReason
 from monitor.model.instrument import Instrument, Tier
@@ -19,28 +20,58 @@ class Round:
     missing: set[str]
     bodies: dict[str, bytes] = field(default_factory=dict)
     sent_ms: list[int] = field(default_factory=list)
+    fees_of: tuple[str, ...] = ()
+    """Symbols whose taker fee rate is asked for, and what was told of them."""
+    fees: dict[str, float] = field(default_factory=dict)
+    _funding: dict[str, dict[str, float]] = field(default_factory=dict)
 
     @staticmethod
     def begin(
-        product: Product, reason: SnapshotReason, link: str | None, *, definitions: bool, multi_asset: bool
+        product: Product,
+        reason: SnapshotReason,
+        link: str | None,
+        *,
+        definitions: bool,
+        multi_asset: bool,
+        fees_of: Iterable[str] = (),
     ) -> "Round":
         """A round with the definitions and the indexes only when they are wanted."""
-        wanted = {*product.state}
-        wanted.update(product.definitions if definitions else ())
+        symbols = tuple(fees_of)
+        wanted = {*product.state, *map(fee_kind, symbols)}
+        wanted.update((*product.definitions, *product.funding) if definitions else ())
         wanted.update(product.multi_asset if multi_asset else ())
-        return Round(product, reason, link, wanted)
+        return Round(product, reason, link, wanted, fees_of=symbols)
 
-    def take(self, kind: str, body: bytes, sent_ms: int) -> str | None:
-        """One answer; returns the kind of another question that it raises. Raises BadFrame."""
+    def take(self, kind: str, body: bytes, sent_ms: int) -> Collection[str]:
+        """One answer; returns the kind of another question, if it raises one. Raises BadFrame."""
         self.missing.discard(kind)
+        if (symbol := fee_symbol(kind)) is not None:
+            self.fees[symbol] = taker_fee_rate(body)
+            return ()
+        if kind in self.product.funding:
+            self._funding[kind] = funding_intervals(body)
+            return ()
         self.bodies[kind] = body
         if kind in self.product.state:
             self.sent_ms.append(sent_ms)
         another = self.product.another(kind, body)
         if another is None or another in self.missing or another in self.bodies:
-            return None
+            return ()
         self.missing.add(another)
-        return another
+        return (another,)
+
+    def do_without(self, kind: str) -> Collection[str] | None:
+        """Fees and funding enter no margin of Binance's: where they are not told they are unknown."""
+        if fee_symbol(kind) is None and kind not in self.product.funding:
+            return None
+        self.missing.discard(kind)
+        return ()
+
+    def funding(self) -> dict[str, float] | None:
+        """Seconds between two payments where that is not the usual; None when it was not told."""
+        if not all(kind in self._funding for kind in self.product.funding):
+            return None
+        return {symbol: s for table in self._funding.values() for symbol, s in table.items()}
 
     def answers(self, instruments: Mapping[str, Instrument]) -> Answers:
         """All answers together; `instruments` are those known by now. Raises BadFrame."""

@@ -137,6 +137,7 @@ class Listed:
     kind: ContractKind
     margin_coin: str
     tick_size: float | None
+    funding_interval_s: float | None
 
 
 def contracts(body: bytes) -> dict[str, Listed]:
@@ -156,6 +157,7 @@ def _contract(row: Mapping[str, Any]) -> Listed:
         ContractKind.INVERSE if inverse else ContractKind.LINEAR,
         text(row.get("settleCoin")),
         tick or None,
+        (optional(row.get("fundingInterval")) or 0.0) * 60.0 or None,  # in minutes; none where there is no funding
     )
 
 
@@ -276,7 +278,14 @@ def instruments(
     """Contracts of one base unit (linear) or one dollar (inverse); empty tiers where the venue gave none."""
     return {
         symbol: Instrument(
-            symbol, it.kind, it.margin_coin, 1.0, tables.get(symbol, ()), it.tick_size, rates.get(symbol)
+            symbol,
+            it.kind,
+            it.margin_coin,
+            1.0,
+            tables.get(symbol, ()),
+            it.tick_size,
+            rates.get(symbol),
+            it.funding_interval_s,
         )
         for symbol, it in found.items()
     }

@@ -9,6 +9,7 @@ from connectors.bybit.snapshot import Round
 from connectors.bybit.state import AccountState
 from connectors.config import BaseAccountConfig
 from connectors.rest import Budget, Rest
+from connectors.rounds import ask_in_turn
 from connectors.session import Request, Security
 from connectors.wire import BadFrame
 from monitor.clock import Clock
@@ -81,26 +82,13 @@ async def _permissions(rest: Rest, account: AccountConfig) -> CheckLine:
     return CheckLine(True, "permissions", f"the key can only read{expires}")
 
 
-async def _ask(rest: Rest, account: AccountConfig) -> Round:
-    """Every question of a round, in turn. Raises VenueError and BadFrame."""
-    asked = Round(SnapshotReason.START, None, frozenset())
-    waiting = [(kind, "") for kind in sorted(asked.missing)]
-    while waiting:
-        kind, cursor = waiting.pop()
-        try:
-            response = await rest.perform(snapshot.request(account.rest_url, kind, cursor))
-            waiting += asked.take(kind, response.body, response.sent_ms)
-        except VenueError:
-            if not snapshot.is_optional(kind):
-                raise
-            waiting += asked.do_without(kind)
-    return asked
-
-
 async def _snapshot(rest: Rest, account: AccountConfig) -> list[CheckLine]:
     """The snapshot that `run` takes at its start, with what the venue says of every pool."""
+    asked = Round(SnapshotReason.START, None, frozenset())
     try:
-        asked = await _ask(rest, account)
+        await ask_in_turn(
+            rest, asked, lambda kind: snapshot.request(account.rest_url, kind, asked.cursors.get(kind, ""))
+        )
         taken, told = asked.answers(), asked.definitions()
     except VenueError as error:
         return [CheckLine(False, "snapshot", str(error))]

@@ -4,7 +4,7 @@ First the state: margin mode, wallet, positions. What is held then decides what 
 its contracts, prices and ratios of its collateral.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
 from connectors.bybit import answers
@@ -58,18 +58,9 @@ def request(rest_url: str, kind: str, cursor: str = "") -> Request:
     return Request(kind, "GET", rest_url, _PATHS[topic], security, tuple(params.items()))
 
 
-def is_optional(kind: str) -> bool:
-    """Whether a snapshot can be used without this answer; what it would have told is then unknown."""
-    return kind.partition("/")[0] in _OPTIONAL
-
-
 def is_known(kind: str) -> bool:
     """Whether this is a kind of question of a round."""
     return kind.partition("/")[0] in _PATHS
-
-
-Question = tuple[str, str]
-"""Kind and cursor."""
 
 
 @dataclass(slots=True)
@@ -86,37 +77,46 @@ class Round:
     bodies: dict[str, list[bytes]] = field(default_factory=dict)
     sent_ms: list[int] = field(default_factory=list)
     failed: set[str] = field(default_factory=set)
+    cursors: dict[str, str] = field(default_factory=dict)
+    """Where the next page of a question begins."""
+    incidents: tuple[Incident, ...] = ()
+    """What is going on at the platform."""
     _went_on: bool = False
 
-    def take(self, kind: str, body: bytes, sent_ms: int) -> list[Question]:
+    def take(self, kind: str, body: bytes, sent_ms: int) -> Collection[str]:
         """One answer; returns the questions that it raises. Raises BadFrame."""
         pages = self.bodies.setdefault(kind, [])
         further = answers.cursor(body) if kind.partition("/")[0] in _PAGED else ""
+        if kind == "status":
+            self.incidents = answers.incidents(body)
         pages.append(body)
         if kind in STATE:
             self.sent_ms.append(sent_ms)
         if further:
             if len(pages) >= PAGES_MAX:
                 raise BadFrame(Defect.SHAPE, "pages without end")
-            return [(kind, further)]
+            self.cursors[kind] = further
+            return (kind,)
         self.missing.discard(kind)
         return self._go_on()
 
-    def do_without(self, kind: str) -> list[Question]:
-        """An optional answer will not come."""
+    def do_without(self, kind: str) -> Collection[str] | None:
+        """What an optional answer would have told is unknown."""
+        if kind.partition("/")[0] not in _OPTIONAL:
+            return None
         self.missing.discard(kind)
         self.bodies.pop(kind, None)
         self.failed.add(kind)
         return self._go_on()
 
-    def _go_on(self) -> list[Question]:
+    def _go_on(self) -> Collection[str]:
         """Once the state is complete: what else is needed to understand it."""
         if self._went_on or self.missing & STATE:
-            return []
+            return ()
         self._went_on = True
         kinds = {*self._definition_kinds(), *self._collateral_kinds()}
         self.missing |= kinds
-        return [(kind, "") for kind in sorted(kinds)]
+        return kinds
 
     def _definition_kinds(self) -> Iterable[str]:
         for category in (LINEAR, INVERSE):
@@ -151,10 +151,6 @@ class Round:
     def unified(self) -> bool:
         """Whether the account is a unified one. Raises BadFrame."""
         return answers.info(self.bodies["info"][0]).unified
-
-    def incidents(self) -> tuple[Incident, ...]:
-        """What is going on at the platform. Raises BadFrame."""
-        return tuple(one for body in self.bodies.get("status", ()) for one in answers.incidents(body))
 
     def definitions(self) -> Definitions | None:
         """Contracts that are held, tiers and fees, when they were asked for. Raises BadFrame."""

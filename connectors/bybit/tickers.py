@@ -16,11 +16,10 @@ import orjson
 
 from connectors import FeedSettings
 from connectors.bybit.parse import INDEX_PREFIX, SPOT
-from connectors.links import Links
+from connectors.market import Oldest, Sockets, oldest
 from connectors.session import Action, Send, Timers
 from connectors.wire import BadFrame, Defect, mapping, millis, positive, text
 from monitor.model.events import Event, Marks
-from monitor.telemetry import Telemetry
 
 PING_S = 20.0
 """Bybit ends connections on which it hears nothing; WebSocket pings do not count."""
@@ -75,62 +74,48 @@ class Tickers:
         feed: str,
         market_url: str,
         settings: FeedSettings,
-        telemetry: Telemetry,
         random: Random,
-        venue: str,
         actions: list[Action],
     ) -> None:
         self.prefix = f"{feed}/mark/{category}"
         """What the names of its connections begin with."""
-        self.reachable = True
         self._category = category
         self._feed = feed
-        self._url = f"{market_url}/{category}"
-        self._venue = venue
         self._quiet_s = QUIET_SHARE * settings.mark_s
-        self._telemetry = telemetry
         self._actions = actions
         self._price_key = "usdIndexPrice" if category == SPOT else "markPrice"
         self._batch = TOPICS_PER_MESSAGE.get(category, TOPICS_PER_MESSAGE_ELSEWHERE)
         self.timers = Timers()
-        self._links = Links(
+        self.sockets = Sockets(
             self.prefix,
+            lambda: f"{market_url}/{category}",
+            _Subscriptions,
             actions,
             self.timers,
-            self._dial,
             random,
             prove_s=settings.mark_s + SEND_INTERVAL_S,
             life_s=settings.life_s,
+            ping=PING,
+            ping_s=PING_S,
         )
-        self._open: dict[str, _Subscriptions] = {}
+        self._links = self.sockets.links
+        self._open = self.sockets.open
         self._marks: dict[str, _Mark] = {}
         """By the symbol on the wire."""
         self._request = 0
         # Smallest difference between receipt and the venue's time: what the clocks differ plus the fastest way here.
         self._lag = inf
-        self._handlers = {
-            "dial": self._on_dial,
-            "prove": self._on_prove,
-            "rollover": self._on_rollover,
-            "send": self._on_send,
-            "ping": self._on_ping,
-        }
+        self._handlers = {**self.sockets.handlers, "send": self._on_send}
 
     # --- what is wanted
 
     def watch(self, instruments: Collection[str], now: float) -> None:
         """Want these and no others."""
         self._marks = {symbol: self._marks.get(symbol) or _Mark(now) for symbol in map(self._symbol, instruments)}
-        if not instruments:
-            self._links.stop()
-            self._open.clear()
-            for name in ("send", "ping"):
-                self.timers.clear(name)
-            return
-        if self._links.idle:
-            self._links.begin(now)
-            self.timers.set("ping", now + PING_S)
-        self.timers.pull("send", now)
+        if instruments:
+            self.sockets.begin(now)
+        else:
+            self.sockets.stop()
 
     def _symbol(self, instrument: str) -> str:
         """The wire's name: a coin's price in USD stands in the spot ticker of the coin against USDT."""
@@ -141,46 +126,22 @@ class Tickers:
     def _instrument(self, symbol: str) -> str:
         return symbol if self._category != SPOT else f"{INDEX_PREFIX}{symbol.removesuffix('USDT')}USD"
 
-    def oldest(self, now: float) -> tuple[str, float | None]:
-        """The instrument whose mark is oldest, and its age: what has passed on the venue's clock, as far as known."""
-        worst, worst_age_s = "", None
-        for symbol, mark in self._marks.items():
-            age_s = now - self._lag - mark.at_ms * 0.001 if mark.at_ms else now - mark.since
-            if worst_age_s is None or age_s > worst_age_s:
-                worst, worst_age_s = self._instrument(symbol), age_s
-        return worst, worst_age_s
-
-    @property
-    def lost_reason(self) -> str:
-        """Why there is no connection."""
-        return self._links.lost_reason
+    def oldest(self, now: float) -> Oldest:
+        """The instrument whose mark is oldest."""
+        times_ms = {self._instrument(symbol): mark.at_ms for symbol, mark in self._marks.items()}
+        since = {self._instrument(symbol): mark.since for symbol, mark in self._marks.items()}
+        return oldest(times_ms, since, self._lag, now, self.sockets)
 
     def relax(self, seconds: float) -> None:
         """Let the smallest lag grow: a local clock that drifts is not a late stream."""
         self._lag += seconds
 
-    def steady(self) -> None:
-        """All has been well for a while."""
-        self._links.steady()
-
-    def replace(self, now: float) -> None:
-        """What is wanted does not come: make another connection."""
-        if self._links.live is not None:
-            self._links.replace(now)
-
     # --- connections
 
     def opened(self, connection: str, now: float) -> None:
         """Subscribe at once."""
-        if self._links.opened(connection, now):
-            self.reachable = True
-            self._open[connection] = _Subscriptions()
+        if self.sockets.opened(connection, now):
             self._on_send(now)
-
-    def closed(self, connection: str, reason: str, now: float) -> None:
-        """A successor is made after a while."""
-        self.reachable = self._open.pop(connection, None) is not None
-        self._links.closed(connection, reason, now)
 
     def holds(self, connection: str) -> bool:
         """Whether the connection is open, as far as we are concerned."""
@@ -216,7 +177,7 @@ class Tickers:
         if lag < self._lag:
             self._lag = lag
         if connection != self._links.live:
-            self._delivers(connection, now)
+            self.sockets.delivers(connection, now)
         return (Marks(self._feed, (self._instrument(symbol),), (price,), (at_ms,)),)
 
     def _received_with_care(self, connection: str, data: Any, now: float) -> Sequence[Event]:
@@ -278,12 +239,6 @@ class Tickers:
             self.timers.pull("send", max(now, asked.next_send_at))
         raise BadFrame(Defect.REJECTED, "a request was refused")
 
-    def _delivers(self, connection: str, now: float) -> None:
-        """Data came on a connection that is not the live one: it takes over, and the old one goes."""
-        old = self._links.live
-        if self._links.prove(connection, now) and old is not None:
-            self._open.pop(old, None)
-
     # --- subscriptions
 
     def _on_send(self, now: float) -> Sequence[Event]:
@@ -344,24 +299,3 @@ class Tickers:
     def tick(self, now: float) -> Sequence[Event]:
         """Do what is due."""
         return self.timers.run(now, self._handlers)
-
-    def _dial(self, now: float) -> None:
-        self._links.connect(self._url, now)
-
-    def _on_dial(self, now: float) -> Sequence[Event]:
-        self._links.on_dial(now)
-        return ()
-
-    def _on_prove(self, now: float) -> Sequence[Event]:
-        self._open.pop(self._links.heir or "", None)
-        self._links.on_prove(now)
-        return ()
-
-    def _on_rollover(self, now: float) -> Sequence[Event]:
-        self._links.on_rollover(now)
-        return ()
-
-    def _on_ping(self, now: float) -> Sequence[Event]:
-        self.timers.set("ping", now + PING_S)
-        self._actions += [Send(connection, PING) for connection in self._open]
-        return ()

@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Any
 
 from connectors.hyperliquid.parse import MAIN_DEX, token
-from connectors.wire import BadFrame, document, mapping, not_negative, positive, rows, text
+from connectors.wire import BadFrame, document, mapping, not_negative, number, positive, rows, text
 from monitor.model.instrument import Tier
 
 USDC = 0
@@ -95,6 +95,11 @@ def required(tiers: Sequence[Tier], notional: float) -> float:
     """Maintenance of a position by these tiers; one on a bound belongs to the higher tier, which gives the same."""
     tier = next((tier for tier in reversed(tiers) if notional >= tier.floor), tiers[0])
     return notional * tier.rate - tier.deduction
+
+
+def taker_fee_rate(body: bytes) -> float:
+    """``userFees``: what the user pays for taking on the main dex, after all discounts."""
+    return number(mapping(document(body)).get("userCrossRate"))
 
 
 class Abstraction(StrEnum):

@@ -8,6 +8,7 @@ from connectors.hyperliquid.rest import WEIGHT_PER_MINUTE, HyperliquidDialect
 from connectors.hyperliquid.snapshot import ROLE, Round
 from connectors.hyperliquid.state import AccountState
 from connectors.rest import Budget, Rest
+from connectors.rounds import ask_in_turn
 from connectors.wire import BadFrame
 from monitor.clock import Clock
 from monitor.errors import VenueError
@@ -46,11 +47,7 @@ async def _ask(rest: Rest, account: AccountConfig) -> Round:
     """The snapshot that `run` takes at its start, and the role. Raises VenueError and BadFrame."""
     asked = Round.begin(SnapshotReason.START, None, dexes=None, mode=True)
     asked.missing.add(ROLE)
-    waiting = sorted(asked.missing)
-    while waiting:
-        kind = waiting.pop()
-        response = await rest.perform(snapshot.request(account.rest_url, account.address, kind))
-        waiting += sorted(asked.take(kind, response.body))
+    await ask_in_turn(rest, asked, lambda kind: snapshot.request(account.rest_url, account.address, kind))
     return asked
 
 

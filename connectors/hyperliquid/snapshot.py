@@ -1,5 +1,6 @@
 """One round of questions about an address, and its answers put together."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from connectors.hyperliquid import answers
@@ -29,6 +30,8 @@ def request(rest_url: str, address: str, kind: str) -> Request:
             return info(rest_url, kind, "allPerpMetas")
         case "spot":
             return info(rest_url, kind, "spotClearinghouseState", user=address)
+        case "fees":
+            return info(rest_url, kind, "userFees", user=address)
         case "mode":
             return info(rest_url, kind, "userAbstraction", user=address)
     return info(rest_url, kind, "userRole", user=address)
@@ -47,21 +50,34 @@ class Round:
     missing: set[str]
     dexes: tuple[str, ...] | None
     bodies: dict[str, bytes] = field(default_factory=dict)
+    taker_fee_rate: float | None = None
 
     @staticmethod
     def begin(reason: SnapshotReason, link: str | None, *, dexes: tuple[str, ...] | None, mode: bool) -> "Round":
         """A round about these dexes; None asks for the definitions as well. `mode`: ask for the account's mode."""
-        first = {"dexes", "assets"} if dexes is None else _readings(dexes)
+        first = {"dexes", "assets", "fees"} if dexes is None else _readings(dexes)
         return Round(reason, link, first | ({"mode"} if mode else set()), dexes)
 
-    def take(self, kind: str, body: bytes) -> set[str]:
+    def take(self, kind: str, body: bytes, sent_ms: int) -> Collection[str]:
         """One answer; returns the kinds of further questions. Raises BadFrame."""
         self.missing.discard(kind)
         self.bodies[kind] = body
         if kind == "dexes":
             self.dexes = answers.dexes(body)
+        if kind == "fees":
+            self.taker_fee_rate = answers.taker_fee_rate(body)
+        return self._go_on()
+
+    def do_without(self, kind: str) -> Collection[str] | None:
+        """Fees enter no margin: where they are not told they are unknown. All else is needed."""
+        if kind != "fees":
+            return None
+        self.missing.discard(kind)
+        return self._go_on()
+
+    def _go_on(self) -> Collection[str]:
         if self.missing or self.dexes is None or "spot" in self.bodies:
-            return set()
+            return ()
         self.missing = _readings(self.dexes)
         return set(self.missing)
 

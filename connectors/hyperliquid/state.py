@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from math import isclose, nan
 
 from connectors.hyperliquid.answers import Abstraction, Asset, required
-from connectors.hyperliquid.parse import DexState, Holding, SpotState
+from connectors.hyperliquid.parse import MAIN_DEX, DexState, Holding, SpotState
 from monitor.model.account import AccountMode, MarginMode, Position, Wallet
 from monitor.model.events import PoolReport
 from monitor.model.ids import MULTI_SCOPE, Slot, isolated_scope, side_of
@@ -36,6 +36,9 @@ CASH_ROUNDING = 5e-5
 CASH_SHIFT = 0.005
 """Share of the equity by which spot and dexes may seem to disagree because marks moved between their frames."""
 
+FUNDING_INTERVAL_S = 3600.0
+"""Of every perpetual ("Funding"); no answer tells it."""
+
 _PORTFOLIO_WALLET = "USDC"
 
 
@@ -46,6 +49,8 @@ class AccountState:
     assets: Mapping[str, Asset] = field(default_factory=dict)
     tokens: dict[str, str] = field(default_factory=dict)
     """The token of each dex: it has one for all its perpetuals."""
+    taker_fee_rate: float | None = None
+    """On the main dex."""
     abstraction: Abstraction = Abstraction.UNSTATED
     stands_for: Abstraction = Abstraction.STANDARD
     dexes: dict[str, DexState] = field(default_factory=dict)
@@ -98,7 +103,17 @@ class AccountState:
 
     def _instrument(self, asset: Asset, holding: Holding | None) -> Instrument:
         tiers = asset.tiers if holding is None else ruling_tiers(asset, holding)
-        return Instrument(asset.coin, ContractKind.LINEAR, self._margin_coin(asset.dex, asset.token), 1.0, tiers)
+        # A builder's dex adds a share of its own to the user's rate, which nothing tells.
+        fee_rate = self.taker_fee_rate if asset.dex == MAIN_DEX else None
+        return Instrument(
+            asset.coin,
+            ContractKind.LINEAR,
+            self._margin_coin(asset.dex, asset.token),
+            1.0,
+            tiers,
+            taker_fee_rate=fee_rate,
+            funding_interval_s=FUNDING_INTERVAL_S,
+        )
 
     def _margin_coin(self, dex: str, token: str) -> str:
         """What a position draws on: where dexes stand alone, each builder's dex has a balance of its own."""

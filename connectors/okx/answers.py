@@ -10,7 +10,19 @@ from typing import Any, TypeVar
 
 from connectors.okx import parse
 from connectors.okx.parse import AccountRow, PositionRow
-from connectors.wire import BadFrame, Defect, document, mapping, not_negative, number, optional, positive, rows, text
+from connectors.wire import (
+    BadFrame,
+    Defect,
+    document,
+    mapping,
+    millis,
+    not_negative,
+    number,
+    optional,
+    positive,
+    rows,
+    text,
+)
 from monitor.model.account import AccountMode, PositionMode
 from monitor.model.instrument import ContractKind, Instrument, Tier
 
@@ -138,6 +150,16 @@ def _joined(table: list[Tier]) -> tuple[Tier, ...]:
     floors = [0.0, *(tier.cap or 0.0 for tier in table)]
     joined = [replace(tier, floor=floor) for tier, floor in zip(table, floors, strict=False)]
     return (*joined[:-1], replace(joined[-1], cap=None))
+
+
+def funding_intervals(body: bytes) -> dict[str, float]:
+    """``funding-rate`` by symbol: seconds between the coming payment and the one after it."""
+    return dict(_usable(data(body), _interval))
+
+
+def _interval(row: Mapping[str, Any]) -> tuple[str, float]:
+    interval_ms = millis(row.get("nextFundingTime")) - millis(row.get("fundingTime"))
+    return text(row.get("instId")), positive(interval_ms) * 0.001
 
 
 @dataclass(frozen=True, slots=True)

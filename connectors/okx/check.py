@@ -10,6 +10,7 @@ from connectors.okx.rest import REQUESTS_PER_MINUTE, OkxDialect
 from connectors.okx.snapshot import Round, table_modes
 from connectors.okx.state import AccountState
 from connectors.rest import Budget, Rest
+from connectors.rounds import ask_in_turn
 from connectors.wire import BadFrame
 from monitor.clock import Clock
 from monitor.errors import VenueError
@@ -81,16 +82,7 @@ async def _snapshot(rest: Rest, account: AccountConfig) -> list[CheckLine]:
     """The snapshot that `run` takes at its start, with what the venue says of every pool."""
     asked = Round(SnapshotReason.START, None, {})
     try:
-        waiting = sorted(asked.missing)
-        while waiting:
-            kind = waiting.pop()
-            try:
-                response = await rest.perform(snapshot.request(account.rest_url, kind))
-                waiting += asked.take(kind, response.body, response.sent_ms)
-            except VenueError:
-                if not snapshot.is_optional(kind):
-                    raise
-                asked.do_without(kind)
+        await ask_in_turn(rest, asked, lambda kind: snapshot.request(account.rest_url, kind))
         taken = asked.answers()
     except VenueError as error:
         return [CheckLine(False, "snapshot", str(error))]

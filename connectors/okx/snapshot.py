@@ -3,7 +3,7 @@
 First the state: configuration, balance, positions. What is held then decides which contracts' definitions are read.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from connectors.okx import answers
@@ -26,7 +26,9 @@ _PATHS = {
     "contracts": "/api/v5/account/instruments",
     "fees": "/api/v5/account/trade-fee",
     "tiers": "/api/v5/public/position-tiers",
+    "funding": "/api/v5/public/funding-rate",
 }
+_PUBLIC = frozenset({"tiers", "funding"})
 _SWAPS = (("instType", "SWAP"),)
 
 
@@ -37,13 +39,10 @@ def request(rest_url: str, kind: str) -> Request:
     params = _SWAPS if topic in ("contracts", "fees", "tiers") else ()
     if topic == "tiers":
         params = (*params, ("tdMode", mode), ("instFamily", families))
-    security = Security.NONE if topic == "tiers" else Security.SIGNED
+    if topic == "funding":
+        params = (("instId", "ANY"),)
+    security = Security.NONE if topic in _PUBLIC else Security.SIGNED
     return Request(kind, "GET", rest_url, _PATHS[topic], security, params)
-
-
-def is_optional(kind: str) -> bool:
-    """Whether a snapshot can be used without this answer; what it would have told is then unknown."""
-    return kind not in STATE
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,18 +52,21 @@ class Definitions:
     contracts: Mapping[str, Contract]
     fees: Fees | None
     tiers: Mapping[tuple[str, MarginMode], tuple[Tier, ...]]
+    funding: Mapping[str, float]
     complete: bool
 
     def instrument(self, symbol: str, mode: MarginMode, known: Instrument | None) -> Instrument | None:
-        """A contract with its tiers and fee; what was not told this time stays as it is known."""
+        """A contract with its tiers, fee and funding interval; what was not told this time stays as it is known."""
         contract = self.contracts.get(symbol)
         if contract is None:
             return known
         tiers = self.tiers.get((family(symbol), mode)) or (known.tiers if known else ())
         fee = None if self.fees is None else self.fees.rate(contract)
-        if fee is None and known is not None:
-            fee = known.taker_fee_rate
-        return replace(contract.instrument, tiers=tiers, taker_fee_rate=fee)
+        interval_s = self.funding.get(symbol)
+        if known is not None:
+            fee = known.taker_fee_rate if fee is None else fee
+            interval_s = interval_s or known.funding_interval_s
+        return replace(contract.instrument, tiers=tiers, taker_fee_rate=fee, funding_interval_s=interval_s)
 
 
 def table_modes(held: Iterable[PositionRow]) -> dict[str, MarginMode]:
@@ -96,6 +98,7 @@ class Round:
     _contracts: dict[str, Contract] = field(default_factory=dict)
     _fees: Fees | None = None
     _tiers: dict[tuple[str, MarginMode], tuple[Tier, ...]] = field(default_factory=dict)
+    _funding: dict[str, float] = field(default_factory=dict)
     _defining: bool = False
     _failed: bool = False
 
@@ -114,6 +117,8 @@ class Round:
                 self._contracts = answers.contracts(body)
             case "fees":
                 self._fees = answers.fees(body)
+            case "funding":
+                self._funding = answers.funding_intervals(body)
             case "tiers":
                 mode = MarginMode(kind.split("/")[1])
                 self._tiers |= {(name, mode): table for name, table in answers.tiers(body).items()}
@@ -123,17 +128,20 @@ class Round:
         self.missing.update(further)
         return further
 
-    def do_without(self, kind: str) -> None:
-        """A question about definitions got no good answer."""
+    def do_without(self, kind: str) -> Collection[str] | None:
+        """A question about definitions got no good answer: what it would have told is then unknown."""
+        if kind in STATE:
+            return None
         self.missing.discard(kind)
         self._failed = True
+        return ()
 
     def _questions(self, held: tuple[PositionRow, ...]) -> Iterator[str]:
         wanted = {symbol: mode for symbol, mode in table_modes(held).items() if self.loaded.get(symbol) is not mode}
         if not wanted:
             return
         self._defining = True
-        yield from ("contracts", "fees")
+        yield from ("contracts", "fees", "funding")
         for mode in MarginMode:
             families = sorted({family(symbol) for symbol, each in wanted.items() if each is mode})
             for i in range(0, len(families), FAMILIES_PER_QUESTION):
@@ -150,4 +158,4 @@ class Round:
         """What was told of contracts, when any of it was asked for."""
         if not self._defining:
             return None
-        return Definitions(self._contracts, self._fees, self._tiers, not self._failed)
+        return Definitions(self._contracts, self._fees, self._tiers, self._funding, not self._failed)

@@ -152,6 +152,13 @@ def _coin_brackets(request: Request) -> Any:
     return [coin_answers.leverage_bracket(contract) for contract in request.exchange.market.tradable(COIN_M)]
 
 
+def _commission(request: Request) -> Any:
+    """What the market charges in its trades, from every account alike."""
+    contract = request.exchange.market.contract(request.symbol or "")
+    rate = format(contract.taker_fee_rate, "f")
+    return {"symbol": contract.symbol, "makerCommissionRate": rate, "takerCommissionRate": rate}
+
+
 def _listen_key(prefix: str) -> tuple[Endpoint, ...]:
     """Open, keep and close; the account has one key wherever it asks."""
     path = f"{prefix}/v1/listenKey"
@@ -178,6 +185,8 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint("GET", "/fapi/v1/multiAssetsMargin", 30, 30, Security.SIGNED, _multi_assets),
     Endpoint("GET", "/fapi/v1/positionSide/dual", 30, 30, Security.SIGNED, _position_mode),
     Endpoint("GET", "/sapi/v1/account/apiRestrictions", 1, 1, Security.SIGNED, _permissions),
+    Endpoint("GET", "/fapi/v1/commissionRate", 20, 20, Security.SIGNED, _commission),
+    Endpoint("GET", "/fapi/v1/fundingInfo", 1, 1, Security.NONE, lambda _: []),
     *_listen_key("/fapi"),
     Endpoint("GET", "/dapi/v1/time", 1, 1, Security.NONE, lambda r: {"serverTime": int(r.exchange.now() * 1000)}),
     Endpoint("GET", "/dapi/v1/exchangeInfo", 1, 1, Security.NONE, _coin_exchange_info),
@@ -193,6 +202,8 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         Security.SIGNED,
         lambda r: coin_answers.position_risk(r.owner, r.exchange.market),
     ),
+    Endpoint("GET", "/dapi/v1/commissionRate", 20, 20, Security.SIGNED, _commission),
+    Endpoint("GET", "/dapi/v1/fundingInfo", 1, 1, Security.NONE, lambda _: []),
     *_listen_key("/dapi"),
 )
 

@@ -29,7 +29,8 @@ class Instrument:
     """One contract as the venue defines it for one account.
 
     `symbol` is the venue's own. `multiplier`: base units (linear) or quote units (inverse) per contract.
-    `tick_size` and `taker_fee_rate` are None when the venue did not tell. `tiers` are in ascending order and may be
+    `tick_size` and `taker_fee_rate` are None when the venue did not tell; `funding_interval_s`, the seconds between two
+    payments of funding, also when there is no funding. `tiers` are in ascending order and may be
     the account's own (venues scale them per user); empty means unknown, and then no maintenance can be computed.
     """
 
@@ -40,3 +41,4 @@ class Instrument:
     tiers: tuple[Tier, ...]
     tick_size: float | None = None
     taker_fee_rate: float | None = None
+    funding_interval_s: float | None = None

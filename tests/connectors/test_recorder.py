@@ -18,7 +18,8 @@ from connectors.plan import Plan
 from connectors.recorder import Recorder, Replay
 from monitor.errors import DocumentError, VenueError
 from monitor.telemetry import Telemetry
-from tests.connectors.binance.stage import START_S, Stage, load, raw, settings
+from tests.connectors.binance.stage import Stage, load, raw, settings
+from tests.support.stage import START_S
 
 
 def recorded(path: Path) -> Stage:

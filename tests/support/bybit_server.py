@@ -53,6 +53,9 @@ class State:
     maintenance: float | None = None
     """Of the whole account, where it is not the sum of its positions' (portfolio margin)."""
     taker_fee_rate: str = "0.00055"
+    funding_minutes: int = 480
+    tier_rate: str = "0.005"
+    """Of the first tier."""
     page: int = 200
     """Rows on a page of the tables that have pages."""
     positions: list[Position] = field(default_factory=lambda: [Position("BTCUSDT", 1.0, 75_000.0)])
@@ -254,7 +257,12 @@ class BybitServer:
 
     def _contracts(self, request: web.Request) -> dict[str, Any]:
         category = request.query["category"]
-        listed = [_contract(s) for s in self.state.marks if (category == "inverse") == s.endswith("USD")]
+        minutes = self.state.funding_minutes
+        listed = [
+            _contract(s) | {"fundingInterval": minutes}
+            for s in self.state.marks
+            if (category == "inverse") == s.endswith("USD")
+        ]
         return self._page(request, listed) | {"category": category}
 
     def _risk(self, request: web.Request) -> Any:
@@ -262,7 +270,9 @@ class BybitServer:
         if symbol is not None and symbol not in self.state.marks:
             return self.envelope(10029)
         symbols = [symbol] if symbol else list(self.state.marks)
-        return self._page(request, [row for s in symbols for row in _tiers(s)]) | {"category": "linear"}
+        return self._page(request, [row for s in symbols for row in _tiers(s, self.state.tier_rate)]) | {
+            "category": "linear"
+        }
 
     def _spot(self, request: web.Request) -> dict[str, Any]:
         found = {"BTCUSDT": self.state.marks["BTCUSDT"], "ETHUSDT": self.state.marks["ETHUSDT"]}
@@ -451,17 +461,17 @@ def _contract(symbol: str) -> dict[str, Any]:
         "symbol": symbol, "contractType": "InversePerpetual" if inverse else "LinearPerpetual", "status": "Trading",
         "baseCoin": base, "quoteCoin": "USD" if inverse else "USDT",
         "settleCoin": _margin_coin(symbol),
-        "priceFilter": {"minPrice": "0.1", "maxPrice": "1999999.8", "tickSize": "0.1"}, "fundingInterval": 480,
+        "priceFilter": {"minPrice": "0.1", "maxPrice": "1999999.8", "tickSize": "0.1"},
     }  # fmt: skip
 
 
-def _tiers(symbol: str) -> list[dict[str, Any]]:
+def _tiers(symbol: str, first_rate: str) -> list[dict[str, Any]]:
     """Two tiers; inverse limits are in the coin."""
     limits = ("30", "60") if symbol.endswith("USD") else ("2000000", "2600000")
     second = "0.018" if symbol.endswith("USD") else "1200"
     return [
         {
-            "id": 1, "symbol": symbol, "riskLimitValue": limits[0], "maintenanceMargin": "0.005",
+            "id": 1, "symbol": symbol, "riskLimitValue": limits[0], "maintenanceMargin": first_rate,
             "initialMargin": "0.01", "isLowestRisk": 1, "maxLeverage": "100.00", "mmDeduction": "",
         },
         {

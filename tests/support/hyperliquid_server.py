@@ -451,6 +451,8 @@ class HyperliquidServer:
                 return self.spot(address) if address else {"balances": []}
             case "userAbstraction":
                 return address.abstraction if address else None
+            case "userFees":
+                return {"userCrossRate": "0.00045", "userAddRate": "0.00015"}
             case "userRole":
                 return address.role if address else {"role": "missing"}
         return None

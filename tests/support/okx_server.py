@@ -61,6 +61,8 @@ class State:
     maintenance: float = 40.0
     """Of the whole account under portfolio margin."""
     taker: str = "-0.0005"
+    tiers: tuple[tuple[int, float], ...] = TIERS
+    funding_interval_s: float = 28_800.0
     page: int = 100
     """Positions on a page of a push."""
     positions: list[Position] = field(default_factory=lambda: [Position()])
@@ -113,9 +115,10 @@ class OkxServer:
         """The venue's clock."""
         return int(self.clock.now() * 1000) + self.offset_ms
 
-    def routes(self) -> list[web.RouteDef]:
-        """Everything that is served."""
-        table: dict[str, Callable[[web.Request], list[Any]]] = {
+    @property
+    def answers(self) -> dict[str, Callable[[Any], list[Any]]]:
+        """Rows of the REST endpoints by path; the argument needs no more than ``query``."""
+        return {
             "/api/v5/public/time": lambda request: [{"ts": str(self.now_ms())}],
             "/api/v5/account/config": self._config,
             "/api/v5/account/balance": lambda request: [self.balance()],
@@ -123,8 +126,12 @@ class OkxServer:
             "/api/v5/account/instruments": lambda request: [_contract(symbol) for symbol in self.state.marks],
             "/api/v5/account/trade-fee": self._fees,
             "/api/v5/public/position-tiers": self._tiers,
+            "/api/v5/public/funding-rate": self._funding,
         }
-        rest = [web.get(path, self._rest(answer)) for path, answer in table.items()]
+
+    def routes(self) -> list[web.RouteDef]:
+        """Everything that is served."""
+        rest = [web.get(path, self._rest(answer)) for path, answer in self.answers.items()]
         streams = [web.get(f"/ws/v5/{route}", self._serve) for route in ("public", "private")]
         return [*rest, *streams]
 
@@ -187,11 +194,19 @@ class OkxServer:
         return [
             {
                 "instFamily": family, "uly": family, "tier": str(i + 1), "maxSz": str(last), "mmr": str(rate),
-                "minSz": str(TIERS[i - 1][0] + 1 if i else 0), "imr": str(rate * 2), "maxLever": "50",
+                "minSz": str(self.state.tiers[i - 1][0] + 1 if i else 0), "imr": str(rate * 2), "maxLever": "50",
             }
             for family in request.query["instFamily"].split(",")
-            for i, (last, rate) in enumerate(TIERS)
+            for i, (last, rate) in enumerate(self.state.tiers)
         ]  # fmt: skip
+
+    def _funding(self, request: web.Request) -> list[Any]:
+        coming = self.now_ms() // 3_600_000 * 3_600_000 + 3_600_000
+        following = coming + int(self.state.funding_interval_s * 1000)
+        return [
+            {"instId": symbol, "fundingRate": "0.0001", "fundingTime": str(coming), "nextFundingTime": str(following)}
+            for symbol in self.state.marks
+        ]
 
     # --- what the account looks like
 
@@ -203,7 +218,7 @@ class OkxServer:
         profit = quantity * (1 / held.entry - 1 / mark) if inverse else quantity * (mark - held.entry)
         same = [p for p in self.state.positions if p.mode == "cross" and p.symbol == held.symbol]
         contracts = sum(abs(p.size) for p in same) if held.mode == "cross" else abs(held.size)
-        return notional, profit, next(rate for last, rate in TIERS if contracts <= last)
+        return notional, profit, next(rate for last, rate in self.state.tiers if contracts <= last)
 
     def row(self, held: Position) -> dict[str, Any]:
         """A position as REST and the stream tell it."""

@@ -6,8 +6,10 @@ from typing import Any
 import orjson
 import pytest
 
-from connectors.binance_common.account import EVENT_GRACE_S, EVENTS_WAITING_MAX, WITHOUT_STREAM_S, AccountFeed
-from connectors.binance_common.private import KEEPALIVE_S, OVERLAP_S
+from connectors.account import DEFINITIONS_S, EVENT_GRACE_S, EVENTS_WAITING_MAX, WITHOUT_STREAM_S
+from connectors.binance_common.account import RETRY_S, AccountFeed
+from connectors.binance_common.private import KEEPALIVE_S
+from connectors.private import OVERLAP_S
 from connectors.session import Connect, Disconnect, Halt, Request, Security, Warn
 from monitor.errors import DangerousKeyError, VenueError
 from monitor.model.account import AccountMode, PositionMode
@@ -21,7 +23,9 @@ from monitor.model.events import (
     VenueNotice,
 )
 from monitor.model.ids import Slot
-from tests.connectors.binance.stage import LIFE_S, START_MS, START_S, Stage, account_stage, load, raw, synced
+from monitor.model.instrument import Instrument
+from tests.connectors.binance.stage import LIFE_S, Stage, account_stage, fee, load, raw, synced
+from tests.support.stage import START_MS, START_S
 
 REFUSED = VenueError("binance: HTTP 503", retry=True, code=503)
 
@@ -46,6 +50,11 @@ def outcomes(stage: Stage) -> dict[str, int]:
     return {labels[2]: count for labels, count in counts.items()}
 
 
+def loaded(stage: Stage, symbol: str) -> list[Instrument]:
+    """What was told of a contract, in order."""
+    return [it for event in stage.of(InstrumentsLoaded) for it in event.instruments if it.symbol == symbol]
+
+
 # --- the start
 
 
@@ -55,7 +64,7 @@ def test_the_start_goes_permissions_stream_snapshot() -> None:
     kinds = [action.id.rpartition("-")[0] if isinstance(action, Request) else action for action in stage.actions]
     assert kinds[:2] == ["permissions", "listen"]
     assert isinstance(kinds[2], Connect)
-    assert set(kinds[3:]) == {"modes", "configs", "account", "risk", "exchange", "brackets"}
+    assert set(kinds[3:]) == {"modes", "configs", "account", "risk", "exchange", "brackets", "funding"}
     assert [type(event) for event in stage.events if not isinstance(event, FeedChanged)] == [
         InstrumentsLoaded,
         AccountSnapshot,
@@ -409,7 +418,7 @@ def test_a_fill_in_a_contract_that_was_listed_later_reads_the_definitions_again(
     stage.replies["exchange"] = orjson.dumps(listing)
     stage.frame(update(stage, s="NEWUSDT"))
     stage.pass_s(1.5)
-    assert [it.symbol for it in stage.of(InstrumentsLoaded)[-1].instruments] == ["NEWUSDT"]
+    assert "NEWUSDT" in {it.symbol for it in stage.of(InstrumentsLoaded)[-1].instruments}
 
 
 def test_brackets_are_read_again_every_hour_and_told_when_they_changed() -> None:
@@ -427,8 +436,48 @@ def test_a_bracket_table_that_lacks_a_symbol_for_once_does_not_unlearn_its_tiers
     """Unknown tiers would mean an unknown pool."""
     stage = synced()
     stage.replies["brackets"] = orjson.dumps(load("rest_leverage_bracket")[1:])
-    stage.pass_s(3600.0 + 61.0)
-    assert len(stage.of(InstrumentsLoaded)) == 1
+    stage.pass_s(DEFINITIONS_S + 61.0)
+    assert len(stage.asked("brackets")) == 2
+    assert all(it.tiers for it in loaded(stage, "BTCUSDT"))
+
+
+def test_fees_and_funding_intervals_are_read_again_every_hour_and_told_when_they_changed() -> None:
+    """Held contracts' fees with the snapshot after the first; the usual interval where none is named."""
+    stage = synced()
+    stage.pass_s(61.0)
+    first, second = ({it.symbol: it for it in event.instruments} for event in stage.of(InstrumentsLoaded))
+    assert (first["BTCUSDT"].funding_interval_s, first["ETHUSDT"].funding_interval_s) == (28_800.0, 14_400.0)
+    assert second.keys() == stage.session.needs()  # type: ignore[attr-defined]
+    assert {it.taker_fee_rate for it in second.values()} == {0.0005}
+    (asked,) = stage.asked("fee/BTCUSDT")
+    assert (asked.path, asked.params, asked.weight) == ("/fapi/v1/commissionRate", (("symbol", "BTCUSDT"),), 20)
+    stage.replies["fee/BTCUSDT"] = fee("BTCUSDT", "0.0004")
+    stage.replies["funding"] = orjson.dumps([{"symbol": "BTCUSDT", "fundingIntervalHours": 1}])
+    stage.pass_s(DEFINITIONS_S + 61.0)
+    assert loaded(stage, "BTCUSDT")[-1].taker_fee_rate == 0.0004
+    assert loaded(stage, "BTCUSDT")[-1].funding_interval_s == 3600.0
+    assert loaded(stage, "ETHUSDT")[-1].funding_interval_s == 28_800.0
+    assert len(stage.asked("fee/BTCUSDT")) == 2
+
+
+def test_fees_and_funding_intervals_that_are_not_told_hold_nothing_up() -> None:
+    """They are unknown, or stay as they were known, and are asked for again after ten minutes."""
+    stage = account_stage()
+    stage.replies |= {"funding": b"[", "fee/BTCUSDT": VenueError("refused", retry=True)}
+    stage.start()
+    stage.pass_s(RETRY_S - 60.0)
+    assert stage.of(AccountSnapshot) != []
+    assert {(it.taker_fee_rate, it.funding_interval_s) for it in loaded(stage, "BTCUSDT")} == {(None, None)}
+    assert len(stage.asked("fee/BTCUSDT")) == len(stage.asked("funding")) == 1
+    stage.replies |= {"funding": b"[]", "fee/BTCUSDT": fee("BTCUSDT", "0.0003")}
+    stage.pass_s(180.0)
+    assert (loaded(stage, "BTCUSDT")[-1].taker_fee_rate, loaded(stage, "BTCUSDT")[-1].funding_interval_s) == (
+        0.0003,
+        28_800.0,
+    )
+    stage.replies["funding"] = VenueError("refused", retry=True)
+    stage.pass_s(DEFINITIONS_S + 61.0)
+    assert loaded(stage, "BTCUSDT")[-1].funding_interval_s == 28_800.0
 
 
 # --- reconciliation

@@ -5,7 +5,7 @@ import pytest
 
 from connectors.binance import answers
 from connectors.binance_common import answers as common
-from connectors.binance_common.parse import BadFrame, Defect
+from connectors.wire import BadFrame, Defect
 from monitor.model.account import AccountMode, MarginMode, PositionMode
 from monitor.model.ids import Slot
 from monitor.model.instrument import Tier

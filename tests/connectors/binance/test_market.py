@@ -13,7 +13,8 @@ from connectors.session import Connect, Disconnect
 from monitor.model.assessment import FeedState
 from monitor.model.events import FeedChanged, Marks
 from monitor.telemetry import Telemetry
-from tests.connectors.binance.stage import LIFE_S, START_MS, START_S, Stage, load, market_stage, raw
+from tests.connectors.binance.stage import LIFE_S, Stage, load, market_stage, raw
+from tests.support.stage import START_MS, START_S
 
 LATE_S = 3.0
 MARK_S = 5.0

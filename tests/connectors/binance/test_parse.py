@@ -11,8 +11,6 @@ from hypothesis import strategies as st
 from connectors.binance_common.parse import (
     AccountUpdate,
     AssetModeChanged,
-    BadFrame,
-    Defect,
     ForcedKind,
     ForcedOrder,
     KeyExpired,
@@ -21,12 +19,13 @@ from connectors.binance_common.parse import (
     Mark,
     margin_mode,
     mark,
-    number,
     user_event,
 )
+from connectors.wire import BadFrame, Defect, number
 from monitor.model.account import MarginMode
 from monitor.model.ids import Slot
-from tests.connectors.binance.stage import START_MS, load
+from tests.connectors.binance.stage import load
+from tests.support.stage import START_MS
 
 
 def test_an_account_update_tells_long_short_and_flat() -> None:

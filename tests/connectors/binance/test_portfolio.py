@@ -44,6 +44,7 @@ def synced(**changes: Any) -> Stage:
     held = settings(feed="binance/portfolio", portfolio=True, reconcile_s=10.0, **changes)
     stage = Stage(AccountFeed(held, LIFE_S, telemetry, Random(7), PORTFOLIO), telemetry)
     stage.replies |= {kind: raw(name) for kind, name in ANSWERS.items()}
+    stage.replies["coin_funding"] = b"[]"
     stage.replies["coin_exchange"] = orjson.dumps(COIN_EXCHANGE)
     stage.start()
     stage.pass_s(1.0)
@@ -81,6 +82,8 @@ def test_the_questions_are_those_of_papi() -> None:
         "/fapi/v1/exchangeInfo": ("https://fapi.binance.com", Security.NONE),
         "/fapi/v1/assetIndex": ("https://fapi.binance.com", Security.NONE),
         "/dapi/v1/exchangeInfo": ("https://dapi.binance.com", Security.NONE),
+        "/fapi/v1/fundingInfo": ("https://fapi.binance.com", Security.NONE),
+        "/dapi/v1/fundingInfo": ("https://dapi.binance.com", Security.NONE),
     }
     assert {path for path in asked if "papi" in path} == {
         "/papi/v1/listenKey",

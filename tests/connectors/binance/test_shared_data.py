@@ -7,7 +7,8 @@ import orjson
 import pytest
 
 from connectors.binance import answers
-from connectors.binance_common.parse import AccountUpdate, BadFrame, Defect, ForcedKind, ForcedOrder, user_event
+from connectors.binance_common.parse import AccountUpdate, ForcedKind, ForcedOrder, user_event
+from connectors.wire import BadFrame, Defect
 from monitor.model.events import Marks
 from monitor.model.ids import Slot
 from tests.connectors.binance.stage import market_stage
@@ -103,7 +104,8 @@ def test_a_real_exchange_info_is_read() -> None:
     text = gzip.decompress((ROOT / "ws" / "cryptofeed_BINANCE_FUTURES.0.txt.gz").read_bytes())
     body = text.split(b": ", 1)[1].strip().splitlines()[0]
     exchange = answers.exchange(body)
-    assert exchange.symbols["BTCUSDT"] == ("USDT", 0.01)
+    found = exchange.symbols["BTCUSDT"]
+    assert (found.margin_coin, found.tick_size, found.funding_interval_s) == ("USDT", 0.01, 28_800.0)
     assert "BNB" not in exchange.margin_coins
     with pytest.raises(BadFrame) as refused:
         answers.exchange(body[:-100])

@@ -13,7 +13,8 @@ from connectors.binance_common.parse import AccountUpdate, PositionRow
 from connectors.binance_common.state import REST_LAG_MS, AccountState, Answers
 from monitor.model.account import AccountMode, MarginMode, PositionMode, Wallet
 from monitor.model.ids import Slot
-from tests.connectors.binance.stage import START_MS, raw
+from tests.connectors.binance.stage import raw
+from tests.support.stage import START_MS
 
 BTC = ("BTCUSDT", Slot.LONG)
 ROW_MS = START_MS - 60_000

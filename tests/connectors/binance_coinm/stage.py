@@ -4,16 +4,16 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-import orjson
-
 from connectors import FeedSettings
 from connectors.binance_coinm.product import COIN_M
 from connectors.binance_common.account import AccountFeed
 from connectors.binance_common.market import MarketFeed
 from monitor.telemetry import Telemetry
 from tests.connectors.binance.stage import LIFE_S, Stage, settings
+from tests.support.stage import Fixtures
 
-FRAMES = Path(__file__).parent / "frames"
+FIXTURES = Fixtures(Path(__file__).parent / "frames")
+raw, load = FIXTURES.raw, FIXTURES.load
 ANSWERS = {
     "account": "rest_account",
     "risk": "rest_position_risk",
@@ -22,22 +22,12 @@ ANSWERS = {
 }
 
 
-def load(name: str) -> Any:
-    """A fixture as JSON."""
-    return orjson.loads((FRAMES / f"{name}.json").read_bytes())
-
-
-def raw(name: str) -> bytes:
-    """A fixture as it would come over the wire."""
-    return orjson.dumps(load(name))
-
-
 def account_stage(**changes: Any) -> Stage:
     """An account that has not started."""
     telemetry = Telemetry()
     held = settings(feed="binance-coinm", **changes)
     stage = Stage(AccountFeed(held, LIFE_S, telemetry, Random(7), COIN_M), telemetry)
-    stage.replies |= {kind: raw(name) for kind, name in ANSWERS.items()}
+    stage.replies |= {kind: raw(name) for kind, name in ANSWERS.items()} | {"funding": b"[]"}
     return stage
 
 

@@ -7,14 +7,14 @@ from typing import Any
 import orjson
 import pytest
 
-from connectors.binance_common.account import EVENT_GRACE_S
+from connectors.account import DEFINITIONS_S, EVENT_GRACE_S
 from connectors.session import Connect, Request, Security
 from monitor.book import Book
 from monitor.margin.venues import RULES
 from monitor.model.account import AccountMode, MarginMode, PositionMode
 from monitor.model.events import AccountDelta, AccountSnapshot, InstrumentsLoaded, VenueNotice
 from monitor.model.ids import Slot
-from tests.connectors.binance.stage import Stage
+from tests.connectors.binance.stage import Stage, fee
 from tests.connectors.binance_coinm.stage import account_stage, load, raw, synced
 
 
@@ -34,7 +34,7 @@ def booked(stage: Stage) -> Book:
 
 
 def test_the_questions_are_those_of_dapi() -> None:
-    """Two about the state, two about the contracts."""
+    """Two about the state, three about the contracts."""
     stage = synced()
     asked = {action.path: action for action in stage.actions if isinstance(action, Request)}
     assert asked.keys() == {
@@ -44,9 +44,31 @@ def test_the_questions_are_those_of_dapi() -> None:
         "/dapi/v1/positionRisk",
         "/dapi/v1/exchangeInfo",
         "/dapi/v2/leverageBracket",
+        "/dapi/v1/fundingInfo",
     }
     assert asked["/dapi/v1/exchangeInfo"].security is Security.NONE
     assert asked["/dapi/v1/account"].security is Security.SIGNED
+
+
+def test_definitions_fees_and_funding_intervals_are_read_again_every_hour() -> None:
+    """And told when they changed; a contract that expires has no funding."""
+    stage = synced()
+    stage.pass_s(61.0)
+    first = {it.symbol: it for it in stage.of(InstrumentsLoaded)[0].instruments}
+    assert first["BTCUSD_PERP"].funding_interval_s == 28_800.0
+    assert first["BTCUSD_270326"].funding_interval_s is None
+    assert stage.asked("fee/BTCUSD_PERP")[0].path == "/dapi/v1/commissionRate"
+    table = load("rest_leverage_bracket")
+    row = next(row for row in table if row["symbol"] == "BTCUSD_PERP")
+    row["brackets"] = [bracket | {"maintMarginRatio": 0.0077} for bracket in row["brackets"]]
+    stage.replies |= {
+        "brackets": orjson.dumps(table),
+        "funding": b'[{"symbol": "BTCUSD_PERP", "fundingIntervalHours": 4}]',
+        "fee/BTCUSD_PERP": fee("BTCUSD_PERP", "0.00045"),
+    }
+    stage.pass_s(DEFINITIONS_S + 61.0)
+    last = [it for event in stage.of(InstrumentsLoaded) for it in event.instruments if it.symbol == "BTCUSD_PERP"][-1]
+    assert (last.tiers[0].rate, last.taker_fee_rate, last.funding_interval_s) == (0.0077, 0.00045, 14_400.0)
 
 
 def test_the_first_snapshot_is_the_whole_account() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from connectors.binance_coinm import answers
 from connectors.binance_coinm.product import COIN_M
-from connectors.binance_common.parse import BadFrame, Defect
+from connectors.wire import BadFrame, Defect
 from monitor.model.account import AccountMode, MarginMode, PositionMode
 from monitor.model.ids import Slot
 from monitor.model.instrument import ContractKind, Tier

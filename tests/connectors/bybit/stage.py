@@ -1,6 +1,5 @@
 """Bybit's sessions on stage: answers of a loopback server that is not on the air, a manual clock, and short words."""
 
-from collections.abc import Callable
 from pathlib import Path
 from random import Random
 from types import SimpleNamespace
@@ -12,26 +11,18 @@ from connectors import FeedSettings
 from connectors.bybit.account import AccountFeed
 from connectors.bybit.config import AccountSettings
 from connectors.bybit.market import MarketFeed
-from connectors.session import Action, Connect, Disconnect, Login, Request, Send, Session
-from monitor.clock import ManualClock
+from connectors.session import Request, Session
 from monitor.errors import VenueError
 from monitor.model.events import Event
 from monitor.telemetry import Telemetry
 from tests.support.bybit_server import BybitServer
+from tests.support.stage import Fixtures
+from tests.support.stage import Stage as BaseStage
 
-FRAMES = Path(__file__).parent / "frames"
-START_S = 1_790_000_000.0
-START_MS = 1_790_000_000_000
-
-
-def raw(name: str) -> bytes:
-    """A fixture as it would come over the wire."""
-    return orjson.dumps(load(name))
+FIXTURES = Fixtures(Path(__file__).parent / "frames")
 
 
-def load(name: str) -> Any:
-    """A fixture as JSON."""
-    return orjson.loads((FRAMES / f"{name}.json").read_bytes())
+raw, load = FIXTURES.raw, FIXTURES.load
 
 
 def settings(**changes: Any) -> AccountSettings:
@@ -50,114 +41,39 @@ def settings(**changes: Any) -> AccountSettings:
     )
 
 
-class Stage:
-    """Carries out what a session wants, as the shell would."""
+class Stage(BaseStage):
+    """Answers of a loopback server that is not on the air."""
 
     def __init__(self, session: Session, telemetry: Telemetry) -> None:
-        self.session = session
-        self.telemetry = telemetry
-        self.clock = ManualClock(START_S)
+        super().__init__(session, telemetry)
         self.server = BybitServer(self.clock)
-        self.events: list[Event] = []
-        self.actions: list[Action] = []
-        self.open: list[str] = []
-        self.connecting = True
         self.replies = True
         """Whether what is said on a private connection is acknowledged."""
         self.refused: dict[str, VenueError | None] = {}
         """Errors by kind of question, None for no answer at all."""
 
-    def start(self) -> None:
-        """Start the session and let everything that follows happen."""
-        self.tell(self.session.start)
-
-    def tell(self, call: Callable[..., Any], *what: Any) -> list[Event]:
-        """One input, and whatever follows from it at the same moment."""
-        events = list(call(*what, self.clock.now()))
-        self.events += events
-        self._act()
-        return events
-
     def frame(self, frame: str | bytes | dict[str, Any], connection: str | None = None) -> list[Event]:
         """A frame on a connection (the last that was opened): a fixture by name, or a frame as it is."""
-        body = frame if isinstance(frame, bytes) else raw(frame) if isinstance(frame, str) else orjson.dumps(frame)
-        return self.tell(self.session.received, connection or self.open[-1], body)
+        return super().frame(raw(frame) if isinstance(frame, str) else frame, connection)
 
-    def lose(self, reason: str = "the connection was lost") -> list[Event]:
-        """The oldest open connection is lost."""
-        return self.tell(self.session.closed, self.open.pop(0), reason)
+    def greet(self, connection: str) -> None:
+        """The log-in is good."""
+        if self.replies:
+            self.frame("ws_auth_good", connection)
 
-    def pass_s(self, seconds: float) -> list[Event]:
-        """Let time pass, stopping at every deadline."""
-        end = self.clock.now() + seconds
-        seen = len(self.events)
-        while (due := self.session.deadline()) is not None and due <= end:
-            self.clock.set(max(due, self.clock.now()))
-            self.tell(self.session.tick)
-        self.clock.set(end)
-        return self.events[seen:]
+    def heed(self, connection: str, text: str) -> None:
+        """A subscription is good."""
+        if self.replies and '"topics"' in text:
+            self.frame("ws_subscribed", connection)
 
-    def _act(self) -> None:
-        while self.session.actions:
-            actions = self.session.actions[:]
-            self.session.actions.clear()
-            self.actions += actions
-            for action in actions:
-                self._perform(action)
-
-    def _perform(self, action: Action) -> None:
-        match action:
-            case Connect(connection):
-                if self.connecting:
-                    self.open.append(connection)
-                    self.events += self.session.opened(connection, self.clock.now())
-                else:
-                    self.events += self.session.closed(connection, "refused", self.clock.now())
-            case Disconnect(connection):
-                if connection in self.open:
-                    self.open.remove(connection)
-            case Login(connection) if self.replies:
-                self.frame("ws_auth_good", connection)
-            case Send(connection, text) if self.replies and '"topics"' in text:
-                self.frame("ws_subscribed", connection)
-            case Request():
-                self._answer(action)
-
-    def _answer(self, request: Request) -> None:
-        kind = request.id.rpartition("-")[0]
-        now = self.clock.now()
-        error = self.refused.get(kind)
-        if error is not None:
-            self.events += self.session.failed(request.id, error, now)
-        elif kind not in self.refused:
-            self.events += self.session.responded(request.id, self._body(request), int(now * 1000), now)
+    def answer(self, request: Request, kind: str) -> bytes | VenueError | None:
+        """What the server would answer."""
+        return self.refused[kind] if kind in self.refused else self._body(request)
 
     def _body(self, request: Request) -> bytes:
-        """What the server would answer."""
         asked = SimpleNamespace(path=request.path, query=dict(request.params), headers={}, query_string="")
         result = self.server.answers[request.path](asked)
         return orjson.dumps({"retCode": 0, "retMsg": "OK", "result": result, "time": self.server.now_ms()})
-
-    def of(self, kind: type[Event]) -> list[Any]:
-        """Events of a kind so far."""
-        return [event for event in self.events if isinstance(event, kind)]
-
-    def asked(self, kind: str) -> list[Request]:
-        """Requests of a kind so far."""
-        requests = [action for action in self.actions if isinstance(action, Request)]
-        return [request for request in requests if request.id.rpartition("-")[0] == kind]
-
-    def did(self, kind: type[Action]) -> list[Any]:
-        """Actions of a kind so far."""
-        return [action for action in self.actions if isinstance(action, kind)]
-
-    def said(self) -> list[Any]:
-        """JSON of the frames sent so far."""
-        return [orjson.loads(send.text) for send in self.did(Send)]
-
-    def bad(self, stream: str, defect: str) -> int:
-        """How often a defect was counted."""
-        return self.telemetry.bad_frames.get("bybit", stream, defect)
 
 
 def account_stage(**changes: Any) -> Stage:

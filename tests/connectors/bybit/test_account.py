@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from connectors.bybit.account import DEFINITIONS_S
+from connectors.account import DEFINITIONS_S
 from connectors.session import Halt, Send, Warn
 from monitor.errors import DangerousKeyError, VenueError
 from monitor.model.account import AccountMode, MarginMode, PositionMode
@@ -18,8 +18,9 @@ from monitor.model.events import (
     VenueNotice,
 )
 from monitor.model.ids import Slot
-from tests.connectors.bybit.stage import START_MS, Stage, account_stage, load, synced
+from tests.connectors.bybit.stage import Stage, account_stage, load, synced
 from tests.support.bybit_server import Position
+from tests.support.stage import START_MS
 
 
 def position(stage: Stage, at: int = 0, **changes: Any) -> dict[str, Any]:
@@ -257,15 +258,19 @@ def test_pings_that_are_not_answered_show_a_dead_stream() -> None:
     assert FeedState.STALE in user_states(stage)
 
 
-def test_tiers_and_fees_are_read_again_every_hour() -> None:
+def test_tiers_fees_and_funding_intervals_are_read_again_every_hour() -> None:
     """They change without an event."""
     stage = synced(reconcile_s=3600.0)
-    stage.server.state.taker_fee_rate = "0.0004"
+    first = stage.of(InstrumentsLoaded)[0].instruments[0]
+    assert (first.tiers[0].rate, first.taker_fee_rate, first.funding_interval_s) == (0.005, 0.00055, 28_800.0)
+    state = stage.server.state
+    state.taker_fee_rate, state.funding_minutes, state.tier_rate = "0.0004", 60, "0.0045"
     for _ in range(int(DEFINITIONS_S / 30)):
         stage.pass_s(30.0)
         stage.frame("ws_pong_private")
     stage.pass_s(5.0)
-    assert stage.of(InstrumentsLoaded)[-1].instruments[0].taker_fee_rate == 0.0004
+    last = stage.of(InstrumentsLoaded)[-1].instruments[0]
+    assert (last.tiers[0].rate, last.taker_fee_rate, last.funding_interval_s) == (0.0045, 0.0004, 3600.0)
 
 
 def test_a_contract_that_is_new_is_described_at_once() -> None:

@@ -7,7 +7,8 @@ import pytest
 from connectors.session import Connect
 from monitor.model.assessment import FeedState
 from monitor.model.events import FeedChanged, Marks
-from tests.connectors.bybit.stage import START_MS, START_S, Stage, load, market_stage
+from tests.connectors.bybit.stage import Stage, load, market_stage
+from tests.support.stage import START_MS, START_S
 
 
 def marks(stage: Stage) -> list[tuple[str, float, int]]:

@@ -10,7 +10,8 @@ from connectors.bybit.isolated import isolated_wallet
 from connectors.bybit.parse import CoinRow, PositionRow, PositionUpdate, Totals, position
 from connectors.bybit.state import AccountState, Answers, effective_balance
 from monitor.model.instrument import ContractKind, Instrument, Tier
-from tests.connectors.bybit.stage import START_MS, load
+from tests.connectors.bybit.stage import load
+from tests.support.stage import START_MS
 
 LONG = position(load("ws_position_long")["data"][0])
 CONTRACT = Instrument("SOLUSDT", ContractKind.LINEAR, "USDT", 1.0, (Tier(0.0, None, 0.005, 0.0),), 0.01, 0.000649)

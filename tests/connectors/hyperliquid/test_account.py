@@ -5,7 +5,8 @@ from typing import Any
 import orjson
 import pytest
 
-from connectors.hyperliquid.account import EVENT_GRACE_S, PORTFOLIO_S, WITHOUT_STREAM_S
+from connectors.account import DEFINITIONS_S, EVENT_GRACE_S, WITHOUT_STREAM_S
+from connectors.hyperliquid.account import PORTFOLIO_S
 from connectors.hyperliquid.stream import PING_S
 from connectors.session import Connect, Halt, Warn
 from monitor.errors import ConfigurationError, VenueError
@@ -19,16 +20,8 @@ from monitor.model.events import (
     SnapshotReason,
     VenueNotice,
 )
-from tests.connectors.hyperliquid.stage import (
-    ADDRESS,
-    NOTHING,
-    START_MS,
-    Stage,
-    account_stage,
-    held,
-    load,
-    synced,
-)
+from tests.connectors.hyperliquid.stage import ADDRESS, NOTHING, Stage, account_stage, held, load, synced
+from tests.support.stage import START_MS
 
 MAIN, FLAT, BUILDER = (load(f"rest_clearinghouse_state{which}") for which in ("", "_flat", "_builder"))
 
@@ -289,8 +282,36 @@ def test_auto_deleveraging_is_heard() -> None:
 # --- snapshots and the stream against each other
 
 
+def test_margin_tables_and_fees_are_read_again_every_hour_and_told_when_they_changed() -> None:
+    """A builder's dex has fees that nothing tells; funding is paid every hour, whatever the perpetual."""
+    stage = synced()
+    first = {it.symbol: it for it in stage.of(InstrumentsLoaded)[0].instruments}
+    assert (first["BTC"].taker_fee_rate, first["xyz:AAPL"].taker_fee_rate) == (0.00045, None)
+    assert {it.funding_interval_s for it in first.values()} == {3600.0}
+    metas = load("rest_all_perp_metas")
+    for row in metas[0]["universe"]:
+        row["marginTableId"] = 3 if row["name"] == "BTC" else row["marginTableId"]
+    stage.replies |= {"assets": metas, "fees": load("rest_user_fees") | {"userCrossRate": "0.0004"}}
+    stage.pass_s(DEFINITIONS_S + 61.0)
+    last = {it.symbol: it for event in stage.of(InstrumentsLoaded) for it in event.instruments}
+    assert (last["BTC"].taker_fee_rate, last["ETH"].taker_fee_rate) == (0.0004, 0.0004)
+    # Held: ruled by the leverage that its position tells. Not held: by the table.
+    assert len(stage.asked("assets")) == len(stage.asked("fees")) == 2
+    assert stage.session._state.assets["BTC"].tiers[0].rate == pytest.approx(1.0 / 6.0)  # type: ignore[attr-defined]
+
+
+def test_fees_that_are_not_told_hold_nothing_up() -> None:
+    """They are unknown, or stay as they were known."""
+    stage = account_stage()
+    stage.replies["fees"] = b"{}"
+    stage.start()
+    stage.pass_s(1.0)
+    assert len(stage.of(AccountSnapshot)) == 1
+    assert {it.taker_fee_rate for it in stage.of(InstrumentsLoaded)[0].instruments} == {None}
+
+
 def test_a_correction_that_no_frame_explains_ends_the_stream() -> None:
-    """It is stale and replaced, however open its socket is."""
+    """It is stale and replaced, however open its socket is; the next has to tell something to be believed."""
     stage = synced()
     stage.replies["state:"] = doubled()
     stage.pass_s(60.0)
@@ -298,9 +319,12 @@ def test_a_correction_that_no_frame_explains_ends_the_stream() -> None:
     assert stage.of(AccountDelta) == []
     stage.pass_s(EVENT_GRACE_S + 1.0)
     stale = next(e for e in stage.of(FeedChanged) if e.stream == "user" and e.state is FeedState.STALE)
-    assert stale.detail == "no frame told of a change that a snapshot found: BTC"
+    assert stale.detail == "no event told of a change that a snapshot found: BTC"
     assert len(stage.did(Connect)) == 2
     stage.pass_s(2.0)
+    assert state(stage, "user") is FeedState.STALE
+    stage.states(main=doubled(), xyz=FLAT)
+    stage.pass_s(1.0)
     assert state(stage, "user") is FeedState.LIVE
 
 

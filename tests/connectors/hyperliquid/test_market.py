@@ -9,7 +9,8 @@ from connectors.hyperliquid.stream import PING_S
 from connectors.session import Connect, Disconnect
 from monitor.model.assessment import FeedState
 from monitor.model.events import FeedChanged, Marks
-from tests.connectors.hyperliquid.stage import START_MS, Stage, context, load, market_stage
+from tests.connectors.hyperliquid.stage import Stage, context, load, market_stage
+from tests.support.stage import START_MS
 
 
 def states(stage: Stage) -> list[FeedState]:
@@ -126,7 +127,7 @@ def test_an_old_connection_goes_when_the_new_one_delivers() -> None:
     """Not before."""
     stage, feed = market_stage("BTC")
     stage.frame(context("BTC", "75000.5"))
-    stage.tell(feed._on_rollover)
+    stage.tell(feed._handlers["rollover"])
     assert len(stage.open) == 2
     first, second = stage.open
     stage.frame(context("BTC", "75000.5"), first)

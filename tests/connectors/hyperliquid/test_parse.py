@@ -21,7 +21,8 @@ from connectors.hyperliquid.parse import (
 )
 from connectors.wire import BadFrame, Defect
 from monitor.model.account import MarginMode
-from tests.connectors.hyperliquid.stage import ADDRESS, START_MS, held, load, raw
+from tests.connectors.hyperliquid.stage import ADDRESS, held, load, raw
+from tests.support.stage import START_MS
 
 
 def test_a_state_has_long_short_cross_and_isolated() -> None:

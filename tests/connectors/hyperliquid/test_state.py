@@ -13,7 +13,8 @@ from monitor.model.account import AccountMode, MarginMode, PositionMode
 from monitor.model.assessment import Basis, PoolAssessment
 from monitor.model.events import AccountSnapshot, InstrumentsLoaded, SnapshotReason
 from monitor.model.instrument import Tier
-from tests.connectors.hyperliquid.stage import START_MS, held, load, raw
+from tests.connectors.hyperliquid.stage import held, load, raw
+from tests.support.stage import START_MS
 
 MAIN, BUILDER = "rest_clearinghouse_state", "rest_clearinghouse_state_builder"
 SPOT, UNIFIED, PORTFOLIO = (f"rest_spot_clearinghouse_state{mode}" for mode in ("", "_unified", "_portfolio"))

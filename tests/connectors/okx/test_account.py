@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 
+from connectors.account import DEFINITIONS_S
 from monitor.book import Book
+from monitor.errors import VenueError
 from monitor.margin.venues import RULES
 from monitor.model.account import AccountMode
 from monitor.model.assessment import Basis, FeedState, PoolAssessment
@@ -20,6 +22,7 @@ from monitor.model.events import (
 )
 from monitor.model.ids import Slot
 from tests.connectors.compliance import OkxUnderTest, QuickClock, Watch, watching
+from tests.connectors.okx.stage import synced
 from tests.support.okx_server import OkxServer, Position, okx_server
 
 
@@ -281,6 +284,34 @@ async def test_tiers_are_asked_for_what_is_held_in_the_mode_it_is_held_in(server
         assert pools(watch)["USDT"].unknown == ("maintenance tiers of ETH-USDT-SWAP",)
         await watch.until(lambda: not pools(watch)["USDT"].unknown, "the tiers")
         assert set(asked()[1:]) == {("cross", "ETH-USDT")}
+
+
+def test_tiers_fees_and_funding_intervals_are_read_again_every_hour() -> None:
+    """They change without a push; the fee is the account's own."""
+    stage = synced()
+    first = stage.of(InstrumentsLoaded)[0].instruments[0]
+    assert (first.tiers[0].rate, first.taker_fee_rate, first.funding_interval_s) == (0.004, 0.0005, 28_800.0)
+    (asked,) = stage.asked("funding")
+    assert (asked.path, asked.params) == ("/api/v5/public/funding-rate", (("instId", "ANY"),))
+    state = stage.server.state
+    state.tiers, state.taker, state.funding_interval_s = ((1000, 0.0035), (5000, 0.0065)), "-0.0003", 3600.0
+    stage.pass_s(DEFINITIONS_S + 5.0)
+    last = stage.of(InstrumentsLoaded)[-1].instruments[0]
+    assert (last.tiers[0].rate, last.taker_fee_rate, last.funding_interval_s) == (0.0035, 0.0003, 3600.0)
+
+
+def test_what_cannot_be_read_again_stays_as_it_is_known() -> None:
+    """And is asked for again before the hour is over."""
+    stage = synced()
+    stage.refused["funding"] = VenueError("no", retry=True)
+    stage.server.state.taker = "-0.0003"
+    stage.pass_s(DEFINITIONS_S + 5.0)
+    last = stage.of(InstrumentsLoaded)[-1].instruments[0]
+    assert (last.taker_fee_rate, last.funding_interval_s) == (0.0003, 28_800.0)
+    stage.refused.clear()
+    stage.server.state.funding_interval_s = 3600.0
+    stage.pass_s(DEFINITIONS_S / 2.0)
+    assert stage.of(InstrumentsLoaded)[-1].instruments[0].funding_interval_s == 3600.0
 
 
 async def test_requests_of_a_demo_account_say_so(server: OkxServer, clock: QuickClock) -> None:

@@ -223,6 +223,14 @@ async def test_brackets_are_json_numbers(venue: Venue) -> None:
     assert (one["brackets"][3]["cum"], one["brackets"][-1]["notionalCap"]) == (12000, 1800000000)
 
 
+async def test_fees_are_those_of_the_trades(venue: Venue) -> None:
+    """For one symbol at a time."""
+    one = await good(venue, "/fapi/v1/commissionRate", symbol="BTCUSDT")
+    assert one == {"symbol": "BTCUSDT", "makerCommissionRate": "0.0005", "takerCommissionRate": "0.0005"}
+    status, body = await venue.get("/fapi/v1/commissionRate", venue.key)
+    assert (status, body["code"]) == (400, -1121)
+
+
 async def test_public_endpoints(venue: Venue) -> None:
     """Time, contracts, marks and asset indices need no key; COIN-M contracts are not among them."""
     status, body = await venue.get("/fapi/v1/time")
@@ -271,12 +279,13 @@ SIGNED = [endpoint.path for endpoint in ENDPOINTS if endpoint.security is Securi
 async def test_signed_endpoints_check_key_signature_and_time(venue: Venue, path: str) -> None:
     """-2014 without a key, -2015 with an unknown one, -1022 with a wrong secret, -1021 with an old time."""
     key = venue.key
+    one = {"symbol": "BTCUSDT"} if path.endswith("commissionRate") else {}
     answers = {
         "none": await venue.get(path),
         "unknown": await venue.get(path, Key("x", "unknown", key.api_secret)),
         "wrong": await venue.get(path, Key("x", key.api_key, "wrong")),
         "old": await venue.get(path, key, timestamp=int(time.time() * 1000) - 6000),
-        "wide": await venue.get(path, key, timestamp=int(time.time() * 1000) - 6000, recvWindow=20000),
+        "wide": await venue.get(path, key, timestamp=int(time.time() * 1000) - 6000, recvWindow=20000, **one),
     }
     found = {name: (status, body.get("code") if status != 200 else 0) for name, (status, body) in answers.items()}
     assert found == {

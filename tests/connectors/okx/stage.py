@@ -1,0 +1,64 @@
+"""OKX's account session on stage: answers of a loopback server that is not on the air."""
+
+from random import Random
+from types import SimpleNamespace
+from typing import Any
+
+import orjson
+
+from connectors import FeedSettings
+from connectors.okx.account import AccountFeed
+from connectors.okx.config import AccountSettings
+from connectors.session import Request, Session
+from monitor.errors import VenueError
+from monitor.telemetry import Telemetry
+from tests.support.okx_server import OkxServer
+from tests.support.stage import Stage as BaseStage
+
+
+class Stage(BaseStage):
+    """What is said on a private connection is acknowledged, and pings are answered."""
+
+    def __init__(self, session: Session, telemetry: Telemetry) -> None:
+        super().__init__(session, telemetry)
+        self.server = OkxServer(self.clock)
+        self.refused: dict[str, VenueError | None] = {}
+        """Errors by kind of question, None for no answer at all."""
+
+    def greet(self, connection: str) -> None:
+        """The log-in is good."""
+        self.frame({"event": "login", "code": "0", "msg": "", "connId": "c"}, connection)
+
+    def heed(self, connection: str, text: str) -> None:
+        """A subscription is good, a ping is answered."""
+        if text == "ping":
+            self.frame(b"pong", connection)
+            return
+        for channel in orjson.loads(text)["args"]:
+            self.frame({"event": "subscribe", "arg": channel, "connId": "c"}, connection)
+
+    def answer(self, request: Request, kind: str) -> bytes | VenueError | None:
+        """What the server would answer."""
+        if kind in self.refused:
+            return self.refused[kind]
+        asked = SimpleNamespace(path=request.path, query=dict(request.params))
+        return orjson.dumps({"code": "0", "msg": "", "data": self.server.answers[request.path](asked)})
+
+
+def synced(**changes: Any) -> Stage:
+    """An account called ``main`` that is in sync."""
+    told = {
+        "name": "main",
+        "feed": "okx",
+        "rest_url": "https://rest.test",
+        "market_url": "wss://market.test",
+        "private_url": "wss://private.test",
+        "allow_dangerous_key": False,
+        "reconcile_s": 60.0,
+    }
+    telemetry = Telemetry()
+    feed = AccountFeed(AccountSettings(**told | changes), FeedSettings().life_s, telemetry, Random(7), "okx")
+    stage = Stage(feed, telemetry)
+    stage.start()
+    stage.pass_s(1.0)
+    return stage
