@@ -11,6 +11,8 @@ from monitor.model.events import AccountDelta, AccountSnapshot, Event
 class Plan:
     """All sessions of one venue: a market session for each feed, an account session for each account.
 
+    An account whose feed has no market session reads its marks itself.
+
     `header` describes them without secrets, enough for the venue's `revive` to make them again.
     """
 
@@ -28,9 +30,9 @@ class Plan:
 
         Returns what the market session has to say to that. Whoever carries out actions must look at its `actions`.
         """
-        if not any(isinstance(event, AccountSnapshot | AccountDelta) for event in events):
-            return ()
         feed = account.feed
+        if feed not in self.markets or not any(isinstance(e, AccountSnapshot | AccountDelta) for e in events):
+            return ()
         wanted = frozenset[str]().union(*(other.needs() for other in self.accounts if other.feed == feed))
         if self._watched.get(feed) == wanted:
             return ()

@@ -63,12 +63,16 @@ class Recorder:
 
     def record(self, plan: Plan, now: float) -> Plan:
         """The same plan with every input of its sessions recorded."""
-        self.write({"t": now, "k": "plan", "v": VERSION, **plan.header})
+        self.describe(plan.header, now)
         return Plan(
             {feed: RecordedMarket(session, self) for feed, session in plan.markets.items()},
             [RecordedAccount(session, self) for session in plan.accounts],
             plan.header,
         )
+
+    def describe(self, header: Mapping[str, object], now: float) -> None:
+        """The line that describes the sessions of a venue, before all of theirs."""
+        self.write({"t": now, "k": "plan", "v": VERSION, **header})
 
     def conceal(self, secrets: Collection[str]) -> None:
         """From now on these strings are replaced wherever they occur."""

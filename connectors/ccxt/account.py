@@ -3,11 +3,13 @@
 What the venue requires only a snapshot tells, so only snapshots change the book. The streams of positions and balances
 say no more than "look again": ccxt's structures from streams lack what pools need, and ccxt hands an update only to
 whoever waits at that moment. A snapshot that finds what no stream told shows that the stream is dead.
+
+What was told means is the session's business (`session`); here is asked, waited and asked again.
 """
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from random import Random
 from typing import Any
@@ -17,17 +19,17 @@ import structlog
 from connectors import FeedSettings, Handle
 from connectors.backoff import Backoff
 from connectors.ccxt import translate
+from connectors.ccxt.asks import Ask
 from connectors.ccxt.config import AccountConfig
-from connectors.ccxt.gateway import Ask, Gateway, guard_loop
-from connectors.ccxt.health import Health
+from connectors.ccxt.gateway import UNREADABLE, Gateway, guard_loop
 from connectors.ccxt.marks import MarkReader
 from connectors.ccxt.permissions import unknown_permissions
-from connectors.ccxt.snapshot import Snapshots, Taken
-from connectors.ccxt.translate import Mark
+from connectors.ccxt.session import SNAPSHOT, AccountFeed
+from connectors.ccxt.snapshot import Found, Snapshots
 from monitor.clock import Clock
 from monitor.errors import VenueError
 from monitor.model.assessment import FeedHealth, FeedState
-from monitor.model.events import Event, FeedChanged, Marks, SnapshotReason
+from monitor.model.events import Event, FeedChanged, SnapshotReason
 from monitor.telemetry import Telemetry
 
 SNAPSHOT_SPACING_S = 1.0
@@ -36,9 +38,6 @@ CALM_S = 10.0
 
 WITHOUT_STREAM_S = 10.0
 """Snapshots are at least this frequent while no stream tells of changes."""
-
-EVENT_GRACE_S = 5.0
-"""How long the news of a change that a snapshot found may be on its way."""
 
 FAILURES_MAX = 3
 """After so many failures in a row the client is made anew: ccxt keeps what it once concluded, right or wrong."""
@@ -56,6 +55,7 @@ class AccountRunner:
     def __init__(
         self,
         account: AccountConfig,
+        feed: AccountFeed,
         handle: Handle,
         clock: Clock,
         telemetry: Telemetry,
@@ -63,35 +63,24 @@ class AccountRunner:
         random: Random,
     ) -> None:
         self.venue = account.venue
-        self._name = f"{account.venue}/{account.name}"
         self._account = account
+        self._feed = feed
         self._handle = handle
         self._clock = clock
         self._telemetry = telemetry
         self._settings = settings
-        self._snapshots = Snapshots(account, self._name, clock)
-        self._health = Health(account.venue, account.name, self._name, settings, account.reconcile_s)
+        self._snapshots = Snapshots(account, clock)
         self._backoff = Backoff(1.0, 60.0, random)
         self._stream_backoff = Backoff(1.0, 60.0, random)
         self._marks = MarkReader(
-            self._public, self._positions, lambda: self._snapshots.definitions.catalogue, self._marked, clock,
-            settings, random,
+            self._public, self._positions, lambda: self._snapshots.catalogue, self._marked, clock,
+            settings, random, self.venue, telemetry,
         )  # fmt: skip
         self._private = self._client(keys=True)
-        self._last_marks: dict[str, float] = {}
-        self._mark_ms: dict[str, tuple[int, int]] = {}
-        """Of each instrument the time that we gave the last mark, and the last time that the venue told."""
-        self._sizes: dict[tuple[str, str], float] | None = None
-        self._doubted = False
-        self._told = 0
-        """How often the stream of positions has spoken."""
-        self._told_before = 0
         self._due = 0.0
         self._define_at = 0.0
         self._not_before = 0.0
         self._reason = SnapshotReason.START
-        self._suspect: tuple[float, int] | None = None
-        self._streaming = False
         self._restart = asyncio.Event()
 
     # -- Runner
@@ -99,11 +88,11 @@ class AccountRunner:
     @property
     def name(self) -> str:
         """``<exchange>/<account>``."""
-        return self._name
+        return self._feed.name
 
     def health(self, now: float) -> list[FeedHealth]:
         """Marks, stream of positions, snapshots."""
-        return self._health.report(now)
+        return self._feed.health(now)
 
     def reconcile(self) -> None:
         """Ask for a fresh snapshot soon."""
@@ -113,16 +102,16 @@ class AccountRunner:
         """Run until cancelled. Raises DangerousKeyError, or a VenueError not to `retry`, when refused at start."""
         if not self._account.allow_dangerous_key:
             raise unknown_permissions(self._account)
-        log.warning(f"{self._name}: ccxt does not tell what the API key may do; it is allowed to do anything")
+        log.warning(f"{self.name}: ccxt does not tell what the API key may do; it is allowed to do anything")
         guard_loop(asyncio.get_running_loop())
-        self._emit(self._health.start(self._clock.now()))
+        self._emit(self._feed.start(self._clock.now()))
         parts: dict[str, Callable[[], Coroutine[None, None, None]]] = {
             "snapshots": self._take_snapshots,
             "marks": self._marks.run,
             "positions": self._listen,
             "judge": self._judge,
         }
-        tasks = [asyncio.create_task(part(), name=f"{self._name} {name}") for name, part in parts.items()]
+        tasks = [asyncio.create_task(part(), name=f"{self.name} {name}") for name, part in parts.items()]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
@@ -136,7 +125,7 @@ class AccountRunner:
     # -- clients
 
     def _client(self, *, keys: bool) -> Gateway:
-        return Gateway(self._account, request_s=self._settings.request_s, keys=keys)
+        return Gateway(self._account, self._settings, keys=keys)
 
     def _public(self) -> Gateway:
         """For marks: it has no keys, so it may be thrown away and made anew at any time."""
@@ -159,7 +148,7 @@ class AccountRunner:
     def _want(self, at: float, reason: SnapshotReason | None = None) -> None:
         """Take one at this time at the latest."""
         self._due = min(self._due, max(at, self._not_before))
-        if reason is not None and self._sizes is not None:
+        if reason is not None and self._feed.sizes is not None:
             self._reason = reason
 
     async def _take_snapshots(self) -> None:
@@ -168,11 +157,11 @@ class AccountRunner:
             await self._sleep_until(lambda: self._due)
             now = self._clock.now()
             self._not_before = now + SNAPSHOT_SPACING_S
-            self._snapshots.definitions.due |= now >= self._define_at
-            self._due = now + (self._account.reconcile_s if self._streaming else self._without_stream_s())
+            self._snapshots.due |= now >= self._define_at
+            self._due = now + (self._account.reconcile_s if self._feed.streaming else self._without_stream_s())
             reason, self._reason = self._reason, SnapshotReason.TIMER
             try:
-                taken = await self._snapshots.take(self._private, self._last_marks, reason)
+                self._took(await self._snapshots.take(self._private, self._feed.marks, reason))
             except VenueError as error:
                 failures += 1
                 self._reason = reason
@@ -181,57 +170,34 @@ class AccountRunner:
                     await self._renew()
                 continue
             failures = 0
-            if self._is_doubtful(taken):
+            if self._feed.doubted:
                 self._reason = reason
                 self._want(self._clock.now())
-                continue
-            self._took(taken)
-
-    def _is_doubtful(self, taken: Taken) -> bool:
-        """Whether something is gone, or nothing is there, for the first time.
-
-        ccxt makes an empty list of many an answer that it does not understand, and an empty list would be shown as an
-        account without risk: it is believed when the next snapshot says the same.
-        """
-        sizes = _sizes(taken)
-        less = not sizes if self._sizes is None else bool(self._sizes.keys() - sizes.keys())
-        self._doubted = less and not self._doubted
-        return self._doubted
 
     def _without_stream_s(self) -> float:
         return min(self._account.reconcile_s, WITHOUT_STREAM_S)
 
     def _failed(self, error: VenueError) -> None:
-        if not error.retry and self._sizes is None:
+        if not error.retry and self._feed.sizes is None:
             raise error
         now = self._clock.now()
         self._telemetry.venue_errors.add(self.venue, str(error.code or "ccxt"))
-        self._telemetry.reconciliations.add(self.venue, self._account.name, "failed")
-        self._health.failed(str(error))
         self._not_before = self._due = now + self._backoff.next(error.retry_after_s)
-        self._emit(self._health.judge(now))
+        self._emit(self._feed.failed(SNAPSHOT, error, now))
 
-    def _took(self, taken: Taken) -> None:
+    def _took(self, found: Found) -> None:
+        """Hand over what was found. Raises VenueError where it cannot be read."""
         now, received = self._clock.now(), time.perf_counter()
         if now >= self._define_at:
             self._define_at = now + DEFINITIONS_S
+        if found.contracts:
+            self._emit(self._feed.defined(found.contracts, found.sent_ms, now), received)
+        self._emit(self._feed.answered(found.answers, found.sent_ms, now), received)
         self._backoff.reset()
-        sizes = _sizes(taken)
-        corrected = self._sizes is not None and sizes != self._sizes and self._streaming
-        if corrected and self._told == self._told_before and self._suspect is None:
-            self._suspect = (now + EVENT_GRACE_S, self._told)
-        self._told_before = self._told
-        self._sizes = sizes
-        self._telemetry.reconciliations.add(self.venue, self._account.name, "corrected" if corrected else "clean")
-        self._health.synced(now)
-        names = {each.instrument for each in taken.held}
-        self._health.wants(names, now)
-        self._marks.want(taken.held)
-        if taken.loaded is not None:
-            self._handle(taken.loaded, received)
-        self._handle(taken.snapshot, received)
-        self._emit(self._health.judge(now))
-        strangers = [each for each in taken.held if each.symbol not in self._snapshots.definitions.catalogue.markets]
+        if self._feed.doubted:
+            return
+        self._marks.want(self._feed.held)
+        strangers = [each for each in self._feed.held if each.symbol not in self._snapshots.catalogue.markets]
         if strangers and now > self._define_at - DEFINITIONS_S + SLOW_S:
             self._define_at = now  # a contract that was listed since the markets were read
 
@@ -239,26 +205,24 @@ class AccountRunner:
 
     async def _listen(self) -> None:
         """Hear of changes, as far as ccxt can tell of them there."""
-        await self._sleep_until(lambda: 0.0 if self._sizes is not None else self._clock.now() + 1.0)
+        await self._sleep_until(lambda: 0.0 if self._feed.sizes is not None else self._clock.now() + 1.0)
         while True:
             self._restart.clear()
             gateway = self._private
             if not gateway.can(Ask.WATCH_POSITIONS):
-                self._health.without_stream(f"ccxt has no stream of positions; a snapshot every {self._pace()}")
+                self._without_stream("ccxt has no stream of positions")
                 await self._restarted()
                 continue
             reason = await self._hear(gateway)
             now = self._clock.now()
-            self._telemetry.connects.add(self.venue, "user", "lost")
-            if self._streaming or self._restart.is_set():
-                self._streaming = False
-                self._health.stream_lost(reason, now)
-                self._emit(self._health.judge(now))
+            self._telemetry.connects.add(self.venue, "user", "lost" if self._feed.streaming else "refused")
+            self._emit(self._feed.closed(Ask.WATCH_POSITIONS, reason, now))
             self._want(now, SnapshotReason.RECONNECT)
             await self._pause(self._stream_backoff.next())
 
-    def _pace(self) -> str:
-        return f"{self._without_stream_s():g} s"
+    def _without_stream(self, why: str) -> None:
+        error = VenueError(f"{why}; a snapshot every {self._without_stream_s():g} s", retry=False)
+        self._emit(self._feed.failed(Ask.WATCH_POSITIONS, error, self._clock.now()))
 
     async def _hear(self, gateway: Gateway) -> str:
         """Hold the subscriptions until one of them ends or the client is replaced; returns why."""
@@ -267,19 +231,20 @@ class AccountRunner:
         if gateway.can(Ask.WATCH_BALANCE):
             parts.append(asyncio.create_task(self._on_balance(gateway)))
         began = self._clock.now()
-        self._health.asked(began)
         try:
             while not self._restart.is_set():
                 await asyncio.wait(parts, timeout=self._settings.poll_s, return_when=asyncio.FIRST_COMPLETED)
                 if positions.done():
                     positions.result()
                 parts = [part for part in parts if not part.done() or part.cancelled() or part.exception() is None]
-                if not self._streaming and self._clock.now() - began > self._settings.connect_s:
+                if not self._feed.streaming and self._clock.now() - began > self._settings.connect_s:
+                    self._emit(self._feed.opened(Ask.WATCH_POSITIONS, self._clock.now()))
                     self._subscribed()
         except VenueError as error:
-            if not error.retry:
-                self._streaming = False
-                self._health.without_stream(f"{error}; a snapshot every {self._pace()}")
+            if error.code == UNREADABLE:
+                self._telemetry.bad_frames.add(self.venue, "user", "unreadable")
+            if not error.retry and not self._feed.streaming:
+                self._without_stream(str(error))
                 await self._restarted()
             return str(error)
         finally:
@@ -289,23 +254,16 @@ class AccountRunner:
         return "the stream did not tell of a change, and is made anew"
 
     def _subscribed(self) -> None:
-        """Asked for so long ago, without a refusal: it must be open, until a snapshot proves otherwise."""
-        self._streaming = True
         self._stream_backoff.reset()
-        now = self._clock.now()
         self._telemetry.connects.add(self.venue, "user", "opened")
-        self._health.stream_heard(now)
-        self._want(now, SnapshotReason.RECONNECT)
-        self._emit(self._health.judge(now))
+        self._want(self._clock.now(), SnapshotReason.RECONNECT)
 
     async def _on_positions(self, gateway: Gateway) -> None:
         while True:
             told = await gateway.call(Ask.WATCH_POSITIONS)
-            now = self._clock.now()
-            self._told += 1
-            self._telemetry.frames.add(self.venue, "user")
-            self._health.stream_heard(now)
-            if not self._streaming:
+            now, before = self._clock.now(), self._feed.streaming
+            self._emit(self._feed.told(told, now))
+            if not before:
                 self._subscribed()
             self._want(max(now, self._not_before - SNAPSHOT_SPACING_S + self._patience_s(told)))
             await asyncio.sleep(0)
@@ -317,8 +275,8 @@ class AccountRunner:
         exchange that tells what changed. Else the last snapshot says the same.
         """
         rows = [row for row in told if isinstance(row, dict)] if isinstance(told, list) else []
-        known = self._sizes or {}
-        sizes = translate.sizes(rows, self._snapshots.definitions.catalogue)
+        known = self._feed.sizes or {}
+        sizes = translate.sizes(rows, self._snapshots.catalogue)
         if len(sizes) < len(rows) or bool(rows) != bool(known) or any(known.get(k, 0.0) != s for k, s in sizes.items()):
             return 0.0
         return CALM_S if len(sizes) < len(known) else self._account.reconcile_s
@@ -333,54 +291,26 @@ class AccountRunner:
 
     # -- marks
 
-    def _marked(self, marks: Sequence[Mark], source: str, received: float) -> None:
-        now = self._clock.now()
-        self._telemetry.frames.add(self.venue, "mark")
-        names, prices, times = [], [], []
-        for mark in marks:
-            at_ms = self._order(mark, int(now * 1000.0))
-            if at_ms is None:
-                self._telemetry.bad_frames.add(self.venue, "mark", "out_of_order")
-                continue
-            first = mark.instrument not in self._last_marks
-            self._last_marks[mark.instrument] = mark.price
-            self._health.marked(mark.instrument, source, now)
-            names.append(mark.instrument)
-            prices.append(mark.price)
-            times.append(at_ms)
-            if first:
-                self._want(now)  # a pool that lacked this mark can be reported now
-        if names:
-            self._handle(Marks(self._name, names, prices, times), received)
-
-    def _order(self, mark: Mark, now_ms: int) -> int | None:
-        """The time of a mark, later than the last one's; None for one that is overtaken.
-
-        The venue's own time where it tells one. It may stand still, because some exchanges give a ticker the time of
-        the last trade; and where one source tells no time, the next one's may lie before ours.
-        """
-        last_ms, told_ms = self._mark_ms.get(mark.instrument, (0, 0))
-        if mark.at_ms is not None and mark.at_ms < told_ms:
-            return None
-        at_ms = max(mark.at_ms or now_ms, last_ms + 1)
-        self._mark_ms[mark.instrument] = (at_ms, mark.at_ms or told_ms)
-        return at_ms
+    def _marked(self, tickers: Sequence[Mapping[str, Any]], source: Ask, received: float) -> Collection[str]:
+        now, known = self._clock.now(), len(self._feed.marks)
+        marks = self._feed.marked(tickers, source, now)
+        self._emit(marks, received)
+        if len(self._feed.marks) > known:
+            self._want(now)  # a pool that lacked this mark can be reported now
+        return [name for each in marks for name in each.instruments]
 
     # -- judgement
 
     async def _judge(self) -> None:
         while True:
             await self._pause(JUDGE_S)
-            now = self._clock.now()
-            if self._suspect is not None and now > self._suspect[0]:
-                told, self._suspect = self._suspect[1], None
-                if told == self._told:
-                    self._health.stream_lost("no event told of a change that a snapshot found", now)
-                    self._streaming = False
-                    await self._renew()
-            self._emit(self._health.judge(now))
+            self._emit(self._feed.tick(self._clock.now()))
+            if self._feed.actions:  # there is one: to give up the stream
+                self._feed.actions.clear()
+                await self._renew()
 
-    def _emit(self, events: Sequence[Event]) -> None:
+    def _emit(self, events: Sequence[Event], received: float | None = None) -> None:
+        received = time.perf_counter() if received is None else received
         for event in events:
             if isinstance(event, FeedChanged):
                 seen = event.state in (FeedState.LIVE, FeedState.LATE)
@@ -391,7 +321,7 @@ class AccountRunner:
                     account=self._account.name,
                     detail=event.detail,
                 )
-            self._handle(event, time.perf_counter())
+            self._handle(event, received)
 
     # -- time
 
@@ -409,8 +339,3 @@ class AccountRunner:
             with suppress(TimeoutError):
                 async with asyncio.timeout(SLOW_S):
                     await self._restart.wait()
-
-
-def _sizes(taken: Taken) -> dict[tuple[str, str], float]:
-    """Size of what is held, by symbol and side."""
-    return {(each.symbol, "long" if each.size > 0 else "short"): abs(each.size) for each in taken.held}

@@ -1,17 +1,21 @@
 """One look at an account through ccxt: what ccxt can do there, the key, one snapshot."""
 
+from collections.abc import Sequence
 from math import isnan
 
 from connectors import CheckLine, FeedSettings
+from connectors.ccxt.asks import Ask
 from connectors.ccxt.config import AccountConfig
-from connectors.ccxt.gateway import Ask, Gateway
+from connectors.ccxt.gateway import Gateway
 from connectors.ccxt.permissions import advice
-from connectors.ccxt.snapshot import Snapshots, Taken
+from connectors.ccxt.session import AccountFeed
+from connectors.ccxt.snapshot import Snapshots
 from connectors.config import BaseAccountConfig
 from monitor.clock import Clock
 from monitor.errors import VenueError
 from monitor.model.assessment import margin_ratio
-from monitor.model.events import SnapshotReason
+from monitor.model.events import PoolReport, SnapshotReason
+from monitor.telemetry import Telemetry
 
 _STREAMS = (Ask.WATCH_POSITIONS, Ask.WATCH_BALANCE, Ask.WATCH_MARK_PRICES, Ask.WATCH_TICKERS)
 
@@ -20,7 +24,7 @@ async def check(account: BaseAccountConfig, clock: Clock) -> list[CheckLine]:
     """See `connectors.VenueModule.check`."""
     if not isinstance(account, AccountConfig):
         return [CheckLine(False, "account", "not an account that is read through ccxt")]
-    gateway = Gateway(account, request_s=FeedSettings().request_s, keys=True)
+    gateway = Gateway(account, FeedSettings(), keys=True)
     try:
         return [_abilities(gateway), _permissions(account), *await _snapshot(gateway, account, clock)]
     finally:
@@ -39,21 +43,20 @@ def _permissions(account: AccountConfig) -> CheckLine:
 
 
 async def _snapshot(gateway: Gateway, account: AccountConfig, clock: Clock) -> list[CheckLine]:
+    feed = AccountFeed(account.settings(FeedSettings()), Telemetry())
     try:
-        taken = await Snapshots(account, f"{account.venue}/{account.name}", clock).take(
-            gateway, {}, SnapshotReason.START
-        )
+        found = await Snapshots(account, clock).take(gateway, (), SnapshotReason.START)
+        loaded = feed.defined(found.contracts, found.sent_ms, clock.now())
+        snapshot, _ = feed.read(found.answers, found.sent_ms)
     except VenueError as error:
         return [CheckLine(False, "snapshot", str(error))]
-    snapshot = taken.snapshot
-    events = (taken.loaded, snapshot) if taken.loaded is not None else (snapshot,)
-    found = f"{len(snapshot.positions)} open positions, {snapshot.position_mode.value}"
-    return [CheckLine(True, "snapshot", found, events), *_pools(taken)]
+    text = f"{len(snapshot.positions)} open positions, {snapshot.position_mode.value}"
+    return [CheckLine(True, "snapshot", text, (*loaded, snapshot)), *_pools(snapshot.reports)]
 
 
-def _pools(taken: Taken) -> list[CheckLine]:
+def _pools(reports: Sequence[PoolReport]) -> list[CheckLine]:
     lines = []
-    for report in taken.snapshot.reports:
+    for report in reports:
         ratio = margin_ratio(report.margin_balance, report.maintenance_margin)
         text = (
             "ccxt does not tell enough of it: its margin ratio is unknown"

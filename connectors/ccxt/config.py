@@ -5,11 +5,14 @@ account's venue is the exchange: its pools are ``bitget/main/USDT``, not ``ccxt/
 lies at Bitget, and an account that later gets a connector of its own keeps its names.
 """
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
 from pydantic import Field, field_validator, model_validator
 
+from connectors import FeedSettings
 from connectors.ccxt import library
 from connectors.config import BaseAccountConfig, HttpUrl, WebSocketUrl
 from monitor.credential import Secret
@@ -30,6 +33,33 @@ _ASKED_AS = {"apiKey": "api_key", "secret": "api_secret", "password": "passphras
 """What ccxt calls a credential, and what the configuration does."""
 
 Scalar = str | int | float | bool
+
+
+@dataclass(frozen=True, slots=True)
+class AccountSettings:
+    """What a session needs to know of its account; none of it is secret."""
+
+    name: str
+    exchange: str
+    reconcile_s: float
+    mark_s: float
+    late_s: float
+
+    def header(self) -> dict[str, object]:
+        """For a recording."""
+        return {
+            "name": self.name,
+            "exchange": self.exchange,
+            "reconcile_s": self.reconcile_s,
+            "mark_s": self.mark_s,
+            "late_s": self.late_s,
+        }
+
+    @classmethod
+    def read(cls, header: Mapping[str, Any]) -> "AccountSettings":
+        """From a recording. Raises KeyError, TypeError or ValueError for what is none."""
+        figures = (float(header[key]) for key in ("reconcile_s", "mark_s", "late_s"))
+        return cls(str(header["name"]), str(header["exchange"]), *figures)
 
 
 class AccountConfig(BaseAccountConfig):
@@ -90,6 +120,10 @@ class AccountConfig(BaseAccountConfig):
         if missing:
             raise ValueError(f"{self.exchange} asks for {', '.join(missing)}")
         return self
+
+    def settings(self, limits: FeedSettings) -> AccountSettings:
+        """What its session needs."""
+        return AccountSettings(self.name, self.exchange, self.reconcile_s, limits.mark_s, limits.late_s)
 
     def credentials(self) -> dict[str, str]:
         """What ccxt is given to sign with. Never printed."""

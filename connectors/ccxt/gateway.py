@@ -10,11 +10,12 @@ import asyncio
 import logging
 from collections.abc import Mapping
 from contextlib import suppress
-from enum import StrEnum
 from typing import Any
 from urllib.parse import urlsplit
 
+from connectors import FeedSettings
 from connectors.ccxt import library
+from connectors.ccxt.asks import Ask
 from connectors.ccxt.config import AccountConfig
 from connectors.ccxt.facts import facts
 from monitor.errors import VenueError
@@ -26,38 +27,13 @@ _MARKETS = ("markets", "markets_by_id", "symbols", "ids", "currencies", "currenc
 NOT_OPENED = 404
 """Code of the error for an account that the exchange keeps apart and that its owner never opened."""
 
+UNREADABLE = 422
+"""Code of the error for a frame that ccxt could not read, which ended its connection."""
+
 # At level DEBUG ccxt prints the headers of every request, key and signature included; it is never to.
 _quiet = logging.getLogger("connectors.ccxt.quiet")
 _quiet.setLevel(logging.CRITICAL)
 _quiet.propagate = False
-
-
-class Ask(StrEnum):
-    """Every method of ccxt that is ever called, by its Python name. All of them only read."""
-
-    LOAD_MARKETS = "load_markets"
-    FETCH_POSITIONS = "fetch_positions"
-    FETCH_BALANCE = "fetch_balance"
-    FETCH_LEVERAGE_TIERS = "fetch_leverage_tiers"
-    FETCH_MARKET_LEVERAGE_TIERS = "fetch_market_leverage_tiers"
-    FETCH_MARK_PRICES = "fetch_mark_prices"
-    FETCH_TICKERS = "fetch_tickers"
-    WATCH_POSITIONS = "watch_positions"
-    WATCH_BALANCE = "watch_balance"
-    WATCH_MARK_PRICES = "watch_mark_prices"
-    WATCH_TICKERS = "watch_tickers"
-    WATCH_TICKER = "watch_ticker"
-
-    @property
-    def capability(self) -> str:
-        """ccxt's name for it in `has`."""
-        first, *others = self.value.split("_")
-        return first + "".join(word.capitalize() for word in others)
-
-    @property
-    def is_stream(self) -> bool:
-        """Whether the answer comes when there is something to say, and not within a time."""
-        return self.value.startswith("watch_")
 
 
 _ALLOWED = frozenset(Ask)
@@ -66,13 +42,18 @@ _ALLOWED = frozenset(Ask)
 class Gateway:
     """One ccxt client. `keys` False makes one that cannot sign, for what is public."""
 
-    def __init__(self, account: AccountConfig, *, request_s: float, keys: bool) -> None:
+    def __init__(self, account: AccountConfig, settings: FeedSettings, *, keys: bool) -> None:
         self.exchange = account.exchange
-        self._request_s = request_s
+        self._request_s = request_s = settings.request_s
         config: dict[str, Any] = {
             "enableRateLimit": True,
             "timeout": int(request_s * 1000),
             "verbose": False,
+            # Half-open connections are found by pings, which ccxt sends far apart unless it is told.
+            "streaming": {
+                "keepAlive": int(settings.ping_s * 1000),
+                "maxPingPongMisses": (settings.ping_s + settings.pong_s) / settings.ping_s,
+            },
             "options": {"defaultType": "swap", **facts(account.exchange).options, **account.options},
             **(account.credentials() if keys else {}),
         }
@@ -137,7 +118,8 @@ class Gateway:
         if isinstance(error, TimeoutError):
             return VenueError(f"{self.exchange} {ask.value}: no answer in time", retry=True)
         if isinstance(error, ccxt.BaseError | OSError):
-            return VenueError(said, retry=True)
+            unreadable = getattr(error, "is_unreadable", False)  # the one error that is ours, see `guard_loop`
+            return VenueError(said, retry=True, code=UNREADABLE if unreadable else None)
         return VenueError(f"{said} while ccxt read the answer", retry=True)
 
     def _wished_pause(self) -> float:
@@ -198,7 +180,9 @@ def guard_loop(loop: asyncio.AbstractEventLoop) -> None:
         error = context.get("exception")
         owner = None if error is None else _owner(error, connection)
         if owner is not None:
-            owner.on_error(library.streaming().NetworkError("a frame could not be read"))
+            fault = library.streaming().NetworkError("a frame could not be read")
+            fault.is_unreadable = True
+            owner.on_error(fault)
         elif isinstance(error, base):
             return
         elif before is not None:

@@ -45,7 +45,9 @@ class Health:
     # -- what happened
 
     def synced(self, now: float) -> None:
-        """A snapshot was taken."""
+        """A snapshot was taken. The first is when the stream is asked for: until then it could not be missed."""
+        if self._synced_at is None and self._lost_at is not None:
+            self._lost_at = now
         self._synced_at = now
         self._error = ""
         if self._lost_at is None:
@@ -67,11 +69,6 @@ class Health:
     def without_stream(self, reason: str) -> None:
         """There is no such stream; snapshots alone tell of changes."""
         self._lost_at, self._polled = None, reason
-
-    def asked(self, now: float) -> None:
-        """The stream was asked for; until then it cannot be missed."""
-        if self._lost_reason == "connecting":
-            self._lost_at = now
 
     def wants(self, instruments: Iterable[str], now: float) -> None:
         """From now on the marks of these are needed."""

@@ -7,17 +7,18 @@ first; one that has delivered and then falls silent gets a fresh client first.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from random import Random
 from typing import Any
 
 from connectors import FeedSettings
 from connectors.backoff import Backoff
-from connectors.ccxt import translate
-from connectors.ccxt.gateway import Ask, Gateway
-from connectors.ccxt.translate import Catalogue, Holding, Mark
+from connectors.ccxt.asks import Ask
+from connectors.ccxt.gateway import UNREADABLE, Gateway
+from connectors.ccxt.translate import Catalogue, Holding
 from monitor.clock import Clock
 from monitor.errors import VenueError
+from monitor.telemetry import Telemetry
 
 POLLS_PER_LIMIT = 2.5
 """How often marks are asked for within `mark_s`, where no stream brings them."""
@@ -25,8 +26,8 @@ POLLS_PER_LIMIT = 2.5
 REPLACE_BASE_S = 1.0
 REPLACE_CAP_S = 60.0
 
-Deliver = Callable[[Sequence[Mark], str, float], None]
-"""Takes marks, the name of their source, and `time.perf_counter()` of their arrival."""
+Deliver = Callable[[Sequence[Mapping[str, Any]], Ask, float], Collection[str]]
+"""Takes tickers, their source, and `time.perf_counter()` of their arrival; returns the instruments that had a mark."""
 
 
 class MarkReader:
@@ -44,6 +45,8 @@ class MarkReader:
         clock: Clock,
         settings: FeedSettings,
         random: Random,
+        venue: str,
+        telemetry: Telemetry,
     ) -> None:
         self._make = make
         self._positions = positions
@@ -56,7 +59,11 @@ class MarkReader:
         self._changed = asyncio.Event()
         self._source = 0
         self._delivered: dict[str, float] = {}
-        self._came: dict[str, Mapping[str, Any]] = {}
+        self._came: dict[object, Mapping[str, Any]] = {}
+        self._venue = venue
+        self._telemetry = telemetry
+        self._opened = False
+        """Whether the present source has brought a mark."""
 
     def want(self, held: Iterable[Holding]) -> None:
         """From now on these are wanted: instrument by ccxt's symbol."""
@@ -74,10 +81,14 @@ class MarkReader:
             gateway = self._make()
             ask = self._asks(gateway)[self._source % len(self._asks(gateway))]
             began = self._clock.now()
+            self._opened = False
             try:
                 await self._read(gateway, ask, began)
-            except VenueError:
-                pass  # judged below, by what it delivered
+            except VenueError as error:
+                # Judged below, by what it delivered.
+                self._telemetry.connects.add(self._venue, "mark", "lost" if self._opened else "refused")
+                if error.code == UNREADABLE:
+                    self._telemetry.bad_frames.add(self._venue, "mark", "unreadable")
             finally:
                 await gateway.close()
             if self._changed.is_set():
@@ -162,18 +173,17 @@ class MarkReader:
         """Deliver what is new: an answer seen before is no sign of life."""
         fresh = []
         for ticker in tickers:
-            # The time in an answer is that of the last trade, or of a position's opening: not that of the mark.
-            mark = translate.mark(ticker, self._catalogue(), timed=ask.is_stream)
-            if mark is None or mark.instrument not in self._wanted.values():
-                continue
-            if self._came.get(mark.instrument) is ticker:
-                continue
-            self._came[mark.instrument] = ticker
-            fresh.append(mark)
+            symbol = ticker.get("symbol")
+            if symbol in self._wanted and self._came.get(symbol) is not ticker:
+                self._came[symbol] = ticker
+                fresh.append(ticker)
         if fresh:
+            marked = self._deliver(fresh, ask, received)
             now = self._clock.now()
-            self._delivered.update((mark.instrument, now) for mark in fresh)
-            self._deliver(fresh, ask.value, received)
+            self._delivered.update((instrument, now) for instrument in marked)
+            if marked and not self._opened:
+                self._opened = True
+                self._telemetry.connects.add(self._venue, "mark", "opened")
 
 
 def _tickers(answer: object, ask: Ask) -> list[Mapping[str, Any]]:

@@ -1,19 +1,19 @@
-"""One look at an account: markets, tiers, positions and balances, put together by the translator."""
+"""One look at an account: markets, tiers, positions and balances, as ccxt answers. What they mean `session` says."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Container, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from connectors.ccxt import translate
+from connectors.ccxt.asks import Ask
 from connectors.ccxt.config import AccountConfig, Scalar
 from connectors.ccxt.facts import Facts, facts
-from connectors.ccxt.gateway import NOT_OPENED, Ask, Gateway
+from connectors.ccxt.gateway import NOT_OPENED, Gateway
+from connectors.ccxt.session import Answers, Contract
 from connectors.ccxt.translate import Catalogue, Holding, UnreadableError
 from monitor.clock import Clock
 from monitor.errors import VenueError
-from monitor.model.account import AccountMode
-from monitor.model.events import AccountSnapshot, InstrumentsLoaded, SnapshotReason
-from monitor.model.instrument import Instrument
+from monitor.model.events import SnapshotReason
 
 _T = TypeVar("_T")
 
@@ -21,57 +21,38 @@ MARKETS_S = 60.0
 """For reading every market of an exchange, which may be several thousand in several answers."""
 
 
-@dataclass(slots=True)
-class Definitions:
-    """What changes seldom: the contracts, and the tiers of those that are or were held."""
-
-    catalogue: Catalogue = field(default_factory=Catalogue)
-    tiers: dict[str, list[Mapping[str, Any]]] = field(default_factory=dict)
-    instruments: dict[str, Instrument] = field(default_factory=dict)
-    due: bool = True
-
-
 @dataclass(frozen=True, slots=True)
-class Taken:
-    """A snapshot as events, and what was found in it."""
+class Found:
+    """The answers to what was asked at `sent_ms`, and the contracts in them that are new or have changed."""
 
-    loaded: InstrumentsLoaded | None
-    snapshot: AccountSnapshot
-    held: tuple[Holding, ...]
+    contracts: Mapping[str, Contract]
+    answers: Answers
+    sent_ms: int
 
 
 class Snapshots:
-    """Takes snapshots of one account. Every question has a deadline; any that fails fails the snapshot."""
+    """Asks for snapshots of one account. Every question has a deadline; any that fails fails the snapshot."""
 
-    def __init__(self, account: AccountConfig, feed: str, clock: Clock) -> None:
+    def __init__(self, account: AccountConfig, clock: Clock) -> None:
         self._account = account
-        self._feed = feed
         self._clock = clock
         self._facts: Facts = facts(account.exchange)
-        self.definitions = Definitions()
+        self._tiers: dict[str, list[Mapping[str, Any]]] = {}
+        self._found: dict[str, Contract] = {}
+        self.catalogue = Catalogue()
+        """Every contract of the exchange."""
+        self.due = True
+        """Whether the markets are to be read anew with the next snapshot."""
 
-    async def take(self, gateway: Gateway, marks: Mapping[str, float], reason: SnapshotReason) -> Taken:
-        """Ask everything; `marks` by instrument are used where the venue's answers have none. Raises VenueError."""
+    async def take(self, gateway: Gateway, marks: Container[str], reason: SnapshotReason) -> Found:
+        """Ask everything; `marks` are the instruments whose mark is known. Raises VenueError."""
         await self._define(gateway)
-        at_ms = int(self._clock.now() * 1000.0)
+        sent_ms = int(self._clock.now() * 1000.0)
         rows, balances = await self.ask(gateway)
         held = self._held(gateway, rows)
-        loaded = await self._describe(gateway, held, at_ms)
-        marks = {**marks, **await self._missing_marks(gateway, held, marks)}
-        found = translate.pools(held, balances, self.definitions.instruments, marks, self._facts, at_ms)
-        snapshot = AccountSnapshot(
-            venue=self._account.venue,
-            account=self._account.name,
-            feed=self._feed,
-            at_ms=at_ms,
-            reason=reason,
-            account_mode=AccountMode.SINGLE_ASSET,
-            position_mode=found.position_mode,
-            wallets=found.wallets,
-            positions=found.positions,
-            reports=found.reports,
-        )
-        return Taken(loaded, snapshot, tuple(held))
+        contracts = await self._describe(gateway, held)
+        tickers = await self._tickers(gateway, held, marks)
+        return Found(contracts, Answers(reason, rows, balances, tickers), sent_ms)
 
     async def ask(self, gateway: Gateway) -> tuple[list[Mapping[str, Any]], list[Mapping[str, Any]]]:
         """Positions and balances of every part of the account that was ever opened; at least one must be."""
@@ -93,7 +74,7 @@ class Snapshots:
     def _held(self, gateway: Gateway, rows: Iterable[Mapping[str, Any]]) -> list[Holding]:
         what = f"{gateway.exchange} {Ask.FETCH_POSITIONS.value}"
         try:
-            return translate.holdings(rows, self.definitions.catalogue)
+            return translate.holdings(rows, self.catalogue)
         except UnreadableError as error:
             raise VenueError(f"{what}: {error}", retry=True) from None
         except (AttributeError, KeyError, TypeError, ValueError) as error:
@@ -103,44 +84,41 @@ class Snapshots:
         return self._account.params or self._facts.params
 
     async def _define(self, gateway: Gateway) -> None:
-        known = self.definitions
-        if known.due or not gateway.markets:
-            await gateway.call(Ask.LOAD_MARKETS, known.due and bool(gateway.markets), within_s=MARKETS_S)
-            known.catalogue = Catalogue.of(gateway.markets)
-            known.tiers.clear()
-            known.due = False
+        if self.due or not gateway.markets:
+            await gateway.call(Ask.LOAD_MARKETS, self.due and bool(gateway.markets), within_s=MARKETS_S)
+            self.catalogue = Catalogue.of(gateway.markets)
+            self._tiers.clear()
+            self.due = False
 
-    async def _describe(self, gateway: Gateway, held: Iterable[Holding], at_ms: int) -> InstrumentsLoaded | None:
+    async def _describe(self, gateway: Gateway, held: Iterable[Holding]) -> dict[str, Contract]:
         """Contracts that are held and new, or changed."""
-        known = self.definitions
-        fresh = []
-        for symbol, name in dict.fromkeys((each.symbol, each.instrument) for each in held):
-            if symbol not in known.catalogue.markets:
+        fresh = {}
+        for symbol in dict.fromkeys(each.symbol for each in held):
+            if symbol not in self.catalogue.markets:
                 continue
-            if symbol not in known.tiers:
+            if symbol not in self._tiers:
                 tiers = await _tiers(gateway, symbol)
                 if tiers is not None:
-                    known.tiers[symbol] = tiers
-            contract = translate.instrument(known.catalogue.markets[symbol], name, known.tiers.get(symbol, ()))
-            if contract is not None and known.instruments.get(name) != contract:
-                known.instruments[name] = contract
-                fresh.append(contract)
-        return InstrumentsLoaded(self._account.venue, self._account.name, tuple(fresh), at_ms) if fresh else None
+                    self._tiers[symbol] = tiers
+            name, market = self.catalogue.names[symbol], self.catalogue.markets[symbol]
+            contract = Contract(name, market, self._tiers.get(symbol, ()))
+            if self._found.get(symbol) != contract:
+                self._found[symbol] = fresh[symbol] = contract
+        return fresh
 
-    async def _missing_marks(
-        self, gateway: Gateway, held: Iterable[Holding], marks: Mapping[str, float]
-    ) -> Mapping[str, float]:
-        """Marks of positions that neither say theirs nor have one from the stream; as far as they can be had."""
+    async def _tickers(
+        self, gateway: Gateway, held: Iterable[Holding], marks: Container[str]
+    ) -> list[Mapping[str, Any]]:
+        """Tickers of positions that neither say their mark nor have one from the stream; as far as they can be had."""
         symbols = [each.symbol for each in held if each.mark is None and each.instrument not in marks]
         ask = next((ask for ask in (Ask.FETCH_MARK_PRICES, Ask.FETCH_TICKERS) if gateway.can(ask)), None)
         if not symbols or ask is None:
-            return {}
+            return []
         try:
             tickers = await gateway.call(ask, symbols)
         except VenueError:
-            return {}  # the pools that need them are unknown until a stream or the next snapshot has them
-        found = [translate.mark(ticker, self.definitions.catalogue) for ticker in _values(tickers)]
-        return {mark.instrument: mark.price for mark in found if mark is not None}
+            return []  # the pools that need them are unknown until a stream or the next snapshot has them
+        return [ticker for ticker in _values(tickers) if ticker.get("symbol") in symbols]
 
 
 def _values(tickers: object) -> list[Mapping[str, Any]]:

@@ -12,12 +12,16 @@ import ccxt.pro
 import pytest
 
 import connectors.ccxt
+from connectors import FeedSettings
 from connectors.ccxt import library
+from connectors.ccxt.asks import Ask
 from connectors.ccxt.config import AccountConfig
-from connectors.ccxt.gateway import Ask, Gateway, guard_loop
+from connectors.ccxt.gateway import Gateway, guard_loop
 from monitor.errors import VenueError
 from tests.connectors.ccxt.stage import account
 from tests.support.ccxt_server import ccxt_server
+
+SETTINGS = FeedSettings(request_s=2.0)
 
 FOLDER = Path(connectors.ccxt.__file__).parent
 
@@ -61,7 +65,7 @@ def test_nothing_else_of_a_client_is_touched() -> None:
 async def test_what_is_not_on_the_list_is_not_asked() -> None:
     """Even if somebody tried."""
     async with ccxt_server("bitget") as server:
-        gateway = Gateway(account(server), request_s=1.0, keys=True)
+        gateway = Gateway(account(server), SETTINGS, keys=True)
         for name in ("create_order", "withdraw", "set_leverage", "private_mix_post_v2_mix_order_place_order"):
             with pytest.raises(VenueError) as caught:
                 await gateway.call(name)  # type: ignore[arg-type]
@@ -92,7 +96,7 @@ ERRORS = {
 async def test_an_error_knows_whether_trying_again_helps(kind: type[Exception]) -> None:
     """By its type; its text, which may hold an address with a signature, goes no further."""
     async with ccxt_server("bitget") as server:
-        gateway = Gateway(account(server), request_s=1.0, keys=True)
+        gateway = Gateway(account(server), SETTINGS, keys=True)
 
         async def fail(*arguments: object) -> None:
             raise kind("https://host/?signature=s3cr3t")
@@ -110,7 +114,7 @@ async def test_an_error_knows_whether_trying_again_helps(kind: type[Exception]) 
 async def test_every_question_has_a_deadline_of_ours() -> None:
     """Whatever ccxt's own are."""
     async with ccxt_server("bitget") as server:
-        gateway = Gateway(account(server), request_s=1.0, keys=True)
+        gateway = Gateway(account(server), SETTINGS, keys=True)
 
         async def never(*arguments: object) -> None:
             await asyncio.Event().wait()
@@ -125,7 +129,7 @@ async def test_every_question_has_a_deadline_of_ours() -> None:
 async def test_a_future_that_ccxt_cancels_is_an_error_and_not_our_end() -> None:
     """ccxt cancels what waits on a connection that it closes."""
     async with ccxt_server("bitget") as server:
-        gateway = Gateway(account(server), request_s=1.0, keys=True)
+        gateway = Gateway(account(server), SETTINGS, keys=True)
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
         async def wait(*arguments: object) -> None:
@@ -141,7 +145,7 @@ async def test_a_future_that_ccxt_cancels_is_an_error_and_not_our_end() -> None:
 async def test_a_client_for_marks_has_no_keys() -> None:
     """It cannot sign anything, whatever it is asked."""
     async with ccxt_server("gate") as server:
-        gateway = Gateway(account(server), request_s=1.0, keys=False)
+        gateway = Gateway(account(server), SETTINGS, keys=False)
         made = gateway._client
         assert not any((made.apiKey, made.secret, made.password, made.uid))
         assert not made.verbose
@@ -152,7 +156,7 @@ async def test_ccxt_says_nothing(caplog: pytest.LogCaptureFixture, capfd: pytest
     """At level DEBUG it would print the headers of every request, with the key in them."""
     caplog.set_level(logging.DEBUG)
     async with ccxt_server("krakenfutures") as server:
-        gateway = Gateway(account(server), request_s=2.0, keys=True)
+        gateway = Gateway(account(server), SETTINGS, keys=True)
         await gateway.call(Ask.LOAD_MARKETS)
         await gateway.call(Ask.FETCH_POSITIONS)
         await gateway.close()
@@ -189,7 +193,7 @@ def test_addresses_are_those_of_the_configuration() -> None:
             "api_secret": "env:HOME",
         }
     )
-    made = Gateway(settings, request_s=1.0, keys=False)._client
+    made = Gateway(settings, SETTINGS, keys=False)._client
     assert made.urls["api"]["public"]["futures"] == "https://gateway.example/gate/api/v4"
     assert made.urls["api"]["swap"]["usdt"] == "wss://streams.example/v4/ws/usdt"
 
