@@ -140,7 +140,8 @@ class AccountRunner:
         """A new private client with what the old one knew of the markets."""
         old, self._private = self._private, self._client(keys=True)
         self._private.adopt(old)
-        self._restart.set()
+        if not self._feed.streaming:
+            self._restart.set()  # perhaps there can be a stream now
         await old.close()
 
     # -- snapshots
@@ -208,12 +209,17 @@ class AccountRunner:
         await self._sleep_until(lambda: 0.0 if self._feed.sizes is not None else self._clock.now() + 1.0)
         while True:
             self._restart.clear()
-            gateway = self._private
-            if not gateway.can(Ask.WATCH_POSITIONS):
+            if not self._private.can(Ask.WATCH_POSITIONS):
                 self._without_stream("ccxt has no stream of positions")
                 await self._restarted()
                 continue
-            reason = await self._hear(gateway)
+            # With a client of its own: after some errors ccxt takes a subscription for one that still runs.
+            gateway = self._client(keys=True)
+            gateway.adopt(self._private)
+            try:
+                reason = await self._hear(gateway)
+            finally:
+                await gateway.close()
             now = self._clock.now()
             self._telemetry.connects.add(self.venue, "user", "lost" if self._feed.streaming else "refused")
             self._emit(self._feed.closed(Ask.WATCH_POSITIONS, reason, now))
@@ -225,7 +231,7 @@ class AccountRunner:
         self._emit(self._feed.failed(Ask.WATCH_POSITIONS, error, self._clock.now()))
 
     async def _hear(self, gateway: Gateway) -> str:
-        """Hold the subscriptions until one of them ends or the client is replaced; returns why."""
+        """Hold the subscriptions until one of them ends or is given up; returns why."""
         positions = asyncio.create_task(self._on_positions(gateway))
         parts: list[asyncio.Task[None]] = [positions]
         if gateway.can(Ask.WATCH_BALANCE):
@@ -237,7 +243,8 @@ class AccountRunner:
                 if positions.done():
                     positions.result()
                 parts = [part for part in parts if not part.done() or part.cancelled() or part.exception() is None]
-                if not self._feed.streaming and self._clock.now() - began > self._settings.connect_s:
+                waited = self._clock.now() - began > self._settings.connect_s
+                if waited and not self._feed.streaming and not self._restart.is_set() and gateway.is_connected:
                     self._emit(self._feed.opened(Ask.WATCH_POSITIONS, self._clock.now()))
                     self._subscribed()
         except VenueError as error:
@@ -307,7 +314,7 @@ class AccountRunner:
             self._emit(self._feed.tick(self._clock.now()))
             if self._feed.actions:  # there is one: to give up the stream
                 self._feed.actions.clear()
-                await self._renew()
+                self._restart.set()
 
     def _emit(self, events: Sequence[Event], received: float | None = None) -> None:
         received = time.perf_counter() if received is None else received

@@ -30,6 +30,9 @@ NOT_OPENED = 404
 UNREADABLE = 422
 """Code of the error for a frame that ccxt could not read, which ended its connection."""
 
+_NO_SNAPSHOTS = {"watchPositions": {"fetchPositionsSnapshot": False, "awaitPositionsSnapshot": False}}
+"""At some exchanges ccxt would answer for the stream of positions by a request, as if it were open already."""
+
 # At level DEBUG ccxt prints the headers of every request, key and signature included; it is never to.
 _quiet = logging.getLogger("connectors.ccxt.quiet")
 _quiet.setLevel(logging.CRITICAL)
@@ -54,7 +57,7 @@ class Gateway:
                 "keepAlive": int(settings.ping_s * 1000),
                 "maxPingPongMisses": (settings.ping_s + settings.pong_s) / settings.ping_s,
             },
-            "options": {"defaultType": "swap", **facts(account.exchange).options, **account.options},
+            "options": {"defaultType": "swap", **_NO_SNAPSHOTS, **facts(account.exchange).options, **account.options},
             **(account.credentials() if keys else {}),
         }
         client = library.make(account.exchange, config)
@@ -74,6 +77,12 @@ class Gateway:
     def tickers(self) -> Mapping[str, Mapping[str, Any]]:
         """What the streams of tickers last told of each symbol."""
         return self._client.tickers or {}
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether connections of streams were asked for and all of them stand; what they carry is not said by that."""
+        connections = list((self._client.clients or {}).values())
+        return bool(connections) and all(each.isConnected and not each.closed() for each in connections)
 
     def adopt(self, other: "Gateway") -> None:
         """Take another client's markets over instead of asking again: the same objects, for they are thousands."""

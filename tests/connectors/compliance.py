@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import orjson
 from aiohttp import web
 
-from connectors import FeedSettings, VenueModule, venues
+from connectors import FeedSettings, VenueModule, connector_of
 from connectors.binance.config import AccountConfig
 from connectors.binance_coinm.config import AccountConfig as CoinAccountConfig
 from connectors.binance_common.settings import FuturesAccountConfig
@@ -95,13 +95,21 @@ class Lack(StrEnum):
     KEYS = "no keys: everything is public"
     SIGNED_TIME = "no request bears a time"
     MARK_TIMES = "marks bear neither time nor number"
+    PERMISSIONS = "ccxt has no question for what a key may do, so every key is refused until it is allowed"
+    DELTAS = "through ccxt a stream only tells that something changed, and a snapshot what"
+    FRAMES = "ccxt keeps the frames to itself: which were repeated, late or of no use, it does not tell"
+    CONNECTIONS = "ccxt keeps the connections to itself: their handshakes cannot be counted, nor their ends foreseen"
+    HASTE = "ccxt may connect again by itself, so a stream that was lost is late at first, and stale only later"
 
 
 class VenueUnderTest(Protocol):
     """A venue on loopback with one account that holds one position in `instrument`."""
 
     name: str
+    """As in the account's pools and metrics."""
     instrument: str
+    unit: float
+    """Contracts that a size of one is, as in `trade`."""
     lacks: frozenset[Lack]
 
     def accounts(self, **changes: Any) -> list[BaseAccountConfig]:
@@ -178,6 +186,7 @@ class BinanceUnderTest:
 
     name = "binance"
     instrument = "BTCUSDT"
+    unit = 1.0
     account_path = "/fapi/v3/account"
     lacks: frozenset[Lack] = frozenset()
     _ROUTES = {Stream.MARK: "market", Stream.USER: "private"}  # noqa: RUF012 - a constant
@@ -325,6 +334,7 @@ class OkxUnderTest:
 
     name = "okx"
     instrument = "BTC-USDT-SWAP"
+    unit = 1.0
     lacks: frozenset[Lack] = frozenset()
 
     def __init__(self, server: OkxServer) -> None:
@@ -452,6 +462,7 @@ class HyperliquidUnderTest:
 
     name = "hyperliquid"
     instrument = "BTC"
+    unit = 1.0
     lacks = frozenset({Lack.KEYS, Lack.SIGNED_TIME, Lack.MARK_TIMES})
     _ROUTES = {Stream.MARK: hyperliquid_server.MARKET, Stream.USER: hyperliquid_server.USER}  # noqa: RUF012 - a constant
 
@@ -574,12 +585,26 @@ def bybit(clock: Clock) -> AbstractAsyncContextManager[VenueUnderTest]:
     return under_test.bybit(clock)
 
 
+def ccxt(exchange: str) -> Callable[[Clock], AbstractAsyncContextManager[VenueUnderTest]]:
+    """An exchange through ccxt; its adapter stands beside its tests as well."""
+
+    def entry(clock: Clock) -> AbstractAsyncContextManager[VenueUnderTest]:
+        from tests.connectors.ccxt import under_test
+
+        return under_test.through_ccxt(exchange)
+
+    return entry
+
+
 VENUES: dict[str, Callable[[Clock], AbstractAsyncContextManager[VenueUnderTest]]] = {
     "binance": binance,
     "binance-coinm": binance_coinm,
     "bybit": bybit,
     "okx": okx,
     "hyperliquid": hyperliquid,
+    "ccxt-bitget": ccxt("bitget"),
+    "ccxt-gate": ccxt("gate"),
+    "ccxt-krakenfutures": ccxt("krakenfutures"),
 }
 
 
@@ -659,8 +684,9 @@ async def watching(
     **changes: Any,
 ) -> AsyncIterator[Watch]:
     """Run the venue's connector against it while marks come (unless they are not to), until the block ends."""
-    watch = Watch(venue, clock, venues()[venue.name])
-    runners = watch.module.build(venue.accounts(**changes), watch.handle, clock, watch.telemetry, settings, recorder)
+    accounts = venue.accounts(**changes)
+    watch = Watch(venue, clock, connector_of(accounts[0]))
+    runners = watch.module.build(accounts, watch.handle, clock, watch.telemetry, settings, recorder)
     watch.tasks = [asyncio.create_task(runner.run(), name=runner.name) for runner in runners]
     ticker = asyncio.create_task(_tick(venue) if ticking else asyncio.sleep(0))
     try:

@@ -13,6 +13,7 @@ from monitor.errors import DangerousKeyError, VenueError
 from monitor.model.assessment import FeedState
 from monitor.model.events import AccountDelta, AccountSnapshot, FeedChanged, Marks, SnapshotReason
 from tests.connectors.compliance import (
+    DEADLINE_S,
     SETTINGS,
     VENUES,
     Ending,
@@ -59,8 +60,21 @@ def sizes(watch: Watch) -> list[float]:
     found = []
     for event in watch.events:
         if isinstance(event, AccountSnapshot | AccountDelta):
-            found += [p.size for p in event.positions if p.instrument == watch.venue.instrument]
+            found += [p.size / watch.venue.unit for p in event.positions if p.instrument == watch.venue.instrument]
     return found
+
+
+def told(watch: Watch) -> int:
+    """How often the private stream told of a change: by a delta, or where it cannot, by saying anything at all."""
+    if Lack.DELTAS in watch.venue.lacks:
+        return watch.telemetry.frames.get(watch.venue.name, "user")
+    return len(watch.of(AccountDelta))
+
+
+async def lost(watch: Watch, since: int) -> None:
+    """The private stream is found dead; `since` counts the states before."""
+    dead = {FeedState.STALE, FeedState.LATE} if Lack.HASTE in watch.venue.lacks else {FeedState.STALE}
+    await watch.until(lambda: dead & set(watch.states("user")[since:]), "a private stream that is known to be dead")
 
 
 async def marks_go_on(watch: Watch) -> None:
@@ -71,9 +85,12 @@ async def marks_go_on(watch: Watch) -> None:
 
 async def events_go_on(watch: Watch) -> None:
     """A trade is told by an event."""
-    seen = len(watch.of(AccountDelta))
+    async with asyncio.timeout(DEADLINE_S):
+        while not await watch.venue.open_connections(Stream.USER):  # noqa: ASYNC110 - it is the venue's to say
+            await asyncio.sleep(0.01)
+    seen = told(watch)
     await watch.venue.trade("3")
-    await watch.until(lambda: len(watch.of(AccountDelta)) > seen, "an event of a trade")
+    await watch.until(lambda: told(watch) > seen and sizes(watch)[-1] == 3.0, "an event of a trade")
     await watch.venue.trade("1")
 
 
@@ -107,19 +124,21 @@ async def test_a_market_stream_that_connects_and_says_nothing_is_reported_and_re
 
 async def test_a_key_that_expires_with_an_event_is_replaced(watch: Watch) -> None:
     """And the events of the new stream arrive."""
+    since = len(watch.states("user"))
     await watch.venue.end_stream_key(silent=False)
-    await watch.until(lambda: FeedState.STALE in watch.states("user"), "a stale user stream")
+    await lost(watch, since)
     await watch.until(lambda: watch.state("user") is FeedState.LIVE, "a live user stream")
     await events_go_on(watch)
 
 
 async def test_a_key_that_expires_silently_is_found_by_what_events_did_not_tell(watch: Watch) -> None:
     """The snapshot heals the position; the stream is stale, replaced, and tells again."""
+    since, seen = len(watch.states("user")), told(watch)
     await watch.venue.end_stream_key(silent=True)
     await watch.venue.trade("5")
     await watch.until(lambda: sizes(watch)[-1] == 5.0, "the position healed by a snapshot")
-    assert watch.of(AccountDelta) == []
-    await watch.until(lambda: FeedState.STALE in watch.states("user"), "a stale user stream")
+    assert told(watch) == seen
+    await lost(watch, since)
     await watch.until(lambda: watch.state("user") is FeedState.LIVE, "a live user stream")
     await events_go_on(watch)
 
@@ -145,7 +164,8 @@ async def test_handshakes_that_are_refused_are_tried_again(watch: Watch, stream:
     await watch.venue.end(stream, Ending.CUT)
     name = watch.venue.name
     await watch.until(lambda: watch.telemetry.connects.get(name, stream, "opened") > 1, "a new connection")
-    assert watch.telemetry.connects.get(name, stream, "refused") == 2
+    refused = watch.telemetry.connects.get(name, stream, "refused")
+    assert refused >= 1 if Lack.CONNECTIONS in watch.venue.lacks else refused == 2
     await (marks_go_on if stream is Stream.MARK else events_go_on)(watch)
 
 
@@ -161,6 +181,7 @@ async def test_a_half_open_connection_is_found_and_made_again(watch: Watch, stre
 
 async def test_connections_are_replaced_before_their_day_is_over(venue: VenueUnderTest, clock: QuickClock) -> None:
     """The new one is made before the old one is dropped; nothing is missed and nothing alarmed."""
+    needs(venue, Lack.CONNECTIONS)
     async with watching(venue, clock, settings=replace(SETTINGS, life_s=20.0)) as watch:
         await watch.in_sync()
         seen = 0
@@ -185,10 +206,13 @@ async def test_connections_are_replaced_before_their_day_is_over(venue: VenueUnd
 @pytest.mark.parametrize("stream", Stream)
 async def test_a_bad_frame_is_counted_and_survived(watch: Watch, stream: Stream, how: Spoil) -> None:
     """On the private stream a snapshot follows, because the frame may have been the one that mattered."""
+    if how is Spoil.UNKNOWN_EVENT:
+        needs(watch.venue, Lack.FRAMES)
     snapshots = len(watch.of(AccountSnapshot))
     await watch.venue.spoil(stream, how)
     await watch.until(lambda: watch.bad(stream), "a count")
-    assert watch.telemetry.connects.get(watch.venue.name, stream, "opened") == 1
+    if Lack.FRAMES not in watch.venue.lacks:  # else what cannot be read costs the connection
+        assert watch.telemetry.connects.get(watch.venue.name, stream, "opened") == 1
     if stream is Stream.USER and how is not Spoil.UNKNOWN_EVENT:
         await watch.until(lambda: len(watch.of(AccountSnapshot)) > snapshots, "a snapshot")
     await events_go_on(watch)
@@ -198,6 +222,7 @@ async def test_a_bad_frame_is_counted_and_survived(watch: Watch, stream: Stream,
 @pytest.mark.parametrize("stream", Stream)
 async def test_a_frame_that_comes_twice_is_told_once(watch: Watch, stream: Stream) -> None:
     """And counted."""
+    needs(watch.venue, Lack.FRAMES)
     if stream is Stream.MARK:
         needs(watch.venue, Lack.MARK_TIMES)
     await watch.venue.repeat_next(stream)
@@ -212,7 +237,12 @@ async def test_events_out_of_order_leave_the_newest(watch: Watch) -> None:
     await watch.venue.trade("2")
     await asyncio.sleep(0.01)
     await watch.venue.trade("4")
-    await watch.until(lambda: "out_of_order" in watch.bad("user"), "an event out of order")
+    if Lack.FRAMES in watch.venue.lacks:
+        await watch.until(lambda: sizes(watch)[-1] == 4.0, "the newest size")
+        snapshots = len(watch.of(AccountSnapshot))
+        await watch.until(lambda: len(watch.of(AccountSnapshot)) > snapshots + 1, "snapshots that say it again")
+    else:
+        await watch.until(lambda: "out_of_order" in watch.bad("user"), "an event out of order")
     assert sizes(watch)[-1] == 4.0
 
 
@@ -291,10 +321,12 @@ async def test_a_key_that_may_do_more_than_read_is_refused(venue: VenueUnderTest
     """Unless it is allowed in so many words."""
     needs(venue, Lack.KEYS)
     await venue.grant()
-    async with watching(venue, clock) as watch:
+    reason = "has no question for what a key may do" if Lack.PERMISSIONS in venue.lacks else "can do more than read"
+    async with watching(venue, clock, allow_dangerous_key=False) as watch:
         await watch.until(watch.error, "the end of the runner")
         assert isinstance(watch.error(), DangerousKeyError)
-        assert "can do more than read" in str(watch.error())
+        assert reason in str(watch.error())
+        assert watch.events == []
     async with watching(venue, clock, allow_dangerous_key=True) as watch:
         await watch.in_sync()
 
@@ -332,8 +364,9 @@ async def test_secrets_are_never_printed(
             await watch.until(
                 lambda n=failed: watch.telemetry.reconciliations.get(name, "main", "failed") > n, "a failure"
             )
+        since = len(watch.states("user"))
         await venue.end_stream_key(silent=False)
-        await watch.until(lambda: FeedState.STALE in watch.states("user"), "a stale user stream")
+        await lost(watch, since)
         await watch.in_sync()
         secrets |= set(venue.secrets())
         printed += repr(watch.events) + repr(watch.telemetry.venue_errors.items())
@@ -357,8 +390,9 @@ async def test_a_recording_tells_the_same_again(venue: VenueUnderTest, clock: Qu
         await venue.end(Stream.USER, Ending.CUT)
         await watch.until(lambda: watch.telemetry.connects.get(venue.name, "user", "opened") > 1, "a new connection")
         await watch.until(lambda: watch.state("user") is FeedState.LIVE, "a live user stream")
+        since = len(watch.states("user"))
         await venue.end_stream_key(silent=False)
-        await watch.until(lambda: FeedState.STALE in watch.states("user"), "a stale user stream")
+        await lost(watch, since)
         await watch.in_sync()
         await venue.silence(Stream.MARK)
         await watch.until(lambda: watch.state("mark") is FeedState.STALE, "a stale market stream")

@@ -6,13 +6,17 @@ fixtures are whole answers; a server changes only sizes, prices and what follows
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
+import re
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from copy import deepcopy
 from pathlib import Path
 from typing import Any, Protocol
 
 from aiohttp import WSMsgType, web
+
+_SIGNATURE_HEADERS = ("access-sign", "sign", "authent")
+_SIGNATURES = re.compile(r'"(?:sign|SIGN|signed_challenge)":\s*"([^"]+)"')
 
 FRAMES = Path(__file__).parents[1] / "connectors" / "ccxt" / "frames"
 
@@ -28,6 +32,10 @@ class Dialect(Protocol):
     name: str
     instrument: str
     credentials: Mapping[str, str]
+    alone: bool
+    """Whether BTC is all that is held."""
+    unit: int
+    """Contracts in one BTC."""
 
     def answer(self, path: str, query: Mapping[str, str], size: int, price: float) -> tuple[int, Any] | None:
         """Status and body of a GET; None for what is not there."""
@@ -52,6 +60,8 @@ class Bitget:
     name = "bitget"
     instrument = "BTCUSDT"
     credentials = {"api_key": "bg_key_5a7d", "api_secret": "bg_secret_91c2", "passphrase": "bg_pass_77e1"}  # noqa: RUF012
+    alone = False
+    unit = 1
 
     def answer(self, path: str, query: Mapping[str, str], size: int, price: float) -> tuple[int, Any] | None:
         """REST, version 2; version 3 is for unified accounts, which this is not."""
@@ -75,7 +85,7 @@ class Bitget:
         held = answer["data"][0]
         held |= {"total": str(size), "available": str(size), "marginSize": str(4000 * size), "markPrice": str(price)}
         held["unrealizedPL"] = str(size * (price - 80_000))
-        answer["data"] = answer["data"] if size else answer["data"][1:]
+        answer["data"] = [*([held] if size else []), *([] if self.alone else answer["data"][1:])]
         return answer
 
     def _accounts(self, size: int, price: float) -> Any:
@@ -98,7 +108,8 @@ class Bitget:
 
     def tickers(self, price: float, at_ms: int) -> list[Any]:
         """ccxt leaves the mark of this one in `info`."""
-        return [self._ticker("BTCUSDT", price, at_ms), self._ticker("ETHUSDT", 1990, at_ms)]
+        others = [] if self.alone else [self._ticker("ETHUSDT", 1990, at_ms)]
+        return [self._ticker("BTCUSDT", price, at_ms), *others]
 
     def _ticker(self, symbol: str, price: float, at_ms: int) -> Any:
         push = frame("bitget_ws_ticker")
@@ -119,6 +130,8 @@ class Gate:
     name = "gate"
     instrument = "BTC_USDT"
     credentials = {"api_key": "gt_key_3f60", "api_secret": "gt_secret_aa04", "uid": "10000"}  # noqa: RUF012
+    alone = False
+    unit = 10_000
 
     def answer(self, path: str, query: Mapping[str, str], size: int, price: float) -> tuple[int, Any] | None:
         """REST, version 4."""
@@ -150,7 +163,7 @@ class Gate:
             "mark_price": str(price),
         }
         held |= {"unrealised_pnl": str(size * (price - 80_000)), "maintenance_margin": str(size * price * 0.00475)}
-        return [held, *others]
+        return [held] if self.alone else [held, *others]
 
     def hear(self, text: str) -> tuple[list[str], str | None]:
         """Each private subscription is signed for itself."""
@@ -182,6 +195,8 @@ class KrakenFutures:
     name = "krakenfutures"
     instrument = "PF_XBTUSD"
     credentials = {"api_key": "kf_key_0b5e", "api_secret": "a2Zfc2VjcmV0XzZkNGU="}  # noqa: RUF012
+    alone = True
+    unit = 1
 
     def answer(self, path: str, query: Mapping[str, str], size: int, price: float) -> tuple[int, Any] | None:
         """REST, version 3."""
@@ -244,11 +259,19 @@ class CcxtServer:
         """Part of a path, status and body, each for one request."""
         self.hanging: str | None = None
         """Requests with this in their path are never answered."""
+        self.faults: list[tuple[str, Callable[[], web.Response] | None]] = []
+        """Part of a path and an answer, or None for none at all, each for one request."""
         self.silent: set[str] = set()
         """Streams that are acknowledged and say nothing."""
+        self.repeated: set[str] = set()
+        """Streams whose next frame is sent twice."""
+        self.swapped: dict[str, str | None] = {}
+        """Streams whose next frame is held back until another one was sent, and that frame."""
+        self.signatures: list[str] = []
         self.never_mark = False
         """Whether the marks of tickers are left out, as they may be in any ticker."""
-        self.deaf_handshakes = 0
+        self.refused_handshakes: list[int] = []
+        """Statuses for the next handshakes."""
         self.rest_url = ""
         self.stream_url = ""
         self._sockets: dict[web.WebSocketResponse, set[str]] = {}
@@ -256,6 +279,12 @@ class CcxtServer:
     def streams(self, stream: str) -> int:
         """How many connections carry a stream."""
         return sum(stream in subscribed for subscribed in self._sockets.values())
+
+    async def carries(self, stream: str) -> None:
+        """Wait until somebody has subscribed: ccxt does not tell when that is."""
+        async with asyncio.timeout(10.0):
+            while not self.streams(stream):  # noqa: ASYNC110 - the server's sockets are all there is to look at
+                await asyncio.sleep(0.01)
 
     async def mark(self, price: float | None = None) -> None:
         """A new mark to whoever listens."""
@@ -278,16 +307,60 @@ class CcxtServer:
             if stream in subscribed:
                 await socket.send_str(text)
 
-    async def cut(self) -> None:
-        """End every connection without a word."""
-        for socket in list(self._sockets):
-            transport = socket._req.transport if socket._req is not None else None  # there is no other way to it
-            if transport is not None:
+    def of(self, stream: str) -> list[web.WebSocketResponse]:
+        """Connections that carry a stream."""
+        return [socket for socket, subscribed in self._sockets.items() if stream in subscribed]
+
+    async def cut(self, stream: str | None = None, *, torn: bool = False) -> None:
+        """End connections without a word, or `torn`: in the middle of a frame."""
+        for socket in list(self._sockets) if stream is None else self.of(stream):
+            transport = _transport(socket)
+            if torn:
+                transport.write(b"\x81\x7e\x10\x00{")  # the head of a text frame of 4,096 bytes
+                transport.close()
+            else:
                 transport.abort()
 
+    async def hang_up(self, stream: str) -> None:
+        """End connections with a close frame. Its handler is the one who waits for the answer to it."""
+        for socket in self.of(stream):
+            await socket.close(code=4006, drain=False)
+
+    def freeze(self, stream: str) -> None:
+        """Neither read nor write any more, and leave it open."""
+        for socket in self.of(stream):
+            del self._sockets[socket]
+            _transport(socket).pause_reading()
+
+    def end_subscriptions(self, stream: str) -> None:
+        """Say nothing more to whoever has subscribed so far."""
+        for subscribed in self._sockets.values():
+            subscribed.discard(stream)
+
+    def heal(self) -> None:
+        """All faults; what is frozen stays so."""
+        self.refusals.clear()
+        self.faults.clear()
+        self.silent.clear()
+        self.repeated.clear()
+        self.swapped.clear()
+        self.refused_handshakes.clear()
+        self.hanging = None
+
     async def _push(self, stream: str, text: str) -> None:
-        if stream not in self.silent:
-            await self.push(stream, text)
+        if stream in self.silent:
+            return
+        frames = [text, text] if stream in self.repeated else [text]
+        self.repeated.discard(stream)
+        if stream in self.swapped:
+            held = self.swapped[stream]
+            if held is None:
+                self.swapped[stream] = text
+                return
+            del self.swapped[stream]
+            frames.append(held)
+        for each in frames:
+            await self.push(stream, each)
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Everything."""
@@ -296,6 +369,14 @@ class CcxtServer:
         self.requests.append((request.method, request.path))
         if self.hanging is not None and self.hanging in request.path:
             await asyncio.sleep(60.0)
+        self.signatures += [value for name, value in request.headers.items() if name.lower() in _SIGNATURE_HEADERS]
+        for fault in self.faults:
+            where, make = fault
+            if where in request.path:
+                self.faults.remove(fault)
+                if make is not None:
+                    return make()
+                await asyncio.sleep(60.0)
         for refusal in self.refusals:
             part, status, body = refusal
             if part in request.path:
@@ -306,9 +387,8 @@ class CcxtServer:
         return web.json_response(deepcopy(answer), status=status)
 
     async def _socket(self, request: web.Request) -> web.StreamResponse:
-        if self.deaf_handshakes:
-            self.deaf_handshakes -= 1
-            return web.Response(status=503)
+        if self.refused_handshakes:
+            return web.Response(status=self.refused_handshakes.pop(0))
         socket = web.WebSocketResponse(autoping=True)
         await socket.prepare(request)
         subscribed = self._sockets[socket] = set()
@@ -317,14 +397,23 @@ class CcxtServer:
                 if message.type is not WSMsgType.TEXT:
                     continue
                 self.heard.append(message.data)
+                self.signatures += _SIGNATURES.findall(message.data)
                 replies, stream = self.dialect.hear(message.data)
                 for reply in replies:
                     await socket.send_str(reply)
                 if stream is not None:
                     subscribed.add(stream)
         finally:
-            del self._sockets[socket]
+            self._sockets.pop(socket, None)
         return socket
+
+
+def _transport(socket: web.WebSocketResponse) -> asyncio.Transport:
+    """There is no other way to it."""
+    assert socket._req is not None
+    transport = socket._req.transport
+    assert isinstance(transport, asyncio.Transport)
+    return transport
 
 
 @asynccontextmanager

@@ -36,6 +36,7 @@ class BybitUnderTest:
 
     name = "bybit"
     instrument = "BTCUSDT"
+    unit = 1.0
     lacks: frozenset[Lack] = frozenset()
 
     def __init__(self, server: BybitServer) -> None:
