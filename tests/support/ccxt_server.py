@@ -8,7 +8,7 @@ import asyncio
 import json
 import re
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from copy import deepcopy
 from pathlib import Path
 from typing import Any, Protocol
@@ -305,7 +305,8 @@ class CcxtServer:
         """Any frame."""
         for socket, subscribed in list(self._sockets.items()):
             if stream in subscribed:
-                await socket.send_str(text)
+                with suppress(ConnectionError):  # it has just ended
+                    await socket.send_str(text)
 
     def of(self, stream: str) -> list[web.WebSocketResponse]:
         """Connections that carry a stream."""
@@ -315,6 +316,7 @@ class CcxtServer:
         """End connections without a word, or `torn`: in the middle of a frame."""
         for socket in list(self._sockets) if stream is None else self.of(stream):
             transport = _transport(socket)
+            del self._sockets[socket]
             if torn:
                 transport.write(b"\x81\x7e\x10\x00{")  # the head of a text frame of 4,096 bytes
                 transport.close()
@@ -324,6 +326,7 @@ class CcxtServer:
     async def hang_up(self, stream: str) -> None:
         """End connections with a close frame. Its handler is the one who waits for the answer to it."""
         for socket in self.of(stream):
+            del self._sockets[socket]
             await socket.close(code=4006, drain=False)
 
     def freeze(self, stream: str) -> None:

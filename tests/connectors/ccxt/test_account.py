@@ -11,9 +11,8 @@ from typing import Any
 import pytest
 
 from connectors import FeedSettings
-from connectors.ccxt import build, check, library, revive
+from connectors.ccxt import build, check, library
 from connectors.ccxt.account import AccountRunner
-from connectors.recorder import Recorder
 from monitor.book import Book
 from monitor.errors import DangerousKeyError, VenueError
 from monitor.margin.venues import rules_of
@@ -420,16 +419,6 @@ async def test_secrets_are_never_printed(
     printed += out + err + "\n".join(record.getMessage() for record in caplog.records)
     for name, secret in server.dialect.credentials.items():
         assert name == "uid" or secret not in printed
-
-
-async def test_a_recording_says_that_there_is_none(bitget: CcxtServer, tmp_path: Any) -> None:
-    """There are no sessions to record."""
-    recorder = Recorder(tmp_path / "recording.jsonl")
-    runners = build([account(bitget)], lambda event, received: None, QuickClock(), Telemetry(), SETTINGS, recorder)
-    recorder.close()
-    assert [runner.name for runner in runners] == ["bitget/main"]
-    with pytest.raises(ValueError, match="not recorded"):
-        revive({}, Telemetry())
 
 
 async def test_a_pool_that_cannot_be_known_is_unknown() -> None:
