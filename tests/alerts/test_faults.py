@@ -12,7 +12,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, closing, contextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -231,12 +231,23 @@ async def test_a_hung_server_is_noticed_within_seconds_and_gets_everything_later
             sink = build_mqtt(
                 MqttConfig(url=server.url, timeout_s=0.5, state_s=0.1), Surroundings(SystemClock(), "box")
             )
-        async with monitor(tmp_path / "state.sqlite", sink) as now:
+        async with AsyncExitStack() as stack:
+            listener = Listener(server, "marginwatch/+/+/+/alert") if isinstance(server, Mosquitto) else None
+            if listener is not None:
+                await stack.enter_async_context(listener)
+            now = await stack.enter_async_context(monitor(tmp_path / "state.sqlite", sink))
             await now.say_burst(0)
             await until(lambda: now.dispatcher.pending()[kind] == 0, "delivered")
             server.suspend()
             await until(lambda: now.dispatcher.health()[0].failing_since is not None, "noticed", 2.0)
             await now.say_burst(1)
+            assert now.dispatcher.pending()[kind] >= BURST
             server.resume()
             await until(lambda: now.dispatcher.pending()[kind] == 0, "delivered what was missed")
             await until(lambda: now.dispatcher.health()[0].failing_since is None, "works again")
+            said = [alert.id for alert in now.said]
+            if listener is not None:
+                await until(lambda: set(heard_ids(listener)) >= set(said), "mosquitto heard all")
+                assert firsts(heard_ids(listener)) == said
+            elif isinstance(server, RedisServer):
+                assert firsts(await stream_ids(await stack.enter_async_context(server.client()))) == said

@@ -132,13 +132,13 @@ async def test_state_of_a_dead_monitor_disappears(server: Mosquitto) -> None:
         await sink.publish_state([a_pool(0.75)], [])
         async with Listener(server) as late:
             await until(lambda: late.last(STATE) is not None, "retained state")
-        ends = asyncio.get_running_loop().time() + 10
-        while asyncio.get_running_loop().time() < ends:
-            async with Listener(server) as late:
-                await heard_all_retained(sink, late)
-                if late.last(STATE) is None:
-                    return
-    pytest.fail("the state is still retained")
+            assert json.loads(late.last(STATE) or b"")["margin_ratio"] == 0.75
+        ends, retained = asyncio.get_running_loop().time() + 10, late.last(STATE)
+        while retained is not None and asyncio.get_running_loop().time() < ends:
+            async with Listener(server) as later:
+                await heard_all_retained(sink, later)
+                retained = later.last(STATE)
+    assert retained is None
 
 
 async def test_status_is_online_and_after_a_clean_stop_offline(server: Mosquitto) -> None:
@@ -147,8 +147,10 @@ async def test_status_is_online_and_after_a_clean_stop_offline(server: Mosquitto
         async with connected(server):
             await until(lambda: listener.last(STATUS) == b"online", "online")
         await until(lambda: listener.last(STATUS) == b"offline", "offline")
+    assert [heard.payload for heard in listener.heard] == [b"online", b"offline"]
     async with Listener(server, STATUS) as late:
-        await until(lambda: late.last(STATUS) == b"offline", "retained")
+        await until(lambda: bool(late.heard), "what is retained")
+    assert [(heard.payload, heard.retain) for heard in late.heard] == [(b"offline", True)]
 
 
 async def test_a_connection_that_breaks_leaves_the_will(server: Mosquitto) -> None:
@@ -246,6 +248,10 @@ async def test_passwords(tmp_path: Path) -> None:
 async def test_a_password_without_a_user_is_that_of_marginwatch(tmp_path: Path) -> None:
     """A password is never left away in silence."""
     with Mosquitto(tmp_path, users={"marginwatch": "open sesame"}) as server:
+        for password in (Secret("guessed"), None):
+            with pytest.raises(SinkError) as caught:
+                await sink_for(server, password=password).connect()
+            assert not caught.value.retry
         async with connected(server, password=Secret("open sesame")) as sink:
             await sink.deliver(envelopes(alerts(1)))
 
