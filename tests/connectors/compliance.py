@@ -95,6 +95,7 @@ class Lack(StrEnum):
     KEYS = "no keys: everything is public"
     SIGNED_TIME = "no request bears a time"
     MARK_TIMES = "marks bear neither time nor number"
+    CLOCK = "ccxt signs with this machine's clock, and while that is wrong the requests fail"
     PERMISSIONS = "ccxt has no question for what a key may do, so every key is refused until it is allowed"
     DELTAS = "through ccxt a stream only tells that something changed, and a snapshot what"
     FRAMES = "ccxt keeps the frames to itself: which were repeated, late or of no use, it does not tell"

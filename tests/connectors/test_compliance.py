@@ -289,6 +289,7 @@ async def test_the_venues_wish_for_silence_is_respected(watch: Watch, refusal: R
 async def test_a_clock_that_is_off_is_measured_again(watch: Watch) -> None:
     """Once it is noticed, the same request succeeds."""
     needs(watch.venue, Lack.SIGNED_TIME)
+    needs(watch.venue, Lack.CLOCK)
     await watch.venue.step_clock(30.0)
     seen = len(watch.of(AccountSnapshot))
     await watch.until(lambda: len(watch.of(AccountSnapshot)) > seen + 1, "snapshots after the step")

@@ -1,7 +1,6 @@
 """Accounts at three exchanges on loopback, through the real ccxt: what arrives, and what goes wrong."""
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -14,7 +13,7 @@ from connectors import FeedSettings
 from connectors.ccxt import build, check, library
 from connectors.ccxt.account import AccountRunner
 from monitor.book import Book
-from monitor.errors import DangerousKeyError, VenueError
+from monitor.errors import DangerousKeyError
 from monitor.margin.venues import rules_of
 from monitor.model.assessment import Basis, FeedState, PoolAssessment
 from monitor.model.events import (
@@ -23,7 +22,6 @@ from monitor.model.events import (
     FeedChanged,
     InstrumentsLoaded,
     Marks,
-    SnapshotReason,
 )
 from monitor.telemetry import Telemetry
 from tests.connectors.ccxt.stage import account
@@ -238,54 +236,7 @@ async def test_a_key_of_unknown_rights_is_refused(bitget: CcxtServer) -> None:
         assert bitget.requests == []
 
 
-REFUSED_KEYS = {
-    "bitget": ("all-position", 400, '{"code":"40006","msg":"Invalid ACCESS_KEY","requestTime":1,"data":null}'),
-    "gate": ("positions", 401, '{"label":"INVALID_KEY","message":"Invalid key provided"}'),
-    "krakenfutures": ("openpositions", 200, '{"result":"error","error":"authenticationError","serverTime":"x"}'),
-}
-
-
-async def test_a_key_that_is_refused_at_the_start_ends_it(server: CcxtServer) -> None:
-    """Waiting does not heal it."""
-    server.refusals.append(REFUSED_KEYS[server.dialect.name])
-    async with watching(server) as watch:
-        await watch.until(watch.error, "the end")
-        error = watch.error()
-        assert isinstance(error, VenueError)
-        assert not error.retry
-        assert "check that" in str(error)
-
-
-async def test_a_key_that_is_refused_later_is_tried_again(bitget: CcxtServer) -> None:
-    """Ending would be blindness."""
-    async with watching(bitget) as watch:
-        await watch.in_sync()
-        bitget.refusals += [REFUSED_KEYS["bitget"]] * 1000
-        await watch.until(lambda: watch.state("account") is FeedState.STALE, "a stale account")
-        assert watch.error() is None
-        bitget.refusals.clear()
-        await watch.until(lambda: watch.state("account") is FeedState.LIVE, "a live account")
-
-
 # -- requests
-
-
-@pytest.mark.parametrize(
-    "refusal",
-    [
-        (429, '{"code":"429","msg":"Too Many Requests"}'),
-        (503, "{}"),
-        (200, "garbage"),
-        (502, "<html>"),
-    ],
-    ids=["too many requests", "unavailable", "not JSON", "a page"],
-)
-async def test_a_request_that_is_refused_is_made_again(bitget: CcxtServer, refusal: tuple[int, str]) -> None:
-    """At the start, and the failure is counted."""
-    bitget.refusals.append(("all-position", *refusal))
-    async with watching(bitget) as watch:
-        await watch.in_sync()
-        assert watch.telemetry.reconciliations.get("bitget", "main", "failed") == 1
 
 
 async def test_an_answer_that_ccxt_takes_for_empty_is_not_believed_at_once(bitget: CcxtServer) -> None:
@@ -323,23 +274,6 @@ async def test_answers_that_hang_make_the_account_stale(bitget: CcxtServer) -> N
 
 
 # -- streams
-
-
-async def test_a_connection_that_is_cut_is_made_again(server: CcxtServer) -> None:
-    """Both streams, and a snapshot follows the gap."""
-    async with watching(server) as watch:
-        await watch.in_sync()
-        opened = watch.telemetry.connects.get(server.dialect.name, "user", "opened")
-        seen = len(watch.of(Marks))
-        await server.cut()
-        await watch.until(
-            lambda: watch.telemetry.connects.get(server.dialect.name, "user", "opened") > opened, "a new connection"
-        )
-        await watch.until(lambda: len(watch.of(Marks)) > seen + 2, "marks that go on")
-        await watch.until(
-            lambda: SnapshotReason.RECONNECT in {event.reason for event in watch.of(AccountSnapshot)}, "a snapshot"
-        )
-        await watch.in_sync()
 
 
 async def test_marks_that_fail_to_come_are_noticed_and_asked_for(server: CcxtServer) -> None:
@@ -399,26 +333,6 @@ async def test_an_exchange_without_a_stream_of_positions_is_asked_often() -> Non
 
 
 # -- the rest
-
-
-async def test_secrets_are_never_printed(
-    server: CcxtServer, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
-) -> None:
-    """With every logger at its most talkative, and everything going wrong."""
-    caplog.set_level(logging.DEBUG)
-    async with watching(server) as watch:
-        await watch.in_sync()
-        server.refusals += [REFUSED_KEYS[server.dialect.name], ("account", 500, "garbage")]
-        await server.cut()
-        await watch.until(
-            lambda: watch.telemetry.reconciliations.get(server.dialect.name, "main", "failed") > 0, "a failure"
-        )
-        await watch.until(lambda: watch.state("account") is FeedState.LIVE, "a live account")
-        printed = repr(watch.events) + watch.detail("user") + watch.detail("account")
-    out, err = capfd.readouterr()
-    printed += out + err + "\n".join(record.getMessage() for record in caplog.records)
-    for name, secret in server.dialect.credentials.items():
-        assert name == "uid" or secret not in printed
 
 
 async def test_a_pool_that_cannot_be_known_is_unknown() -> None:

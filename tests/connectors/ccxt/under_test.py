@@ -24,7 +24,7 @@ REFUSED_KEYS = {
     "krakenfutures": (200, '{"result":"error","error":"authenticationError","serverTime":"x"}'),
 }
 
-HIDDEN = frozenset({Lack.DELTAS, Lack.FRAMES, Lack.CONNECTIONS, Lack.SIGNED_TIME, Lack.PERMISSIONS, Lack.HASTE})
+HIDDEN = frozenset({Lack.DELTAS, Lack.FRAMES, Lack.CONNECTIONS, Lack.CLOCK, Lack.PERMISSIONS, Lack.HASTE})
 """What ccxt keeps to itself, whatever the exchange."""
 
 
