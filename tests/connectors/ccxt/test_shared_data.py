@@ -1,7 +1,7 @@
 """Recorded and documented frames of the collection through ccxt's handlers and ours: how many marks each file yields.
 
-None of the recordings holds a private stream, and there is none of Kraken Futures. Frames that are no tickers go through
-ccxt as well, which makes of them what we never ask for.
+None of the recordings holds a private stream, and there is none of Kraken Futures. Frames that are no tickers go
+through ccxt as well, which makes of them what we never ask for.
 """
 
 import gzip
