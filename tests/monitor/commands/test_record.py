@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.cli import COMMAND, configuration, credentials, marginwatch
+from tests.support.ccxt_server import ccxt_server
+from tests.support.cli import COMMAND, configuration, credentials, marginwatch, started
 from tests.support.venue_server import ROOT, venue_process
 
 pytestmark = pytest.mark.integration
@@ -32,6 +33,34 @@ async def test_a_recorded_crash_is_warned_about_again(tmp_path: Path) -> None:
     assert [each["pool"] for each in outcome["liquidations"]] == ["binance/demo/SOLUSDT:long"]
     severities = [lead["severity"] for lead in outcome["lead_times"] if lead["rule"] == "margin_ratio"]
     assert severities[-1] == "emergency"
+
+
+async def test_an_account_through_ccxt_is_recorded_and_replayed(tmp_path: Path) -> None:
+    """The command writes what ccxt told, without keys, and `replay` warns from it."""
+    out, path = tmp_path / "crash.jsonl.gz", tmp_path / "marginwatch.toml"
+    async with ccxt_server("bitget") as server:
+        server.dialect.alone = True
+        env = {f"TEST_{name.upper()}": value for name, value in server.dialect.credentials.items()}
+        keys = "".join(f'{name} = "env:TEST_{name.upper()}"\n' for name in server.dialect.credentials)
+        path.write_text(
+            f'[[account]]\nname = "main"\nvenue = "ccxt"\nexchange = "bitget"\nallow_dangerous_key = true\n{keys}'
+            f'rest_url = "{server.rest_url}"\nstream_url = "{server.stream_url}"\n'
+        )
+        async with started("record", out, "--config", path, env=env) as process:
+            async with asyncio.timeout(30):
+                await server.carries("mark")
+                for price in (79_000.0, 76_700.0, 76_500.0, 76_200.0):
+                    await server.mark(price)
+                    await asyncio.sleep(0.3)  # ccxt tells the newest of what comes at once
+                process.terminate()
+                _, said = await process.communicate()
+    assert process.returncode == 0, said.decode()
+    text = gzip.decompress(out.read_bytes()).decode()
+    assert all(secret not in text for secret in env.values())
+    outcome = json.loads((await marginwatch("replay", out, "--json")).out)
+    warned = [each["message"] for each in outcome["warnings"] if each["message"]["rule"] == "margin_ratio"]
+    assert {each["pool"] for each in warned} == {"bitget/main/BTCUSDT:long"}
+    assert warned[-1]["severity"] == "emergency"
 
 
 async def test_an_existing_file_is_not_overwritten(tmp_path: Path) -> None:
