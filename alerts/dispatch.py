@@ -9,6 +9,7 @@ import random
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import structlog
@@ -83,6 +84,7 @@ class Dispatcher:
         }
         self.speaks: Callable[[Alert], bool] = lambda alert: True
         """Whether an alert may leave at this moment; asked again right before it does. What may not is passed over."""
+        self._passed_over: dict[str, Envelope] = {}
         self.noted: Callable[[int, Alert], None] = lambda sequence, alert: None
         """Called with the number that each alert gets."""
         self._lanes = [
@@ -161,14 +163,32 @@ class Dispatcher:
         """The sequence up to which every sink has everything."""
         return min((lane.cursor for lane in self._lanes), default=self._sequence)
 
-    def take_over(self, venue: str, account: str, firing: Iterable[Alert]) -> None:
-        """Somebody else spoke for this account so far: `firing` is what fires there, and nothing of it is said now."""
-        others = {
-            key: each
-            for key, each in self._firing.items()
-            if (each.alert.venue, each.alert.account) != (venue, account)
-        }
-        self._firing = others | {alert.key: Envelope(0, alert, encode(alert)) for alert in firing}
+    def take_over(self, venue: str, account: str, words: Iterable[Alert]) -> None:
+        """Go on from these last words about an account: nothing of them is said now."""
+        for alert in [each.alert for each in (*self._firing.values(), *self._passed_over.values())]:
+            if (alert.venue, alert.account) == (venue, account):
+                self._firing.pop(alert.key, None)
+                self._passed_over.pop(alert.key, None)
+        firing = (alert for alert in words if alert.state is State.FIRING)
+        self._firing |= {alert.key: Envelope(0, alert, encode(alert)) for alert in firing}
+
+    def last_words(self, venue: str, account: str) -> list[Alert]:
+        """What this monitor itself said last about an account, to go on from when nobody else spoke in between.
+
+        What was passed over counts as not said; of an end that was passed over, as if what ended still fired.
+        """
+        said = [each.alert for each in self._firing.values() if each.alert.key not in self._passed_over]
+        ends = [each.alert for each in self._passed_over.values() if each.alert.state is State.RESOLVED]
+        said += [replace(alert, state=State.FIRING) for alert in ends]
+        return [alert for alert in said if (alert.venue, alert.account) == (venue, account)]
+
+    def _sift(self, found: Sequence[Envelope]) -> list[Envelope]:
+        """Those that may leave now; the others are remembered by their key, of which there is one for each alert."""
+        passed_over = [envelope for envelope in found if not self.speaks(envelope.alert)]
+        if not passed_over:
+            return list(found)
+        self._passed_over |= {envelope.alert.key: envelope for envelope in passed_over}
+        return [envelope for envelope in found if envelope not in passed_over]
 
     def _speakable(self) -> list[Envelope]:
         return [envelope for envelope in self._firing.values() if self.speaks(envelope.alert)]
@@ -236,7 +256,7 @@ class Dispatcher:
             found = self._next(lane)
             if found is None:
                 found = await self._reread(lane)
-            batch = [envelope for envelope in found if self.speaks(envelope.alert)]
+            batch = self._sift(found)
             if found and not batch:
                 self._advance(lane, found[-1].sequence)
             elif batch:

@@ -229,7 +229,7 @@ class Pair:
             log.info("speaks", account="/".join(account), token=self._leases.token(account))
             self.begin(account, words[account])
         for account in self._leases.accounts:
-            if not self._leases.speaks(account, self._clock.now()):
+            if self._leases.holder(account) != self.me:
                 self._words.forget(account)
         return True
 

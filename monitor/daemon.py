@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from alerts import sinks
-from alerts.alert import Alert, Severity, Silence, State
+from alerts.alert import Alert, Severity, Silence
 from alerts.config import AlertsConfig
 from alerts.dispatch import Dispatcher
 from alerts.engine import Engine
@@ -313,8 +313,8 @@ class Daemon:
         """Go on from what others said; without `words`, from what this monitor itself said last."""
         now = self._clock.now()
         if words is None:
-            words = [alert for alert in self._dispatcher.firing() if (alert.venue, alert.account) == account]
-        self._dispatcher.take_over(*account, [alert for alert in words if alert.state is State.FIRING])
+            words = self._dispatcher.last_words(*account)
+        self._dispatcher.take_over(*account, words)
         self._deliver(self._engine.take_over(*account, words, now))
         self.pipeline.rejudge(*account, now)
 

@@ -468,3 +468,23 @@ async def test_a_destination_that_fails_is_reported_below_its_sink(path: Path) -
         assert [alert.key for alert in said] == ["sink_failure:push.phone"]
         assert now.engine.retain((), ["push"], 101.0) == []
         assert [alert.state for alert in now.engine.retain((), ["redis"], 102.0)] == ["resolved"]
+
+
+async def test_what_may_not_leave_is_passed_over_and_counts_as_not_said(path: Path) -> None:
+    """Judged right before it leaves; an end that was passed over leaves what ended as if it still fired."""
+    sink = RecordingSink()
+    async with run(path, sink) as now:
+        now.dispatcher.speaks = lambda alert: alert.pool != "binance/main/B"
+        said = now.fire("A", "B", "C")
+        await now.delivered()
+        assert [envelope.alert.pool for envelope in sink.got] == ["binance/main/A", "binance/main/C"]
+        assert ids(now.dispatcher.last_words("binance", "main")) == ids([said[0], said[2]])
+        now.dispatcher.speaks = lambda alert: False
+        (over,) = now.engine.on_pool_gone("binance/main/A", 1_790_000_001.0)
+        now.dispatcher.submit([over])
+        await now.delivered()
+        words = now.dispatcher.last_words("binance", "main")
+        assert {word.pool for word in words if word.state == "firing"} == {"binance/main/A", "binance/main/C"}
+        now.dispatcher.take_over("binance", "main", [said[1]])
+        assert now.dispatcher.last_words("binance", "main") == [said[1]]
+        assert len(sink.got) == 2

@@ -608,6 +608,9 @@ VENUES: dict[str, Callable[[Clock], AbstractAsyncContextManager[VenueUnderTest]]
     "ccxt-krakenfutures": ccxt("krakenfutures"),
 }
 
+SOAKED = {"ccxt-gate", "ccxt-krakenfutures"}
+"""The same connector as another one's, once more: with the long rounds only."""
+
 
 @dataclass
 class Watch:

@@ -15,6 +15,7 @@ from monitor.model.events import AccountDelta, AccountSnapshot, FeedChanged, Mar
 from tests.connectors.compliance import (
     DEADLINE_S,
     SETTINGS,
+    SOAKED,
     VENUES,
     Ending,
     Lack,
@@ -34,7 +35,9 @@ def clock() -> QuickClock:
     return QuickClock()
 
 
-@pytest.fixture(params=sorted(VENUES))
+@pytest.fixture(
+    params=[pytest.param(name, marks=pytest.mark.soak if name in SOAKED else ()) for name in sorted(VENUES)]
+)
 async def venue(request: pytest.FixtureRequest, clock: QuickClock) -> AsyncIterator[VenueUnderTest]:
     """Each venue in turn."""
     async with VENUES[request.param](clock) as server:
