@@ -12,6 +12,9 @@ PYTHON = $(shell for python in python3 python3.14 python3.13 python3.12 python3.
 ENVIRONMENT = test -n "$(PYTHON)" || { echo "marginwatch needs Python 3.11 or newer: install it (Debian, Ubuntu: apt-get install python3 python3-venv), or run make PYTHON=/path/to/it" >&2; exit 1; }; \
 	"$(PYTHON)" deploy/environment.py
 
+# Tests at once: most of them wait for servers, so one more than two cores have turns for.
+WORKERS ?= 3
+
 .DEFAULT_GOAL := help
 .PHONY: help install develop demo test soak bench lint format types lock servers clean
 
@@ -30,7 +33,7 @@ demo: $(STAMP)  ## run the daemon against a simulated exchange, about a minute
 	@$(BIN)/marginwatch demo
 
 test: $(DEV_STAMP) servers  ## run every test, those against real servers included
-	@$(BIN)/python -m pytest -m "not soak" $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -m "not soak" -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)
 
 soak: $(DEV_STAMP) servers  ## run the long fault rounds
 	@$(BIN)/python -m pytest -m soak --timeout=3600 $(PYTEST_ARGS)

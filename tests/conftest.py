@@ -38,4 +38,5 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 
 def _is_integration(report: object) -> bool:
-    return ("integration", True) in getattr(report, "user_properties", ())
+    # A report that came from another process has lists for pairs.
+    return any(tuple(pair) == ("integration", True) for pair in getattr(report, "user_properties", ()))
