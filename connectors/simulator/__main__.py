@@ -1,4 +1,4 @@
-"""``python -m connectors.simulator``: a venue on loopback until its scenario ends."""
+"""``python -m connectors.simulator``: venues on loopback until their scenario ends."""
 
 import argparse
 import asyncio
@@ -39,7 +39,7 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m connectors.simulator", description=__doc__)
     parser.add_argument("--scenario", default="demo", help=f"{', '.join(sorted(BUILT_IN))}, or a TOML file")
     parser.add_argument("--seed", type=int, default=1, help="of prices, keys and secrets")
-    parser.add_argument("--port", type=int, default=0, help="on 127.0.0.1; 0 takes a free one")
+    parser.add_argument("--port", type=int, default=0, help="of the exchange on 127.0.0.1; 0: a free one")
     parser.add_argument("--tick", type=_positive, default=None, help="seconds between steps, instead of the scenario's")
     parser.add_argument("--speed", type=_positive, default=None, help="play the same steps so many times faster")
     parser.add_argument("--max-seconds", type=_positive, default=3600.0, help="end at the latest after so long")

@@ -45,6 +45,14 @@ class Audience(Protocol):
         ...
 
 
+class Follower(Protocol):
+    """Another venue, whose prices follow this one's."""
+
+    def follow(self, marks: Marks, at: float, step: int) -> list[Liquidation]:
+        """Take the prices over and tell them; returns what they made the venue liquidate."""
+        ...
+
+
 @dataclass(slots=True)
 class ListenKey:
     """An account's one valid listenKey."""
@@ -62,9 +70,10 @@ class Exchange:
         self.offset_s = 0.0
         self.market = _market(scenario)
         self.audience: Audience | None = None
+        self.followers: list[Follower] = []
         self._path = self._open_path(seed)
-        self.accounts = {spec.name: self._open_account(spec, seed) for spec in scenario.accounts}
-        if len(self.accounts) != len(scenario.accounts):
+        self.accounts = {spec.name: self._open_account(spec, seed) for spec in scenario.accounts if spec.is_here}
+        if len({spec.name for spec in scenario.accounts}) != len(scenario.accounts):
             raise ScenarioFault("two accounts have the same name")
         self.listen_keys: dict[str, ListenKey] = {}
         self.listen_key_serial = 0
@@ -142,13 +151,18 @@ class Exchange:
         outcome = liquidator.check(self._context(account), pools, at, self.step_number)
         for scope in outcome.called:
             self.note("margin_call", account=account.name, scope=scope)
-        for liquidation in outcome.liquidations:
-            self.liquidations.append(liquidation)
-            self.note("liquidation", **{k: v for k, v in liquidation.to_json().items() if k not in ("at", "step")})
+        self._keep(outcome.liquidations)
         return outcome.frames
 
+    def _keep(self, liquidations: list[Liquidation]) -> None:
+        for liquidation in liquidations:
+            self.liquidations.append(liquidation)
+            self.note("liquidation", **{k: v for k, v in liquidation.to_json().items() if k not in ("at", "step")})
+
     def publish_marks(self) -> None:
-        """Send the present marks to every market stream that carries them."""
+        """Send the present marks to every market stream that carries them, and to the venues that follow."""
+        for follower in self.followers:
+            self._keep(follower.follow(self.market.marks, self.now(), self.step_number))
         if self.audience is None:
             return
         now_ms = self.stamp_ms()
@@ -289,7 +303,7 @@ class Exchange:
 
     def _open_account(self, spec: AccountSpec, seed: int) -> Account:
         key, secret = spec.keys(seed)
-        universe = COIN_M if spec.product == "coin-m" else USD_M
+        universe = COIN_M if spec.venue == "binance-coinm" else USD_M
         account = Account(spec.name, key, secret, universe, hedge=spec.hedge, multi_assets=spec.multi_assets)
         account.permissions.update(spec.permissions)
         ctx = Context(account, self.market, int(self.clock.now() * 1000))

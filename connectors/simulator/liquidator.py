@@ -36,6 +36,7 @@ class LiquidatedLeg:
 class Liquidation:
     """One pool's end: when (venue's seconds since the epoch), at which step of the path, with which amounts."""
 
+    venue: str
     at: float
     step: int
     account: str
@@ -48,6 +49,7 @@ class Liquidation:
     def to_json(self) -> dict[str, Any]:
         """For the control interface; decimals as strings."""
         return {
+            "venue": self.venue,
             "at": self.at,
             "step": self.step,
             "account": self.account,
@@ -128,9 +130,9 @@ def _liquidate(ctx: Context, pool: Pool, at: float, step: int, outcome: Outcome)
     if pool.scope == engine.MULTI:
         outcome.frames += _exchange_all(ctx)
     ctx.account.called.discard(pool.scope)
-    outcome.liquidations.append(
-        Liquidation(at, step, ctx.account.name, pool.scope, pool.unit, pool.balance, pool.maintenance, tuple(legs))
-    )
+    venue = "binance-coinm" if ctx.account.universe == COIN_M else "binance"
+    lost = (ctx.account.name, pool.scope, pool.unit, pool.balance, pool.maintenance)
+    outcome.liquidations.append(Liquidation(venue, at, step, *lost, tuple(legs)))
 
 
 def _expire_orders(ctx: Context, pool: Pool) -> list[Frame]:

@@ -17,7 +17,7 @@
 
     [[accounts]]
     name = "main"
-    product = "usd-m"                   # or "coin-m", with wallets in coins and sizes in contracts
+    venue = "binance"                   # or "binance-coinm", "okx", "bybit", "hyperliquid"; sizes as each counts them
     hedge = true
     wallets = { USDT = "10000" }
 
@@ -34,9 +34,9 @@ import hashlib
 import tomllib
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from connectors.simulator.prices import FilePath, MadePath, Segment
 
@@ -61,10 +61,13 @@ class PositionSpec(_Model):
 
 
 class AccountSpec(_Model):
-    """An account at the start. Key and secret come from the name and the seed when they are not given."""
+    """An account at the start. Key and secret come from the name and the seed when they are not given.
+
+    Accounts at other venues than Binance are one-way, and the prices there follow the path too.
+    """
 
     name: str = Field(min_length=1)
-    product: Literal["usd-m", "coin-m"] = "usd-m"
+    venue: Literal["binance", "binance-coinm", "okx", "bybit", "hyperliquid"] = "binance"
     hedge: bool = False
     multi_assets: bool = False
     wallets: dict[str, Decimal] = Field(default_factory=dict)
@@ -72,6 +75,18 @@ class AccountSpec(_Model):
     permissions: dict[str, bool] = Field(default_factory=dict)
     api_key: str = ""
     api_secret: str = ""
+
+    @property
+    def is_here(self) -> bool:
+        """Whether it is an account of the exchange itself, and not of a venue that follows it."""
+        return self.venue in ("binance", "binance-coinm")
+
+    @model_validator(mode="after")
+    def _only_here(self) -> Self:
+        hedged = self.hedge or any(position.position_side for position in self.positions)
+        if not self.is_here and (hedged or self.permissions):
+            raise ValueError(f"hedge mode and permissions cannot be set at {self.venue}")
+        return self
 
     def keys(self, seed: int) -> tuple[str, str]:
         """Key and secret, 64 letters and digits each as the venue makes them."""
@@ -121,8 +136,8 @@ class Scenario(_Model):
     """Everything the simulator needs. One step of the path is one `tick_s` and one ``@1s`` update.
 
     `speed` plays the same steps in less real time.
-    `start`: ``now``; ``subscribed`` = with the first connection that carries marks beside one that carries the user
-    stream of an account, at the latest after `start_wait_s`; ``manual`` = by the control interface.
+    `start`: ``now``; ``subscribed`` = as soon as marks and the user stream of every account are listened to, at the
+    latest after `start_wait_s`; ``manual`` = by the control interface.
     """
 
     name: str = "custom"
@@ -185,83 +200,6 @@ def by_name(name: str) -> Scenario:
     return load_json(text, name) if path.suffix == ".json" else load(text, name)
 
 
-def _demo() -> Scenario:
-    """One account in hedge mode through a crash of about 50 s.
+SCENARIOS = Path(__file__).parent / "scenarios"
 
-    SOLUSDT long, isolated at ten times: liquidated on the way down. ETHUSDT long and a smaller short in the cross USDT
-    pool: worrying at the bottom, but alive. BTCUSDC long with plenty of USDC: never in danger.
-    The crash is steep at first and slow where the isolated long passes its rungs, so that each gets ticks of its own.
-    """
-    return Scenario(
-        name="demo",
-        tick_s=0.1,
-        start="subscribed",
-        linger_s=3.0,
-        marks={
-            "BTCUSDT": Decimal("76888.1"),
-            "BTCUSDC": Decimal("76880.3"),
-            "ETHUSDT": Decimal("3215.4"),
-            "SOLUSDT": Decimal("208.5"),
-        },
-        path=PathSpec(
-            segments=(
-                SegmentSpec(duration_s=9, move=0.004, noise=0.0002),
-                SegmentSpec(duration_s=9, move=-0.058, noise=0.0002),
-                SegmentSpec(duration_s=18, move=-0.034, noise=0.00003),
-                SegmentSpec(duration_s=4, move=-0.010, noise=0.0001),
-                SegmentSpec(duration_s=8, move=0.035, noise=0.0002),
-            ),
-            weights={"BTCUSDT": 0.7, "BTCUSDC": 0.7, "ETHUSDT": 0.9, "SOLUSDT": 1.0, "TSLAUSDT": 0.1},
-        ),
-        accounts=(
-            AccountSpec(
-                name="demo",
-                hedge=True,
-                wallets={"USDT": Decimal(195500), "USDC": Decimal(60000)},
-                positions=(
-                    PositionSpec(
-                        symbol="SOLUSDT",
-                        size=Decimal(12000),
-                        entry_price=Decimal("208.5"),
-                        position_side="LONG",
-                        isolated_wallet=Decimal(250200),
-                        leverage=10,
-                    ),
-                    PositionSpec(
-                        symbol="ETHUSDT",
-                        size=Decimal(2000),
-                        entry_price=Decimal("3208.7"),
-                        position_side="LONG",
-                        leverage=50,
-                    ),
-                    PositionSpec(
-                        symbol="ETHUSDT",
-                        size=Decimal(-1500),
-                        entry_price=Decimal("3231.1"),
-                        position_side="SHORT",
-                        leverage=50,
-                    ),
-                    PositionSpec(
-                        symbol="BTCUSDC",
-                        size=Decimal("1.5"),
-                        entry_price=Decimal("75120.4"),
-                        position_side="LONG",
-                        leverage=5,
-                    ),
-                ),
-            ),
-        ),
-    )
-
-
-def _idle() -> Scenario:
-    """One empty one-way account and prices that move only when told; for tests."""
-    return Scenario(
-        name="idle",
-        start="manual",
-        accounts=(AccountSpec(name="main", wallets={"USDT": Decimal(10000)}),),
-        venue=VenueSpec(republish_s=0.0),
-    )
-
-
-BUILT_IN = {"demo": _demo(), "idle": _idle()}
+BUILT_IN = {path.stem: load(path.read_text(encoding="utf-8"), path.name) for path in sorted(SCENARIOS.glob("*.toml"))}

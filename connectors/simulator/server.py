@@ -2,30 +2,42 @@
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from aiohttp import web
 
+from connectors.simulator.bybit import BybitServer
 from connectors.simulator.control import Control
 from connectors.simulator.exchange import Exchange
 from connectors.simulator.faults import RestFaults
+from connectors.simulator.hyperliquid import HyperliquidServer
+from connectors.simulator.okx import OkxServer
 from connectors.simulator.rest import RestServer
-from connectors.simulator.scenario import Scenario
+from connectors.simulator.scenario import AccountSpec, Scenario
 from connectors.simulator.streams import Hub
+from connectors.simulator.venue import HOST, VenueServer
 from monitor.clock import Clock, SystemClock
 
-_HOST = "127.0.0.1"
+FOLLOWERS: dict[str, type[VenueServer[Any]]] = {
+    server.venue: server for server in (OkxServer, BybitServer, HyperliquidServer)
+}
 _SHUTDOWN_S = 0.5
 _HOUSEKEEPING_S = 0.2
+_WATCHED_S = 0.02
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where a running simulator listens, and who has an account there."""
+    """Where a running simulator listens, and who has an account there.
+
+    `tables` are the ``[[account]]`` tables of every account, also at the venues that follow, with the secrets in them.
+    """
 
     port: int
     accounts: tuple[tuple[str, str, str], ...]
+    tables: tuple[dict[str, str], ...]
     scenario: str
     seed: int
     duration_s: float | None
@@ -33,7 +45,7 @@ class Address:
 
     def to_json(self) -> dict[str, Any]:
         """The ready line. The stream addresses are bases, to which a client adds ``/market/ws`` and the like."""
-        http, ws = f"http://{_HOST}:{self.port}", f"ws://{_HOST}:{self.port}"
+        http, ws = f"http://{HOST}:{self.port}", f"ws://{HOST}:{self.port}"
         return {
             "rest_url": http,
             "permissions_url": http,
@@ -42,6 +54,7 @@ class Address:
             "coin_stream_url": f"{ws}/dstream",
             "control_url": f"{http}/control",
             "accounts": [{"name": name, "api_key": key, "api_secret": secret} for name, key, secret in self.accounts],
+            "tables": list(self.tables),
             "scenario": self.scenario,
             "seed": self.seed,
             "duration_s": self.duration_s,
@@ -52,9 +65,9 @@ class Address:
 class PathPlayer:
     """Moves the prices in real time, and keeps the venue's small clocks; a `control.Player`."""
 
-    def __init__(self, exchange: Exchange, hub: Hub) -> None:
+    def __init__(self, exchange: Exchange, watched: Callable[[], bool]) -> None:
         self._exchange = exchange
-        self._hub = hub
+        self._watched = watched
         self._going = asyncio.Event()
         self.stopped = asyncio.Event()
 
@@ -95,9 +108,8 @@ class PathPlayer:
             case "subscribed":
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(self._exchange.scenario.start_wait_s):
-                        while not self._hub.watched():
-                            self._hub.changed.clear()
-                            await self._hub.changed.wait()
+                        while not self._watched():  # noqa: ASYNC110 - asked of every venue, which have no event for it
+                            await asyncio.sleep(_WATCHED_S)
                 self._exchange.note("path_started")
                 self._going.set()
             case "manual":
@@ -139,30 +151,54 @@ class Simulator:
     def __init__(self, scenario: Scenario, seed: int = 1, port: int = 0, clock: Clock | None = None) -> None:
         self.scenario = scenario
         self.seed = seed
-        self.exchange = Exchange(scenario, seed, clock or SystemClock())
+        clock = clock or SystemClock()
+        self.exchange = Exchange(scenario, seed, clock)
         self.hub = Hub(self.exchange)
         self.exchange.audience = self.hub
         self.rest_faults = RestFaults()
-        self.player = PathPlayer(self.exchange, self.hub)
+        self.followers = [
+            FOLLOWERS[spec.venue](clock).enter(spec, seed, self.exchange.market.marks)
+            for spec in scenario.accounts
+            if not spec.is_here
+        ]
+        self.exchange.followers = list(self.followers)
+        self.player = PathPlayer(self.exchange, self.watched)
         self._port = port
         self._runner: web.AppRunner | None = None
 
     async def start(self) -> int:
-        """Listen; returns the port. Call `close` afterwards."""
+        """Listen, each venue on a port of its own; returns the exchange's. Call `close` afterwards."""
         app = web.Application()
         app.add_routes(RestServer(self.exchange, self.rest_faults).routes())
         app.add_routes(self.hub.routes())
         app.add_routes(Control(self.exchange, self.hub, self.rest_faults, self.player).routes())
         self._runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=_SHUTDOWN_S)
         await self._runner.setup()
-        await web.TCPSite(self._runner, _HOST, self._port).start()
+        await web.TCPSite(self._runner, HOST, self._port).start()
         self._port = self._runner.addresses[0][1]
+        for follower in self.followers:
+            await follower.start()
         return self._port
+
+    def watched(self) -> bool:
+        """Whether marks and every account are listened to."""
+        return self.hub.watched() and all(follower.watched() for follower in self.followers)
 
     def address(self, pid: int) -> Address:
         """Where it listens, for the ready line."""
         accounts = tuple((a.name, a.api_key, a.api_secret) for a in self.exchange.accounts.values())
-        return Address(self._port, accounts, self.scenario.name, self.seed, self.scenario.duration_s(), pid)
+        tables = tuple(self._table(spec) for spec in self.scenario.accounts)
+        return Address(self._port, accounts, tables, self.scenario.name, self.seed, self.scenario.duration_s(), pid)
+
+    def _table(self, spec: AccountSpec) -> dict[str, str]:
+        head = {"name": spec.name, "venue": spec.venue}
+        if not spec.is_here:
+            return head | next(follower.table() for follower in self.followers if follower.account == spec.name)
+        http, ws = f"http://{HOST}:{self._port}", f"ws://{HOST}:{self._port}"
+        stream = ws if spec.venue == "binance" else f"{ws}/dstream"
+        urls = {"rest_url": http, "market_url": stream, "private_url": stream, "permissions_url": http}
+        account = self.exchange.accounts[spec.name]
+        return head | urls | {"api_key": account.api_key, "api_secret": account.api_secret}
 
     async def run(self) -> None:
         """Play the scenario to its end."""
@@ -173,3 +209,5 @@ class Simulator:
         self.hub.close_all()
         if self._runner is not None:
             await self._runner.cleanup()
+        for follower in self.followers:
+            await follower.close()

@@ -26,7 +26,7 @@ _TORN_FRAME = b'\x81\x7e\x00\x7e{"e":"markPriceUpdate","E":17900'
 class Connection:
     """One WebSocket and what it asked for."""
 
-    def __init__(self, number: int, route: Route, combined: bool, ws: web.WebSocketResponse, request: web.Request):
+    def __init__(self, number: int, route: str, combined: bool, ws: web.WebSocketResponse, request: web.Request):
         self.number = number
         self.route = route
         self.combined = combined
@@ -130,7 +130,6 @@ class Hub:
         self._frozen_routes: set[Route] = set()
         self._spawned: set[asyncio.Task[None]] = set()
         self.connections: dict[int, Connection] = {}
-        self.changed = asyncio.Event()
 
     # --- the exchange speaks
 
@@ -154,9 +153,10 @@ class Hub:
         return None if key is None else key.text
 
     def watched(self) -> bool:
-        """Whether someone hears marks and someone hears a user stream."""
+        """Whether someone hears marks, and someone the user stream of every account."""
         marks = any("markPrice" in s for c in self._of("market", None) for s in c.subscriptions)
-        return marks and any(self._exchange.owner(c.listen_key) for c in self._of("private", None))
+        heard = {self._exchange.owner(c.listen_key) for c in self._of("private", None)}
+        return marks and heard >= set(self._exchange.accounts)
 
     # --- faults
 
@@ -268,7 +268,6 @@ class Hub:
         connection.silent = connection.route in self._silent_routes
         self.connections[connection.number] = connection
         self._exchange.note("connected", connection=connection.number, route=connection.route)
-        self.changed.set()
         if connection.route in self._frozen_routes:
             connection.freeze()
         tasks = [
@@ -283,7 +282,6 @@ class Hub:
                 task.cancel()
             del self.connections[connection.number]
             self._exchange.note("disconnected", connection=connection.number, route=connection.route)
-            self.changed.set()
 
     async def _guard(self, work: Coroutine[Any, Any, Any]) -> None:
         """Work on a connection ends with the connection."""
@@ -328,7 +326,6 @@ class Hub:
                     self._close_later(connection, WSCloseCode.POLICY_VIOLATION)
                     return
                 connection.put(orjson.dumps(control_reply(connection, message.data)))
-                self.changed.set()
 
     def close_all(self) -> None:
         """Cut every connection, for the end."""

@@ -23,6 +23,9 @@ SLACK_S = 60.0
 
 def demo(
     seconds: Annotated[float, typer.Option(min=10, max=3600, help="How long the prices take, about.")] = 48,
+    all_venues: Annotated[
+        bool, typer.Option("--all-venues", help="Five venues at once: Binance, its COIN-M, OKX, Bybit and Hyperliquid.")
+    ] = False,
     seed: Annotated[int, typer.Option(help="Of the prices; the same seed gives the same path.")] = 1,
     picture: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Also draw what happened, as an SVG.", hidden=True)
@@ -31,12 +34,15 @@ def demo(
     """Watch a crash: the real daemon against a simulated exchange that liquidates on its own judgement.
 
     The account holds a position that does not survive the crash, a pair that nearly does not, and one that is never in
-    danger. At the end stands when each warning left, when the exchange liquidated, and the time between. Exit code 1 if
-    a rung was missed. Needs no key, no Redis and no broker, and leaves nothing running.
+    danger. With --all-venues one configuration file has an account at each of five simulated venues, and each venue
+    liquidates by its own rules. At the end stands when each warning left, when the exchange liquidated, and the time
+    between. Exit code 1 if a rung was missed. Needs no key, no Redis and no broker, and leaves nothing running.
 
     Examples:
 
         marginwatch demo
+
+        marginwatch demo --all-venues
 
         marginwatch demo --seconds 20 --seed 7
     """
@@ -44,7 +50,8 @@ def demo(
 
     from monitor.commands.show import PipedConsole
 
-    good = asyncio.run(_interruptible(_demo(seconds, seed, picture, PipedConsole(highlight=False))))
+    scenario, console = "all-venues" if all_venues else "demo", PipedConsole(highlight=False)
+    good = asyncio.run(_interruptible(_demo(scenario, seconds, seed, picture, console)))
     if good is None:
         raise KeyboardInterrupt
     if not good:
@@ -66,25 +73,27 @@ async def _interruptible(work: "Coroutine[Any, Any, bool]") -> bool | None:
         return None
 
 
-async def _demo(seconds: float, seed: int, picture: Path | None, console: "Console") -> bool:
-    """The whole demo; returns whether every warning came before the liquidation it was about."""
+async def _demo(scenario: str, seconds: float, seed: int, picture: Path | None, console: "Console") -> bool:
+    """The whole demo; returns whether every account's warnings came before the liquidation they were about."""
     import tempfile
 
     from connectors.simulator.scenario import by_name
     from monitor.commands.demo_screen import BAR_CELLS, BAR_CELLS_MIN, TABLE_WIDTH, Scene
     from monitor.commands.stage import stage
 
-    speed = (by_name("demo").duration_s() or seconds) / seconds
-    arguments = ["--scenario", "demo", "--seed", str(seed), "--speed", f"{speed:.6f}"]
+    speed = (by_name(scenario).duration_s() or seconds) / seconds
+    arguments = ["--scenario", scenario, "--seed", str(seed), "--speed", f"{speed:.6f}"]
     arguments += ["--max-seconds", f"{seconds + SLACK_S:.0f}"]
     scene = Scene(bar_cells=min(BAR_CELLS, max(BAR_CELLS_MIN, console.width - TABLE_WIDTH)))
-    console.print("Starting a simulated exchange and marginwatch ...")
+    exchanges = "simulated exchanges" if scenario == "all-venues" else "a simulated exchange"
+    console.print(f"Starting {exchanges} and marginwatch ...")
     with tempfile.TemporaryDirectory(prefix="marginwatch-demo-") as directory:
         async with stage(Path(directory), arguments) as on_stage:
             _introduce(console, on_stage)
+            scene.accounts = tuple(f"{table['venue']}/{table['name']}" for table in on_stage.tables)
             worst = await _watch(on_stage, scene, console, seconds + SLACK_S)
     console.print("\nAt its most dangerous:", worst.table(), scene.summary(), sep="\n")
-    good = bool(scene.verdicts()) and all(verdict.good for verdict in scene.verdicts())
+    good = scene.good()
     console.print("Every rung left before the liquidation." if good else "[bold red]A rung was missed.[/]")
     console.print("Nothing was left running. Next: marginwatch check --config marginwatch.toml")
     if picture is not None:
@@ -93,7 +102,8 @@ async def _demo(seconds: float, seed: int, picture: Path | None, console: "Conso
 
 
 def _introduce(console: "Console", on_stage: "Stage") -> None:
-    console.print(f"  exchange   {on_stage.addresses['rest_url']}  (simulated)")
+    for table in on_stage.tables:
+        console.print(f"  exchange   {table['rest_url']}  ({table['venue']}, simulated)")
     console.print(f"  page       {on_stage.http_url}/")
     console.print(f"  metrics    {on_stage.http_url}/metrics")
     console.print(f"  health     {on_stage.http_url}/readyz")
@@ -155,14 +165,14 @@ async def _read_lines(on_stage: "Stage", scene: "Scene") -> None:
 async def _look(http: "ClientSession", on_stage: "Stage", scene: "Scene") -> None:
     """Ask the daemon for its pools and the exchange for what it liquidated. Either may be gone or not there yet."""
     pools = await _get(http, f"{on_stage.http_url}/api/v1/pools")
+    liquidations = await _get(http, f"{on_stage.control_url}/liquidations")
+    for each in liquidations or ():
+        scene.liquidations.setdefault(f"{each['venue']}/{each['account']}/{each['scope']}", each["at"])
     if pools is not None:
         present = {pool["pool"]: pool for pool in pools["pools"]}
         scene.pools |= present
         for pool in sorted(set(scene.pools) - set(present)):
-            scene.gone[pool] = "liquidated by the exchange" if pool in scene.liquidations else "closed"
-    liquidations = await _get(http, f"{on_stage.addresses['control_url']}/liquidations")
-    for each in liquidations or ():
-        scene.liquidations.setdefault(f"binance/{each['account']}/{each['scope']}", each["at"])
+            scene.gone[pool] = "liquidated" if pool in scene.liquidations else "closed"
 
 
 async def _get(http: "ClientSession", url: str) -> Any:

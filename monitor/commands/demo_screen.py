@@ -70,6 +70,8 @@ class Scene:
     """All that is known at a moment."""
 
     bar_cells: int = BAR_CELLS
+    accounts: tuple[str, ...] = ()
+    """Venue and account, ``binance/demo``, of each account in which the exchange is to liquidate something."""
     pools: dict[str, dict[str, Any]] = field(default_factory=dict)
     gone: dict[str, str] = field(default_factory=dict)
     lines: list[Line] = field(default_factory=list)
@@ -87,9 +89,19 @@ class Scene:
             verdicts.append(Verdict(pool, at, left))
         return verdicts
 
+    def unharmed(self) -> list[str]:
+        """The accounts in which nothing was liquidated."""
+        return [name for name in self.accounts if not any(pool.startswith(f"{name}/") for pool in self.liquidations)]
+
+    def good(self) -> bool:
+        """Every account has lost something, and every rung of it was said before."""
+        return bool(self.liquidations) and not self.unharmed() and all(verdict.good for verdict in self.verdicts())
+
     def table(self) -> Table:
         """The pools, in the order they were first seen."""
-        table = Table("pool", "margin ratio", "", "mark", "liquidation", "distance", box=SIMPLE_HEAD, pad_edge=False)
+        ratio = "margin ratio" if self.bar_cells >= len("margin ratio") else "ratio"
+        columns = ("pool", ratio, "", "mark", "liquidation", "distance")
+        table = Table(*columns, box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
         for column in table.columns:
             column.no_wrap = True
         for column in table.columns[2:]:
@@ -100,10 +112,12 @@ class Scene:
 
     def summary(self) -> RenderableType:
         """What happened."""
-        verdicts = self.verdicts()
-        if not verdicts:
-            return Text("The exchange liquidated nothing, so there is nothing to show for it.", "bold red")
-        return Group(*(part for verdict in verdicts for part in (verdict.table(), Text())))
+        nothing = "The exchange liquidated nothing{}, so there is nothing to show for it."
+        missing = [nothing.format(f" of {name}") for name in self.unharmed()]
+        if not self.liquidations and not missing:
+            missing = [nothing.format("")]
+        shown = [part for verdict in self.verdicts() for part in (verdict.table(), Text())]
+        return Group(*shown, *(Text(text, "bold red") for text in missing))
 
 
 def bar(ratio: float | None, cells: int = BAR_CELLS) -> Text:

@@ -1,4 +1,4 @@
-"""The stage of the demo: a simulated exchange and the real daemon, two processes that are gone afterwards."""
+"""The stage of the demo: simulated exchanges and the real daemon, two processes that are gone afterwards."""
 
 import asyncio
 import contextlib
@@ -21,17 +21,9 @@ STOP_S = 8.0
 LINE_BYTES_MAX = 1_000_000
 TAIL_LINES = 15
 
-CONFIGURATION = """\
-[[account]]
-name = "demo"
-venue = "binance"
-api_key = "env:MARGINWATCH_DEMO_KEY"
-api_secret = "env:MARGINWATCH_DEMO_SECRET"
-rest_url = "{rest_url}"
-market_url = "{market_url}"
-private_url = "{private_url}"
-permissions_url = "{permissions_url}"
+SECRET_KEYS = ("api_key", "api_secret", "passphrase")
 
+CONFIGURATION = """\
 [sinks.console]
 format = "json"
 
@@ -76,29 +68,43 @@ class Actor:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """Both processes, and where they are."""
+    """Both processes, and where they are. `tables` are the daemon's ``[[account]]`` tables."""
 
     exchange: Actor
     daemon: Actor
-    addresses: dict[str, Any]
+    control_url: str
+    tables: tuple[dict[str, str], ...]
     http_url: str
 
 
 @contextlib.asynccontextmanager
 async def stage(directory: Path, simulator_arguments: list[str]) -> AsyncIterator[Stage]:
-    """Start the exchange, then the daemon against it. Whatever happens inside, nothing is left running."""
+    """Start the exchange, and what follows it, then the daemon. Whatever happens inside, nothing is left running."""
     async with _actor("the simulated exchange", directory, "connectors.simulator", simulator_arguments, {}) as exchange:
-        addresses = await _ready(exchange)
-        (account,) = addresses["accounts"]
+        ready = await _ready(exchange)
         port = _free_port()
-        configuration = directory / "marginwatch.toml"
-        configuration.write_text(
-            CONFIGURATION.format(port=port, state=directory / "marginwatch.sqlite", **addresses), encoding="utf-8"
-        )
-        secrets = {"MARGINWATCH_DEMO_KEY": account["api_key"], "MARGINWATCH_DEMO_SECRET": account["api_secret"]}
-        arguments = ["run", "--config", str(configuration)]
-        async with _actor("the daemon", directory, "monitor", arguments, secrets) as daemon:
-            yield Stage(exchange, daemon, addresses, f"http://127.0.0.1:{port}")
+        tables, secrets = _accounts(ready["tables"])
+        path = directory / "marginwatch.toml"
+        rest = CONFIGURATION.format(port=port, state=directory / "marginwatch.sqlite")
+        path.write_text("\n".join([*map(_toml, tables), rest]), encoding="utf-8")
+        async with _actor("the daemon", directory, "monitor", ["run", "--config", str(path)], secrets) as daemon:
+            yield Stage(exchange, daemon, ready["control_url"], tuple(tables), f"http://127.0.0.1:{port}")
+
+
+def _accounts(given: list[dict[str, str]]) -> tuple[list[dict[str, str]], dict[str, str]]:
+    """Tables whose secrets stand in the environment, and that environment."""
+    secrets: dict[str, str] = {}
+    tables = []
+    for number, table in enumerate(given, start=1):
+        names = {key: f"MARGINWATCH_DEMO_{number}_{key.upper()}" for key in SECRET_KEYS if key in table}
+        secrets |= {name: table[key] for key, name in names.items()}
+        tables.append(table | {key: f"env:{name}" for key, name in names.items()})
+    return tables, secrets
+
+
+def _toml(table: dict[str, str]) -> str:
+    """One ``[[account]]``; a JSON string is a TOML string."""
+    return "\n".join(["[[account]]", *(f"{key} = {orjson.dumps(value).decode()}" for key, value in table.items()), ""])
 
 
 @contextlib.asynccontextmanager
@@ -146,7 +152,7 @@ async def _end(process: asyncio.subprocess.Process) -> None:
 
 
 async def _ready(exchange: Actor) -> dict[str, Any]:
-    """The addresses that the exchange prints once it listens."""
+    """What the exchange prints once it listens."""
     try:
         async with asyncio.timeout(START_S):
             line = await exchange.line()
@@ -154,8 +160,8 @@ async def _ready(exchange: Actor) -> dict[str, Any]:
         raise exchange.failed(f"did not come up within {START_S:.0f} s") from None
     if not line:
         raise exchange.failed("did not come up")
-    addresses: dict[str, Any] = orjson.loads(line)
-    return addresses
+    ready: dict[str, Any] = orjson.loads(line)
+    return ready
 
 
 def _free_port() -> int:

@@ -25,15 +25,16 @@ from connectors.config import BaseAccountConfig
 from connectors.hyperliquid.config import AccountConfig as HyperliquidConfig
 from connectors.okx.config import AccountConfig as OkxConfig
 from connectors.recorder import Recorder
+from connectors.simulator import hyperliquid as hyperliquid_server
+from connectors.simulator import okx as okx_server
+from connectors.simulator.hyperliquid import Address, Held, HyperliquidServer
+from connectors.simulator.okx import OkxServer
 from connectors.simulator.scenario import AccountSpec, PositionSpec, Scenario
 from monitor.clock import Clock
 from monitor.credential import Secret
 from monitor.model.assessment import FeedState
 from monitor.model.events import Event, FeedChanged
 from monitor.telemetry import Telemetry
-from tests.support import hyperliquid_server, okx_server
-from tests.support.hyperliquid_server import Address, Held, HyperliquidServer
-from tests.support.okx_server import OkxServer
 from tests.support.venue_server import Venue, venue_in_process
 
 SPEED = 10.0
@@ -325,7 +326,7 @@ class CoinMUnderTest(BinanceUnderTest):
 async def binance_coinm(clock: Clock) -> AsyncIterator[VenueUnderTest]:
     """The same simulator with an account of coins and contracts."""
     held = PositionSpec(symbol="BTCUSD_PERP", size=Decimal(1), isolated_wallet=Decimal("0.001"))
-    account = AccountSpec(name="main", product="coin-m", wallets={"BTC": Decimal("0.5")}, positions=(held,))
+    account = AccountSpec(name="main", venue="binance-coinm", wallets={"BTC": Decimal("0.5")}, positions=(held,))
     async with venue_in_process(Scenario(accounts=(account,), start="manual"), clock=clock) as venue:
         yield CoinMUnderTest(venue)
 
@@ -454,7 +455,7 @@ class OkxUnderTest:
 @asynccontextmanager
 async def okx(clock: Clock) -> AsyncIterator[VenueUnderTest]:
     """OKX in this process, on real sockets, with the test's clock."""
-    async with okx_server.okx_server(clock) as server:
+    async with OkxServer(clock) as server:
         yield OkxUnderTest(server)
 
 
@@ -491,13 +492,13 @@ class HyperliquidUnderTest:
 
     async def tick(self) -> None:
         """A mark that differs from the last in its last digits."""
-        await self._server.mark(BTC=75_000.0 + next(self._prices) % 100 / 100)
+        self._server.mark(BTC=75_000.0 + next(self._prices) % 100 / 100)
 
     async def trade(self, size: str, *, silent: bool = False) -> None:
         """Set the position."""
         self._account.positions["BTC"].size = float(size)
         if not silent:
-            await self._server.tell_states(self._account)
+            self._server.tell_states(self._account)
 
     async def spoil(self, stream: Stream, how: Spoil) -> None:
         """A frame as no client should have to read."""
@@ -511,7 +512,7 @@ class HyperliquidUnderTest:
             Spoil.UNKNOWN_EVENT: '{"channel":"somethingNew","data":{}}',
             Spoil.EMPTY_NUMBERS: text.replace('"markPx":"', '"markPx":"","x":"').replace('"szi":"', '"szi":"","x":"'),
         }
-        await self._server.send_raw(self._ROUTES[stream], spoilt[how])
+        self._server.send_raw(self._ROUTES[stream], spoilt[how])
 
     async def repeat_next(self, stream: Stream) -> None:
         """The next frame twice."""
@@ -523,18 +524,23 @@ class HyperliquidUnderTest:
 
     async def silence(self, stream: Stream) -> None:
         """Acknowledge and say nothing."""
-        self._server.silent.add(self._ROUTES[stream])
+        self._server.silence(stream)
 
     async def half_open(self, stream: Stream) -> None:
         """Freeze."""
-        self._server.freeze(self._ROUTES[stream])
+        for connection in self._server.of(stream):
+            connection.freeze()
 
     async def end(self, stream: Stream, how: Ending) -> None:
         """Cut, tear or close."""
-        if how is Ending.CLOSED:
-            await self._server.hang_up(self._ROUTES[stream])
-        else:
-            await self._server.cut(self._ROUTES[stream], torn=how is Ending.TORN)
+        for connection in self._server.of(stream):
+            match how:
+                case Ending.CUT:
+                    connection.cut()
+                case Ending.TORN:
+                    connection.tear()
+                case Ending.CLOSED:
+                    await connection.ws.close(code=1001)
 
     async def refuse_handshakes(self, stream: Stream, status: int, times: int) -> None:
         """Statuses."""
@@ -542,16 +548,16 @@ class HyperliquidUnderTest:
 
     async def end_stream_key(self, *, silent: bool) -> None:
         """There is no key; subscriptions end instead."""
-        await self._server.end_subscriptions(silent=silent)
+        self._server.end_subscriptions(silent=silent)
 
     async def refuse(self, refusal: Refusal, times: int = 1) -> None:
         """Faults of the question for the account's state. Its one refusal that waiting does not heal is a 422."""
         wait = {"Retry-After": "3"}
-        answers: dict[Refusal, Callable[[], web.Response] | None] = {
+        answers: dict[Refusal, Callable[[], web.StreamResponse | None]] = {
             Refusal.TOO_MANY: lambda: web.Response(status=429, headers=wait),
             Refusal.BANNED: lambda: web.Response(status=418, headers=wait),
             Refusal.BROKEN: lambda: web.Response(status=500, text="null"),
-            Refusal.HANGS: None,
+            Refusal.HANGS: lambda: None,
             Refusal.GARBAGE: lambda: web.Response(text="<html>"),
             Refusal.KEY: lambda: web.Response(status=422, text="Failed to deserialize the JSON body"),
         }
@@ -569,13 +575,13 @@ class HyperliquidUnderTest:
 
     async def open_connections(self, stream: Stream) -> int:
         """As the server counts them."""
-        return self._server.open(self._ROUTES[stream])
+        return len(self._server.of(stream))
 
 
 @asynccontextmanager
 async def hyperliquid(clock: Clock) -> AsyncIterator[VenueUnderTest]:
     """The server on this loop, with the test's clock."""
-    async with hyperliquid_server.hyperliquid_server(clock) as server:
+    async with HyperliquidServer(clock) as server:
         yield HyperliquidUnderTest(server)
 
 

@@ -100,7 +100,7 @@ async def pools(product: str, *positions: PositionSpec, **wallets: str) -> Async
     coin = product == "coin"
     spec = AccountSpec(
         name="main",
-        product="coin-m" if coin else "usd-m",
+        venue="binance-coinm" if coin else "binance",
         multi_assets=not coin,
         wallets={name: Decimal(balance) for name, balance in wallets.items()},
         positions=positions,

@@ -13,7 +13,7 @@ from tests.support.venue_server import venue_in_process
 async def test_a_good_account_is_good_in_every_line() -> None:
     """Clock, permissions, brackets, snapshot, and a line for each pool in its coin."""
     held = PositionSpec(symbol="BTCUSD_PERP", size=Decimal(100))
-    spec = AccountSpec(name="main", product="coin-m", wallets={"BTC": Decimal(1)}, positions=(held,))
+    spec = AccountSpec(name="main", venue="binance-coinm", wallets={"BTC": Decimal(1)}, positions=(held,))
     async with venue_in_process(Scenario(accounts=(spec,), start="manual")) as venue:
         key, streams = venue.key, venue.info["coin_stream_url"]
         account = AccountConfig(

@@ -12,10 +12,10 @@ from connectors.bybit.account import AccountFeed
 from connectors.bybit.config import AccountSettings
 from connectors.bybit.market import MarketFeed
 from connectors.session import Request, Session
+from connectors.simulator.bybit import BybitServer
 from monitor.errors import VenueError
 from monitor.model.events import Event
 from monitor.telemetry import Telemetry
-from tests.support.bybit_server import BybitServer
 from tests.support.stage import Fixtures
 from tests.support.stage import Stage as BaseStage
 

@@ -6,6 +6,7 @@ import pytest
 
 from connectors.account import DEFINITIONS_S
 from connectors.session import Halt, Send, Warn
+from connectors.simulator.bybit import Position
 from monitor.errors import DangerousKeyError, VenueError
 from monitor.model.account import AccountMode, MarginMode, PositionMode
 from monitor.model.assessment import FeedState
@@ -19,7 +20,6 @@ from monitor.model.events import (
 )
 from monitor.model.ids import Slot
 from tests.connectors.bybit.stage import Stage, account_stage, load, synced
-from tests.support.bybit_server import Position
 from tests.support.stage import START_MS
 
 

@@ -8,13 +8,13 @@ import pytest
 from connectors import CheckLine
 from connectors.bybit import AccountConfig, check
 from connectors.config import BaseAccountConfig
+from connectors.simulator.bybit import API_KEY, API_SECRET, BybitServer, Position
 from monitor.book import Book
 from monitor.clock import SystemClock
 from monitor.credential import Secret
 from monitor.margin.venues import RULES
 from monitor.model.assessment import Basis, PoolAssessment
 from monitor.model.events import AccountSnapshot, InstrumentsLoaded
-from tests.support.bybit_server import API_KEY, API_SECRET, BybitServer, Position, bybit_server
 from tests.support.digits import agrees
 
 PORTFOLIO_ROW = {"leverage": "", "positionIM": "", "positionMM": "", "liqPrice": "", "riskId": 0}
@@ -23,7 +23,7 @@ PORTFOLIO_ROW = {"leverage": "", "positionIM": "", "positionMM": "", "liqPrice":
 @pytest.fixture
 async def server() -> AsyncIterator[BybitServer]:
     """One cross position, in sync with this machine's clock."""
-    async with bybit_server(SystemClock()) as running:
+    async with BybitServer(SystemClock()) as running:
         yield running
 
 

@@ -10,10 +10,10 @@ from aiohttp import web
 
 from connectors.bybit.config import AccountConfig
 from connectors.config import BaseAccountConfig
+from connectors.simulator.bybit import API_KEY, API_SECRET, BybitServer
 from monitor.clock import Clock
 from monitor.credential import Secret
 from tests.connectors.compliance import Ending, Lack, Refusal, Spoil, Stream, VenueUnderTest
-from tests.support.bybit_server import API_KEY, API_SECRET, BybitServer, bybit_server
 
 STATE_PATH = "/v5/account/wallet-balance"
 
@@ -158,5 +158,5 @@ class BybitUnderTest:
 @asynccontextmanager
 async def bybit(clock: Clock) -> AsyncIterator[VenueUnderTest]:
     """The loopback server with the test's clock."""
-    async with bybit_server(clock) as server:
+    async with BybitServer(clock) as server:
         yield BybitUnderTest(server)

@@ -5,9 +5,9 @@ import pytest
 from connectors import CheckLine
 from connectors.hyperliquid import check
 from connectors.hyperliquid.config import AccountConfig
+from connectors.simulator.hyperliquid import Address, Held, HyperliquidServer
 from monitor.clock import SystemClock
 from monitor.model.events import AccountSnapshot, InstrumentsLoaded
-from tests.support.hyperliquid_server import Address, Held, HyperliquidServer, hyperliquid_server
 
 ADDRESS = "0x" + "ab" * 20
 
@@ -20,7 +20,7 @@ async def lines(server: HyperliquidServer) -> dict[str, CheckLine]:
 
 async def test_a_good_account() -> None:
     """Address, tables, snapshot with its events, and each pool as the venue reports it."""
-    async with hyperliquid_server(SystemClock()) as server:
+    async with HyperliquidServer(SystemClock()) as server:
         address = server.add(Address(ADDRESS, cash={"": 4_000.0, "xyz": 100.0}))
         address.positions = {
             "BTC": Held("BTC", 1.0, 75_000.0, max_leverage=50),
@@ -46,7 +46,7 @@ async def test_a_good_account() -> None:
 
 async def test_an_unstated_mode_says_what_it_is_taken_for() -> None:
     """Because a person may know better."""
-    async with hyperliquid_server(SystemClock()) as server:
+    async with HyperliquidServer(SystemClock()) as server:
         address = server.add(Address(ADDRESS, None, cash={"": 4_000.0}))
         address.positions["BTC"] = Held("BTC", 1.0, 75_000.0)
         found = await lines(server)
@@ -59,7 +59,7 @@ async def test_an_unstated_mode_says_what_it_is_taken_for() -> None:
 )
 async def test_what_is_no_account_fails(role: dict[str, object], words: str) -> None:
     """Although it looks like an empty one."""
-    async with hyperliquid_server(SystemClock()) as server:
+    async with HyperliquidServer(SystemClock()) as server:
         server.add(Address(ADDRESS, role=role))
         found = await lines(server)
     assert found["address"].ok is False
@@ -68,7 +68,7 @@ async def test_what_is_no_account_fails(role: dict[str, object], words: str) -> 
 
 async def test_a_venue_that_does_not_answer_is_a_sentence() -> None:
     """No traceback."""
-    async with hyperliquid_server(SystemClock()) as server:
+    async with HyperliquidServer(SystemClock()) as server:
         url = server
     found = await lines(url)
     assert found["snapshot"].ok is False

@@ -9,10 +9,10 @@ from connectors import hyperliquid as venue
 from connectors.hyperliquid import STREAMED_MAX
 from connectors.hyperliquid.config import AccountConfig
 from connectors.hyperliquid.rest import info
+from connectors.simulator.hyperliquid import BOTH, Address, Held, HyperliquidServer
 from monitor.clock import SystemClock
 from monitor.model.events import AccountDelta, AccountSnapshot, Event, Marks
 from monitor.telemetry import Telemetry
-from tests.support.hyperliquid_server import BOTH, Address, Held, hyperliquid_server
 
 COUNT = STREAMED_MAX + 3
 DEADLINE_S = 20.0
@@ -35,7 +35,7 @@ async def test_eleven_addresses_share_ten_connections() -> None:
             changed.clear()
             await changed.wait()
 
-    async with hyperliquid_server(SystemClock()) as server:
+    async with HyperliquidServer(SystemClock()) as server:
         addresses = [server.add(Address(f"0x{n:040x}", cash={"": 50_000.0})) for n in range(1, COUNT + 1)]
         for n, address in enumerate(addresses):
             address.positions["BTC"] = Held("BTC", 1.0 + n, 75_000.0)
@@ -50,12 +50,12 @@ async def test_eleven_addresses_share_ten_connections() -> None:
             async with asyncio.timeout(DEADLINE_S):
                 await until(lambda: len({e.account for e in of(AccountSnapshot)}) == COUNT)
                 await until(lambda: of(Marks))
-                assert server.open(BOTH) == STREAMED_MAX + 1
-                streams = [s for connection in server.connections for s in connection.subscriptions]
+                assert server.open_of(BOTH) == STREAMED_MAX + 1
+                streams = [s for connection in server.connections for s in connection.wanted]
                 assert {s["user"] for s in streams if "user" in s} == {a.name for a in addresses[:STREAMED_MAX]}
                 assert sum(info("", "", asked["type"]).weight for asked in server.asked) < 1200
                 addresses[3].positions["BTC"].size = 0.5
-                await server.tell_states(addresses[3])
+                server.tell_states(addresses[3])
                 await until(lambda: of(AccountDelta))
         finally:
             for task in tasks:

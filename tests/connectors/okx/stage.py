@@ -10,9 +10,9 @@ from connectors import FeedSettings
 from connectors.okx.account import AccountFeed
 from connectors.okx.config import AccountSettings
 from connectors.session import Request, Session
+from connectors.simulator.okx import OkxServer
 from monitor.errors import VenueError
 from monitor.telemetry import Telemetry
-from tests.support.okx_server import OkxServer
 from tests.support.stage import Stage as BaseStage
 
 

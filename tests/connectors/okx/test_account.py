@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from connectors.account import DEFINITIONS_S
+from connectors.simulator.okx import OkxServer, Position
 from monitor.book import Book
 from monitor.errors import VenueError
 from monitor.margin.venues import RULES
@@ -23,7 +24,6 @@ from monitor.model.events import (
 from monitor.model.ids import Slot
 from tests.connectors.compliance import OkxUnderTest, QuickClock, Watch, watching
 from tests.connectors.okx.stage import synced
-from tests.support.okx_server import OkxServer, Position, okx_server
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def clock() -> QuickClock:
 @pytest.fixture
 async def server(clock: QuickClock) -> AsyncIterator[OkxServer]:
     """OKX with an isolated position."""
-    async with okx_server(clock) as running:
+    async with OkxServer(clock) as running:
         yield running
 
 

@@ -7,16 +7,16 @@ import pytest
 
 from connectors import CheckLine
 from connectors.okx import AccountConfig, check
+from connectors.simulator.okx import API_KEY, API_SECRET, PASSPHRASE, OkxServer, Position
 from monitor.clock import SystemClock
 from monitor.credential import Secret
 from monitor.model.events import AccountSnapshot, InstrumentsLoaded
-from tests.support.okx_server import API_KEY, API_SECRET, PASSPHRASE, OkxServer, Position, okx_server
 
 
 @pytest.fixture
 async def server() -> AsyncIterator[OkxServer]:
     """An account with an isolated and a cross position."""
-    async with okx_server(SystemClock()) as running:
+    async with OkxServer(SystemClock()) as running:
         running.state.positions.append(Position("ETH-USDT-SWAP", -20.0, 4000.0, "cross"))
         yield running
 

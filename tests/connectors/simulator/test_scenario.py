@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from connectors.simulator.engine import pools
 from connectors.simulator.exchange import Exchange
 from connectors.simulator.scenario import BUILT_IN, Scenario, ScenarioFault, by_name, load
+from connectors.simulator.server import Simulator
 from monitor.clock import ManualClock
 
 TOML = """
@@ -134,9 +136,41 @@ def test_the_demo_worries_about_the_pair_only(seed: int) -> None:
     assert {("margin_call", "USDT"), ("margin_call", "SOLUSDT:long")} <= kinds
 
 
-def test_the_demo_takes_about_fifty_seconds() -> None:
+@pytest.mark.parametrize("seed", [1, 7, 42])
+def test_at_all_venues_every_rung_is_passed_before_the_end(seed: int) -> None:
+    """By each venue's own figures: one pool of each account ends, several ticks after each of its four rungs."""
+    simulator = Simulator(BUILT_IN["all-venues"], seed, clock=ManualClock())
+    exchange = simulator.exchange
+    passed: dict[tuple[str, str], dict[float, int]] = {}
+    while exchange.step():
+        seen = [(f.account, risk.scope, risk.ratio) for f in simulator.followers for risk in f.risks()]
+        for account in exchange.accounts.values():
+            seen += [(account.name, pool.scope, float(pool.ratio)) for pool in pools(account, exchange.market)]
+        for name, scope, ratio in seen:
+            for rung in (0.5, 0.7, 0.85, 0.95):
+                if ratio >= rung:
+                    passed.setdefault((name, scope), {}).setdefault(rung, exchange.step_number)
+    ends = {(each.account, each.scope): each.step for each in exchange.liquidations}
+    assert {name for name, _ in ends} == {spec.name for spec in BUILT_IN["all-venues"].accounts}
+    assert len(ends) == 5
+    assert set(passed) == set(ends)  # what is not liquidated is never in danger
+    for pool, end in ends.items():
+        steps = [*passed[pool].values(), end]
+        assert len(steps) == 5, pool
+        assert all(later - earlier >= 3 for earlier, later in pairwise(steps)), (pool, steps)
+
+
+def test_what_only_binance_has_here_is_refused_elsewhere() -> None:
+    """Hedge mode, position sides and permissions."""
+    for more in ("hedge = true", "permissions = { enableReading = true }"):
+        with pytest.raises(ScenarioFault, match="cannot be set at okx"):
+            load(f'[[accounts]]\nname = "a"\nvenue = "okx"\n{more}\n', "one.toml")
+
+
+@pytest.mark.parametrize("name", ["demo", "all-venues"])
+def test_a_demo_takes_about_fifty_seconds(name: str) -> None:
     """Its path, without start and end."""
-    duration = BUILT_IN["demo"].duration_s()
+    duration = BUILT_IN[name].duration_s()
     assert duration is not None
     assert 45 <= duration <= 55
 

@@ -1,14 +1,18 @@
 """The player: when the path starts, stands still, goes on and ends."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from websockets.asyncio.client import connect
 
-from connectors.simulator.scenario import PathSpec, Scenario, SegmentSpec
+from connectors import venues
+from connectors.simulator.scenario import BUILT_IN, PathSpec, Scenario, SegmentSpec
 from connectors.simulator.server import Simulator
+from monitor.credential import Secret
 from tests.connectors.simulator.stage import stage
 
 LONG = PathSpec(segments=(SegmentSpec(duration_s=100, move=-0.01),))
@@ -122,3 +126,42 @@ async def test_the_ready_line_tells_addresses_and_keys() -> None:
     assert line["control_url"] == f"http://127.0.0.1:{port}/control"
     assert line["duration_s"] == 100
     assert len(line["accounts"][0]["api_secret"]) == 64
+
+
+async def test_the_ready_line_has_the_table_of_every_account() -> None:
+    """As a configuration file would have it: each venue on a port of its own, COIN-M on a path of the exchange's."""
+    simulator = Simulator(BUILT_IN["all-venues"])
+    port = await simulator.start()
+    tables = {table["venue"]: table for table in simulator.address(pid=1).to_json()["tables"]}
+    await simulator.close()
+    assert set(tables) == {"binance", "binance-coinm", "okx", "bybit", "hyperliquid"}
+    assert tables["binance"]["rest_url"] == tables["binance-coinm"]["rest_url"] == f"http://127.0.0.1:{port}"
+    assert tables["binance-coinm"]["market_url"] == f"ws://127.0.0.1:{port}/dstream"
+    assert len({table["rest_url"] for table in tables.values()}) == 4
+    for venue, table in tables.items():
+        secrets = {key: Secret(table[key]) for key in ("api_key", "api_secret", "passphrase") if key in table}
+        assert venues()[venue].AccountConfig.model_validate(table | secrets).name == table["name"]
+
+
+async def test_a_path_waits_until_every_venue_is_watched() -> None:
+    """Also those that follow."""
+    accounts = tuple(spec for spec in BUILT_IN["all-venues"].accounts if spec.venue == "hyperliquid")
+    chosen = scenario(LONG, start="subscribed").model_copy(update={"accounts": accounts})
+    async with playing(chosen) as simulator:
+        (server,) = simulator.followers
+        address = simulator.address(pid=1).to_json()["market_url"]
+        async with (
+            connect(f"{address}/market/ws/btcusdt@markPrice@1s", close_timeout=0.1) as marks,
+            connect(server.table()["private_url"], close_timeout=0.1) as client,
+        ):
+            async with asyncio.timeout(DEADLINE_S):
+                while not simulator.hub.watched():  # noqa: ASYNC110 - the hub has no event for it
+                    await asyncio.sleep(0.001)
+            assert not simulator.watched()
+            assert simulator.exchange.step_number == 0
+            for kind in ("activeAssetCtx", "allDexsClearinghouseState"):
+                asked = {"type": kind, "coin": "BTC", "user": server.table()["address"]}
+                await client.send(json.dumps({"method": "subscribe", "subscription": asked}))
+            await steps(simulator, 1)
+            assert simulator.watched()
+            assert json.loads(await asyncio.wait_for(marks.recv(), DEADLINE_S))["e"] == "markPriceUpdate"

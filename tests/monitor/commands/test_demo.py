@@ -17,6 +17,15 @@ from tests.support.server_process import until
 
 GOOD = {Severity.NOTICE: 1.0, Severity.WARNING: 2.0, Severity.CRITICAL: 3.0, Severity.EMERGENCY: 4.0}
 
+ALL_LOST = (
+    "binance/binance/SOLUSDT:long",
+    "binance-coinm/coinm/BTCUSD_PERP:long",
+    "okx/okx/SOL-USDT-SWAP:long",
+    "bybit/bybit/multi",
+    "hyperliquid/hyperliquid/ETH:long",
+)
+"""What each venue of ``--all-venues`` liquidates."""
+
 
 def marked(name: str) -> str:
     """The name within this test run: another run on the same machine has processes of its own."""
@@ -46,13 +55,42 @@ async def test_every_rung_leaves_before_the_exchange_liquidates(tmp_path: Path) 
 
 
 @pytest.mark.integration
+async def test_at_all_venues_every_rung_leaves_before_the_exchange_liquidates() -> None:
+    """One daemon with accounts at five venues; each loses one pool, after four warnings of it; nothing stays."""
+    env = {"DEMO_TEST": marked("venues")}
+    finished = await marginwatch("demo", "--all-venues", "--seconds", "15", env=env)
+    assert finished.code == 0, finished.out + finished.err
+    for pool in ALL_LOST:
+        assert f"{pool}: liquidated by the exchange at" in finished.out
+        fired = [line for line in finished.out.splitlines() if pool in line and " margin ratio · " in line]
+        assert [line.split()[1] for line in fired] == [severity.label for severity in Severity], fired
+    tables = finished.out.split("liquidated by the exchange at")[1:]
+    assert len(tables) == len(ALL_LOST)
+    for table in tables:
+        assert [line.split()[1] for line in table.splitlines() if line.strip().startswith("0.")] == [
+            severity.label for severity in Severity
+        ]
+        assert "never" not in table
+        assert "too late" not in table
+    assert "Every rung left before the liquidation." in finished.out
+    assert left_over("venues") == []
+
+
+@pytest.mark.integration
 @pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 130), (signal.SIGHUP, 130), (signal.SIGKILL, -9)]
+    ("number", "code", "more"),
+    [
+        (signal.SIGINT, 130, ()),
+        (signal.SIGINT, 130, ("--all-venues",)),
+        (signal.SIGTERM, 130, ()),
+        (signal.SIGHUP, 130, ()),
+        (signal.SIGKILL, -9, ()),
+    ],
 )
-async def test_nothing_stays_however_it_ends(number: signal.Signals, code: int) -> None:
+async def test_nothing_stays_however_it_ends(number: signal.Signals, code: int, more: tuple[str, ...]) -> None:
     """Interrupted or killed in the middle, both processes are gone within seconds."""
-    name = f"end-{number.name}"
-    async with started("demo", env={"DEMO_TEST": marked(name)}) as process:
+    name = f"end-{number.name}{len(more)}"
+    async with started("demo", *more, env={"DEMO_TEST": marked(name)}) as process:
         await read_until(process.stdout, lambda line: "ratios" in line)
         assert len(left_over(name)) == 3
         process.send_signal(number)
@@ -118,3 +156,19 @@ def test_nothing_liquidated_is_said() -> None:
     console = Console(record=True, file=io.StringIO())
     console.print(Scene().summary())
     assert "liquidated nothing" in console.export_text()
+
+
+def test_a_demo_is_good_when_every_account_lost_something_and_was_warned() -> None:
+    """An account that was to lose something and did not is a failure, and is named."""
+    scene = Scene(accounts=("v/a", "w/b"), liquidations={"v/a/p": 9.0})
+    scene.lines = [line(1.0 + severity, severity.label) for severity in Severity]
+    assert scene.unharmed() == ["w/b"]
+    assert not scene.good()
+    console = Console(record=True, file=io.StringIO(), width=120)
+    console.print(scene.summary())
+    assert "liquidated nothing of w/b" in console.export_text()
+    scene.accounts = ("v/a",)
+    assert scene.good()
+    scene.lines.pop()
+    assert not scene.good()
+    assert not Scene().good()

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from aiohttp import ClientSession
 
+from connectors.simulator.hyperliquid import Address, Held, HyperliquidServer
 from monitor.clock import SystemClock
 from tests.support.cli import marginwatch, read_until, started
-from tests.support.hyperliquid_server import Address, Held, HyperliquidServer, hyperliquid_server
 
 pytestmark = pytest.mark.integration
 
@@ -31,7 +31,7 @@ def long_btc(name: str, cash: float, abstraction: str | None = "disabled") -> Ad
 
 async def test_needs_nothing_but_an_address() -> None:
     """It shows where it is and every pool, warns when the mark moves, and ends on Ctrl-C."""
-    async with hyperliquid_server(SystemClock()) as server:
+    async with HyperliquidServer(SystemClock()) as server:
         server.add(long_btc(ADDRESS, 4_000.0))
         server.add(long_btc(OTHER, 75_000.0, "unifiedAccount"))
         ticking = asyncio.create_task(tick(server))
@@ -45,7 +45,7 @@ async def test_needs_nothing_but_an_address() -> None:
             async with ClientSession(url) as http, http.get("/api/v1/pools") as answer:
                 pools = {pool["pool"]: pool for pool in json.loads(await answer.text())["pools"]}
             assert pools[f"hyperliquid/{OTHER}/USDC"]["margin_ratio"] == pytest.approx(0.0125)
-            await server.mark(BTC=72_000.0)
+            server.mark(BTC=72_000.0)
             said = await read_until(process.stdout, lambda line: "margin ratio" in line or "%" in line)
             assert ADDRESS.lower() in said[-1]
             process.send_signal(signal.SIGINT)
@@ -59,13 +59,13 @@ async def test_needs_nothing_but_an_address() -> None:
 async def tick(server: HyperliquidServer) -> None:
     """The marks as they are, every now and then."""
     while True:
-        await server.mark(**server.marks)
+        server.mark(**server.marks)
         await asyncio.sleep(0.5)
 
 
 async def test_an_empty_account_is_an_account() -> None:
     """It holds nothing, and is said to."""
-    async with hyperliquid_server(SystemClock()) as server:
+    async with HyperliquidServer(SystemClock()) as server:
         server.add(Address(OTHER))
         async with started("watch", "hyperliquid", OTHER, *at(server)) as process:
             await read_until(process.stdout, lambda line: line == "no open positions\n")
@@ -73,7 +73,7 @@ async def test_an_empty_account_is_an_account() -> None:
 
 async def test_an_address_that_nobody_has_is_refused() -> None:
     """It looks like an empty account, but is a typo."""
-    async with hyperliquid_server(SystemClock()) as server:
+    async with HyperliquidServer(SystemClock()) as server:
         finished = await marginwatch("watch", "hyperliquid", ADDRESS, *at(server))
     assert finished.code == 2
     assert f"address: Hyperliquid knows no account {ADDRESS.lower()}; check every digit" in finished.err
@@ -81,7 +81,7 @@ async def test_an_address_that_nobody_has_is_refused() -> None:
 
 async def test_an_api_wallet_is_refused() -> None:
     """With the account that it belongs to."""
-    async with hyperliquid_server(SystemClock()) as server:
+    async with HyperliquidServer(SystemClock()) as server:
         server.add(Address(OTHER, role={"role": "agent", "data": {"user": ADDRESS}}))
         finished = await marginwatch("watch", "hyperliquid", OTHER, *at(server))
     assert finished.code == 2
@@ -105,7 +105,7 @@ async def test_what_cannot_be_used_is_a_sentence() -> None:
 async def test_alerts_are_remembered_where_told(tmp_path: Path) -> None:
     """A state file of one's own outlives the command."""
     path = tmp_path / "state.sqlite"
-    async with hyperliquid_server(SystemClock()) as server:
+    async with HyperliquidServer(SystemClock()) as server:
         server.add(Address(OTHER))
         async with started("watch", "hyperliquid", OTHER, *at(server), "--state", path) as process:
             await read_until(process.stdout, lambda line: line == "no open positions\n")

@@ -4,34 +4,36 @@ It checks signatures, passphrases and times as OKX does, computes maintenance an
 pushes whole rows in which every number is a string, and misbehaves on request.
 """
 
-import asyncio
 import base64
-import contextlib
 import hashlib
 import hmac
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
-from itertools import count
+from functools import partial
 from typing import Any
 
 import orjson
-from aiohttp import WSMsgType, web
+from aiohttp import web
 
+from connectors.simulator.okx_contracts import coin_of, contract_row, family_of, multiplier_of
+from connectors.simulator.scenario import AccountSpec
 from connectors.simulator.streams import Connection
+from connectors.simulator.venue import HOST, Leg, Risk, VenueServer, side_of
 from monitor.clock import Clock
 
-HOST = "127.0.0.1"
 API_KEY = "key-of-the-okx-account"
-API_SECRET = "secret-of-the-okx-account"
-PASSPHRASE = "passphrase-of-the-okx-account"
+API_SECRET = "secret-of-the-okx-account"  # noqa: S105 - opens nothing but this simulator
+PASSPHRASE = "passphrase-of-the-okx-account"  # noqa: S105 - opens nothing but this simulator
 FEE = 0.0005
 VALID_MS = 25_000
 """A request is refused when its time is further off. OKX allows 30 s."""
 
 TIERS = ((1000, 0.004), (5000, 0.0065), (10_000, 0.01), (20_000, 0.02))
 """Last contract and maintenance rate."""
+
+THIN_TIERS = ((12_000, 0.01), (30_000, 0.015), (60_000, 0.03))
+"""The same of contracts that trade less."""
 
 
 @dataclass
@@ -71,35 +73,26 @@ class State:
     )
 
 
-class OkxServer:
-    """The whole of it. Made by `okx_server`."""
+class OkxServer(VenueServer[Connection]):
+    """The whole of it."""
+
+    venue = "okx"
 
     def __init__(self, clock: Clock) -> None:
-        self.clock = clock
+        super().__init__(clock)
         self.state = State()
-        self.offset_ms = 0
-        self.port = 0
+        self.key, self.secret, self.passphrase = API_KEY, API_SECRET, PASSPHRASE
         self.signatures: list[str] = []
         self.requests: list[tuple[str, dict[str, str]]] = []
         self.headers: list[dict[str, str]] = []
         self.heard: list[tuple[str, Any]] = []
         """Route and content of every message of a client, log-ins aside."""
-        self.connections: list[Connection] = []
-        self.faults: list[tuple[str, Callable[[], web.StreamResponse | None]]] = []
         self.pongs = True
         self.refused: set[str] = set()
         """Private channels that do not exist here."""
-        self._refusals: dict[str, tuple[int, int]] = {}
-        self._silent: set[str] = set()
-        self._numbers = count(1)
         self._logged_in: set[int] = set()
 
     # --- addresses
-
-    @property
-    def rest_url(self) -> str:
-        """For the configuration."""
-        return f"http://{HOST}:{self.port}"
 
     @property
     def market_url(self) -> str:
@@ -111,10 +104,6 @@ class OkxServer:
         """For the configuration."""
         return f"ws://{HOST}:{self.port}/ws/v5/private"
 
-    def now_ms(self) -> int:
-        """The venue's clock."""
-        return int(self.clock.now() * 1000) + self.offset_ms
-
     @property
     def answers(self) -> dict[str, Callable[[Any], list[Any]]]:
         """Rows of the REST endpoints by path; the argument needs no more than ``query``."""
@@ -123,7 +112,7 @@ class OkxServer:
             "/api/v5/account/config": self._config,
             "/api/v5/account/balance": lambda request: [self.balance()],
             "/api/v5/account/positions": lambda request: [self.row(p) for p in self.state.positions if p.size],
-            "/api/v5/account/instruments": lambda request: [_contract(symbol) for symbol in self.state.marks],
+            "/api/v5/account/instruments": lambda request: [contract_row(symbol) for symbol in self.state.marks],
             "/api/v5/account/trade-fee": self._fees,
             "/api/v5/public/position-tiers": self._tiers,
             "/api/v5/public/funding-rate": self._funding,
@@ -132,8 +121,8 @@ class OkxServer:
     def routes(self) -> list[web.RouteDef]:
         """Everything that is served."""
         rest = [web.get(path, self._rest(answer)) for path, answer in self.answers.items()]
-        streams = [web.get(f"/ws/v5/{route}", self._serve) for route in ("public", "private")]
-        return [*rest, *streams]
+        market = web.get("/ws/v5/public", partial(self.serve, route="market"))
+        return [*rest, market, web.get("/ws/v5/private", partial(self.serve, route="private"))]
 
     # --- REST
 
@@ -141,13 +130,8 @@ class OkxServer:
         async def handle(request: web.Request) -> web.StreamResponse:
             self.requests.append((request.path, dict(request.query)))
             self.headers.append(dict(request.headers))
-            for fault in list(self.faults):
-                if fault[0] == request.path:
-                    self.faults.remove(fault)
-                    reply = fault[1]()
-                    if reply is None:
-                        await asyncio.sleep(60.0)
-                    return reply or web.Response()
+            if (spoiled := await self.fault(request.path)) is not None:
+                return spoiled
             code = self._refuses(request)
             return self.envelope(code, [] if code else answer(request), status=401 if code else 200)
 
@@ -168,13 +152,16 @@ class OkxServer:
             request.headers.get(f"OK-ACCESS-{name}", "") for name in ("KEY", "TIMESTAMP", "SIGN", "PASSPHRASE")
         )
         self.signatures.append(signature)
-        if key != API_KEY:
+        if key != self.key:
             return 50111
-        if passphrase != PASSPHRASE:
+        if passphrase != self.passphrase:
             return 50105
         if abs(datetime.fromisoformat(at).timestamp() * 1000 - self.now_ms()) > VALID_MS:
             return 50102
-        return 0 if signature == _sign(f"{at}{request.method}{request.path_qs}") else 50113
+        return 0 if signature == self._sign(f"{at}{request.method}{request.path_qs}") else 50113
+
+    def _sign(self, text: str) -> str:
+        return base64.b64encode(hmac.new(self.secret.encode(), text.encode(), hashlib.sha256).digest()).decode()
 
     def _config(self, request: web.Request) -> list[Any]:
         state = self.state
@@ -194,11 +181,15 @@ class OkxServer:
         return [
             {
                 "instFamily": family, "uly": family, "tier": str(i + 1), "maxSz": str(last), "mmr": str(rate),
-                "minSz": str(self.state.tiers[i - 1][0] + 1 if i else 0), "imr": str(rate * 2), "maxLever": "50",
+                "minSz": str(tiers[i - 1][0] + 1 if i else 0), "imr": str(rate * 2), "maxLever": "50",
             }
             for family in request.query["instFamily"].split(",")
-            for i, (last, rate) in enumerate(self.state.tiers)
+            for tiers in (self._tiers_of(family),)
+            for i, (last, rate) in enumerate(tiers)
         ]  # fmt: skip
+
+    def _tiers_of(self, family: str) -> tuple[tuple[int, float], ...]:
+        return self.state.tiers if family.startswith(("BTC-", "ETH-")) else THIN_TIERS
 
     def _funding(self, request: web.Request) -> list[Any]:
         coming = self.now_ms() // 3_600_000 * 3_600_000 + 3_600_000
@@ -213,17 +204,21 @@ class OkxServer:
     def figures(self, held: Position) -> tuple[float, float, float]:
         """Notional, profit and maintenance rate of a position."""
         mark, inverse = self.state.marks[held.symbol], held.symbol.startswith("BTC-USD-")
-        quantity = held.size * _multiplier(held.symbol)
+        quantity = held.size * multiplier_of(held.symbol)
         notional = abs(quantity) / mark if inverse else abs(quantity) * mark
         profit = quantity * (1 / held.entry - 1 / mark) if inverse else quantity * (mark - held.entry)
         same = [p for p in self.state.positions if p.mode == "cross" and p.symbol == held.symbol]
         contracts = sum(abs(p.size) for p in same) if held.mode == "cross" else abs(held.size)
-        return notional, profit, next(rate for last, rate in self.state.tiers if contracts <= last)
+        return (
+            notional,
+            profit,
+            next(rate for last, rate in self._tiers_of(family_of(held.symbol)) if contracts <= last),
+        )
 
     def row(self, held: Position) -> dict[str, Any]:
         """A position as REST and the stream tell it."""
         notional, profit, rate = self.figures(held)
-        isolated, coin = held.mode == "isolated", _coin(held.symbol)
+        isolated, coin = held.mode == "isolated", coin_of(held.symbol)
         ratio = (held.margin + profit) / (notional * (rate + FEE)) if isolated and held.size else None
         mark = self.state.marks[held.symbol]
         row = {
@@ -239,7 +234,7 @@ class OkxServer:
 
     def cross(self, coin: str) -> tuple[float, float, float]:
         """Profit, maintenance, and maintenance with fees of the cross positions in a coin."""
-        figures = [self.figures(p) for p in self.state.positions if p.mode == "cross" and _coin(p.symbol) == coin]
+        figures = [self.figures(p) for p in self.state.positions if p.mode == "cross" and coin_of(p.symbol) == coin]
         return (
             sum(profit for _, profit, _ in figures),
             sum(notional * rate for notional, _, rate in figures),
@@ -251,19 +246,24 @@ class OkxServer:
         coins = [self._coin_row(coin) for coin in self.state.cash]
         totals = dict.fromkeys(("adjEq", "imr", "mmr", "mgnRatio"), "")
         if self.state.level in ("3", "4"):
-            equity = sum(float(coin["disEq"]) for coin in coins)
-            crosses = {coin: self.cross(coin) for coin in self.state.cash}
-            required = sum(mm * self.state.usd[coin] for coin, (_, mm, _) in crosses.items())
-            with_fees = sum(mm * self.state.usd[coin] for coin, (_, _, mm) in crosses.items())
-            if self.state.level == "4":
-                with_fees += self.state.maintenance - required
-                required = self.state.maintenance
+            equity, required, with_fees = self._whole()
             totals = {"adjEq": f"{equity!r}", "imr": "1", "mmr": f"{required!r}"}
             totals["mgnRatio"] = f"{equity / with_fees!r}" if with_fees else ""
         return {"uTime": str(self.now_ms()), "totalEq": "1", "isoEq": "0", **totals, "details": coins}
 
+    def _whole(self) -> tuple[float, float, float]:
+        """Equity, maintenance, and maintenance with fees over all coins, in USD."""
+        equity = sum(float(self._coin_row(coin)["disEq"]) for coin in self.state.cash)
+        crosses = {coin: self.cross(coin) for coin in self.state.cash}
+        required = sum(mm * self.state.usd[coin] for coin, (_, mm, _) in crosses.items())
+        with_fees = sum(mm * self.state.usd[coin] for coin, (_, _, mm) in crosses.items())
+        if self.state.level == "4":
+            with_fees += self.state.maintenance - required
+            required = self.state.maintenance
+        return equity, required, with_fees
+
     def _coin_row(self, coin: str) -> dict[str, Any]:
-        alone = [p for p in self.state.positions if p.mode == "isolated" and p.size and _coin(p.symbol) == coin]
+        alone = [p for p in self.state.positions if p.mode == "isolated" and p.size and coin_of(p.symbol) == coin]
         isolated = sum(p.margin + self.figures(p)[1] for p in alone)
         profit, required, with_fees = self.cross(coin)
         cash, price = self.state.cash[coin], self.state.usd[coin]
@@ -277,41 +277,111 @@ class OkxServer:
             "mgnRatio": f"{(cash + profit) / with_fees!r}" if futures and with_fees else "",
         }  # fmt: skip
 
+    # --- an account that follows a price path
+
+    def open(self, spec: AccountSpec, seed: int) -> None:
+        """Futures mode, or multi-currency mode with `multi_assets`; positions are one-way, sizes in contracts."""
+        self.key, self.secret = spec.keys(seed)
+        self.passphrase = hashlib.sha256(self.secret.encode()).hexdigest()
+        state = self.state
+        state.level, state.cash = "3" if spec.multi_assets else "2", {c: float(q) for c, q in spec.wallets.items()}
+        state.positions = [
+            Position(
+                held.symbol,
+                float(held.size),
+                float(held.entry_price or state.marks[held.symbol]),
+                "cross" if held.isolated_wallet is None else "isolated",
+                margin=float(held.isolated_wallet or 0),
+            )
+            for held in spec.positions
+        ]
+
+    def table(self) -> dict[str, str]:
+        """Addresses and credentials."""
+        urls = {"rest_url": self.rest_url, "market_url": self.market_url, "private_url": self.private_url}
+        return urls | {"api_key": self.key, "api_secret": self.secret, "passphrase": self.passphrase}
+
+    def prices(self) -> dict[str, float]:
+        """Of the swaps."""
+        return self.state.marks
+
+    def leader(self, symbol: str) -> str:
+        """The coin's."""
+        return f"{symbol.partition('-')[0]}USDT"
+
+    def set_mark(self, symbol: str, price: float) -> None:
+        """A mark, and with it what the coin counts as collateral."""
+        self.send_mark(symbol, price)
+        if symbol.endswith("-USDT-SWAP"):
+            self.state.usd[symbol.partition("-")[0]] = price
+
+    def is_inverse(self, symbol: str) -> bool:
+        """Those that are margined in their coin."""
+        return "-USD-" in symbol
+
+    def risks(self) -> list[Risk]:
+        """Isolated positions, and the cross ones by coin or, in multi-currency mode, together in USD."""
+        held = [p for p in self.state.positions if p.size]
+        scopes = {self._scope(p): [q for q in held if self._scope(q) == self._scope(p)] for p in held}
+        return [self._risk(scope, positions) for scope, positions in scopes.items()]
+
+    def _scope(self, held: Position) -> str:
+        if held.mode == "isolated":
+            return f"{held.symbol}:{side_of(held.size)}"
+        return coin_of(held.symbol) if self.state.level == "2" else "multi"
+
+    def _risk(self, scope: str, positions: list[Position]) -> Risk:
+        first, unit = positions[0], "USD" if scope == "multi" else coin_of(positions[0].symbol)
+        legs = tuple(
+            Leg(
+                p.symbol,
+                p.side,
+                p.size,
+                p.entry,
+                self.figures(p)[0] * (self.state.usd[coin_of(p.symbol)] if unit == "USD" else 1),
+            )
+            for p in positions
+        )
+        if first.mode == "isolated":
+            notional, profit, rate = self.figures(first)
+            return Risk(scope, unit, first.margin + profit, notional * (rate + FEE), legs)
+        if scope == "multi":
+            equity, _, with_fees = self._whole()
+            return Risk(scope, unit, equity, with_fees, legs)
+        profit, _, with_fees = self.cross(unit)
+        return Risk(scope, unit, self.state.cash[unit] + profit, with_fees, legs)
+
+    def take_over(self, risk: Risk) -> None:
+        """The positions are gone, and with them their margin."""
+        lost = [p for p in self.state.positions if p.size and self._scope(p) == risk.scope]
+        if lost[0].mode == "cross":
+            coins = [risk.unit] if self.state.level == "2" else list(self.state.cash)
+            self.state.cash |= dict.fromkeys(coins, 0.0)
+        for held in lost:
+            held.size = held.margin = 0.0
+        stamp = {"pTime": str(self.now_ms())}
+        rows = [self.row(held) | stamp for held in lost]
+        self.state.positions = [held for held in self.state.positions if held not in lost]
+        cash = [{"ccy": c, "cashBal": f"{q!r}", "uTime": str(self.now_ms())} for c, q in self.state.cash.items()]
+        both = {"eventType": "liquidation", "balData": cash, "posData": rows, "trades": []} | stamp
+        self.send("balance_and_position", [both])
+        self.send("positions", rows, eventType="event_update")
+        self.send("account", [self.balance()], eventType="event_update")
+
+    def report(self) -> None:
+        """Positions and account, which OKX repeats every few seconds."""
+        for frame in self.pages():
+            self.send("positions", frame["data"], **{key: frame[key] for key in ("eventType", "curPage", "lastPage")})
+        self.send("account", [self.balance()], eventType="snapshot")
+
     # --- WebSocket
 
-    async def _serve(self, request: web.Request) -> web.StreamResponse:
-        route = request.path.rpartition("/")[2]
-        left, status = self._refusals.get(route, (0, 0))
-        if left:
-            self._refusals[route] = left - 1, status
-            return web.Response(status=status)
-        ws = web.WebSocketResponse(autoping=False, compress=False, timeout=1.0)
-        await ws.prepare(request)
-        # The simulator's connection knows its two routes only.
-        connection = Connection(next(self._numbers), "market" if route == "public" else "private", False, ws, request)
-        connection.silent = route in self._silent
-        self.connections.append(connection)
-        writer = asyncio.create_task(self._write(connection))
-        try:
-            while True:
-                message = await ws.receive()
-                if message.type is WSMsgType.PING and not connection.frozen:
-                    await ws.pong(message.data)
-                elif message.type is WSMsgType.TEXT:
-                    self._hear(connection, message.data)
-                elif message.type in (WSMsgType.CLOSE, WSMsgType.CLOSING, WSMsgType.CLOSED, WSMsgType.ERROR):
-                    return ws
-        except (ConnectionError, RuntimeError):
-            return ws
-        finally:
-            writer.cancel()
-            self.connections.remove(connection)
+    def connected(self, route: str, ws: web.WebSocketResponse, request: web.Request) -> Connection:
+        """As the simulated exchange's own."""
+        return Connection(next(self.numbers), route, False, ws, request)
 
-    async def _write(self, connection: Connection) -> None:
-        with contextlib.suppress(ConnectionError, RuntimeError):
-            await connection.write()
-
-    def _hear(self, connection: Connection, text: str) -> None:
+    def hear(self, connection: Connection, text: str) -> None:
+        """Pings, log-ins and subscriptions."""
         if text == "ping":
             if self.pongs:
                 connection.put(b"pong")
@@ -327,13 +397,13 @@ class OkxServer:
     def _log_in(self, connection: Connection, said: dict[str, str]) -> None:
         self.signatures.append(said["sign"])
         code = 0
-        if said["apiKey"] != API_KEY:
+        if said["apiKey"] != self.key:
             code = 60005
         elif abs(int(said["timestamp"]) * 1000 - self.now_ms()) > VALID_MS:
             code = 60006
-        elif said["passphrase"] != PASSPHRASE:
+        elif said["passphrase"] != self.passphrase:
             code = 60024
-        elif said["sign"] != _sign(f"{said['timestamp']}GET/users/self/verify"):
+        elif said["sign"] != self._sign(f"{said['timestamp']}GET/users/self/verify"):
             code = 60007
         if code:
             connection.put(orjson.dumps({"event": "error", "code": str(code), "msg": "Login failed.", "connId": "c"}))
@@ -411,11 +481,6 @@ class OkxServer:
 
     # --- faults
 
-    def of(self, stream: str) -> list[Connection]:
-        """The open connections of a stream."""
-        route = "market" if stream == "mark" else "private"
-        return [connection for connection in self.connections if connection.route == route]
-
     def end_subscriptions(self, *, silent: bool) -> None:
         """One connection too many: the channels of the present ones are dead, their sockets and pings are not."""
         for connection in self.of("user"):
@@ -423,63 +488,3 @@ class OkxServer:
             if not silent:
                 said = {"event": "channel-conn-count-error", "channel": "positions", "connCount": "30", "connId": "c"}
                 connection.put(orjson.dumps(said))
-
-    def silence(self, stream: str) -> None:
-        """Accept, acknowledge and say nothing, also on connections to come."""
-        self._silent.add("public" if stream == "mark" else "private")
-        for connection in self.of(stream):
-            connection.silent = True
-
-    def refuse_handshakes(self, stream: str, status: int, times: int) -> None:
-        """Answer the next handshakes with an HTTP status."""
-        self._refusals["public" if stream == "mark" else "private"] = times, status
-
-    def heal(self) -> None:
-        """Take every fault back."""
-        self._silent.clear()
-        self._refusals.clear()
-        self.faults.clear()
-        for connection in self.connections:
-            connection.silent = connection.swap = False
-            connection.duplicate = 0
-
-
-def _sign(text: str) -> str:
-    return base64.b64encode(hmac.new(API_SECRET.encode(), text.encode(), hashlib.sha256).digest()).decode()
-
-
-def _coin(symbol: str) -> str:
-    base, quote, _ = symbol.split("-")
-    return base if quote == "USD" else quote
-
-
-def _multiplier(symbol: str) -> float:
-    return {"BTC-USDT-SWAP": 0.01, "ETH-USDT-SWAP": 0.1}.get(symbol, 100.0)
-
-
-def _contract(symbol: str) -> dict[str, Any]:
-    base, quote, _ = symbol.split("-")
-    return {
-        "instType": "SWAP", "instId": symbol, "instFamily": f"{base}-{quote}", "uly": f"{base}-{quote}",
-        "ctType": "inverse" if quote == "USD" else "linear", "ctVal": f"{_multiplier(symbol):g}", "ctMult": "1",
-        "ctValCcy": "USD" if quote == "USD" else base, "settleCcy": _coin(symbol), "tickSz": "0.1", "lotSz": "0.01",
-        "groupId": "1", "state": "live", "lever": "100", "ruleType": "normal",
-    }  # fmt: skip
-
-
-@asynccontextmanager
-async def okx_server(clock: Clock) -> AsyncIterator[OkxServer]:
-    """The server on this loop with the test's clock, until the block ends."""
-    server = OkxServer(clock)
-    app = web.Application()
-    app.add_routes(server.routes())
-    runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=0.2)
-    await runner.setup()
-    await web.TCPSite(runner, HOST, 0).start()
-    server.port = runner.addresses[0][1]
-    try:
-        yield server
-    finally:
-        for connection in list(server.connections):
-            connection.cut()
-        await runner.cleanup()

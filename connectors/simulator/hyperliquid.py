@@ -4,15 +4,16 @@ Addresses, positions and marks are set by the test; every figure of an answer fo
 shapes. Market and account connections come on paths of their own, so that a fault can be given to one of the two.
 """
 
-import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import orjson
-from aiohttp import WSMsgType, web
+from aiohttp import web
 
+from connectors.simulator.scenario import AccountSpec
+from connectors.simulator.streams import Connection
+from connectors.simulator.venue import HOST, Leg, Reply, Risk, VenueServer, side_of
 from monitor.clock import Clock
 
 MARKET, USER, BOTH = "market", "user", "both"
@@ -65,75 +66,47 @@ class Address:
         return self.abstraction in ("unifiedAccount", "portfolioMargin") or self.abstraction is None
 
 
-@dataclass
-class Connection:
-    """An open socket."""
+class Listener(Connection):
+    """An open socket, with what it subscribed to; `mute` when its subscriptions have died."""
 
-    route: str
-    ws: web.WebSocketResponse
-    request: web.Request
-    subscriptions: list[dict[str, Any]] = field(default_factory=list)
-    mute: bool = False
-    frozen: bool = False
+    def __init__(self, number: int, route: str, ws: web.WebSocketResponse, request: web.Request) -> None:
+        super().__init__(number, route, False, ws, request)
+        self.wanted: list[dict[str, Any]] = []
+        self.mute = False
 
     def wants(self, kind: str, **more: str) -> bool:
         """Whether it subscribed to this."""
-        return any(s.get("type") == kind and all(s.get(k) == v for k, v in more.items()) for s in self.subscriptions)
+        return any(s.get("type") == kind and all(s.get(k) == v for k, v in more.items()) for s in self.wanted)
 
 
-class HyperliquidServer:
+class HyperliquidServer(VenueServer[Listener]):
     """The venue. Start it, then steer it by its attributes and methods."""
 
+    venue = "hyperliquid"
+
     def __init__(self, clock: Clock) -> None:
-        self.clock = clock
+        super().__init__(clock)
         self.marks = {"BTC": 75_000.0, "ETH": 4_000.0, "HYPE": 40.0, "xyz:AAPL": 250.0, "xyz:TSLA": 350.0}
         self.addresses: dict[str, Address] = {}
-        self.connections: list[Connection] = []
         self.asked: list[dict[str, Any]] = []
-        self.silent: set[str] = set()
         self.repeats_contexts = True
         """Whether a subscription to a coin is answered with its context at once."""
         self._repeat: set[str] = set()
         self._swap: set[str] = set()
-        self._kept: dict[str, str] = {}
-        self._refusals: list[tuple[str, Callable[[], web.Response] | None]] = []
-        self._handshakes: dict[str, tuple[int, int]] = {}
-        self._healed = asyncio.Event()
-        self._runner: web.AppRunner | None = None
+        self._kept: dict[str, bytes] = {}
         self._fills = 0
-        self.port = 0
 
-    # --- life
-
-    async def start(self) -> None:
-        """Listen on a free port."""
-        app = web.Application()
-        app.router.add_post("/info", self._info)
-        app.router.add_get("/ws", self._socket)
-        app.router.add_get("/ws/{route}", self._socket)
-        self._runner = web.AppRunner(app, shutdown_timeout=0.1)
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", 0)
-        await site.start()
-        self.port = int(self._runner.addresses[0][1])
-
-    async def close(self) -> None:
-        """Stop."""
-        self._healed.set()
-        for connection in self.connections:
-            if connection.request.transport is not None:
-                connection.request.transport.abort()
-        if self._runner is not None:
-            await self._runner.cleanup()
-
-    @property
-    def rest_url(self) -> str:
-        """Where questions go."""
-        return f"http://127.0.0.1:{self.port}"
+    def routes(self) -> list[web.RouteDef]:
+        """Questions, and the streams: both together, or each by itself."""
+        return [
+            web.post("/info", self._info),
+            web.get("/ws", partial(self.serve, route=BOTH)),
+            *(web.get(f"/ws/{route}", partial(self.serve, route=route)) for route in (MARKET, USER)),
+        ]
 
     def stream_url(self, route: str = BOTH) -> str:
         """Where connections go; as at the real venue, one address serves for everything."""
-        return f"ws://127.0.0.1:{self.port}/ws" + ("" if route == BOTH else f"/{route}")
+        return f"ws://{HOST}:{self.port}/ws" + ("" if route == BOTH else f"/{route}")
 
     def add(self, address: Address) -> Address:
         """Make an account known."""
@@ -141,10 +114,6 @@ class HyperliquidServer:
         return address
 
     # --- figures
-
-    def now_ms(self) -> int:
-        """The venue's time."""
-        return int(self.clock.now() * 1000)
 
     def state(self, address: Address, dex: str) -> dict[str, Any]:
         """``clearinghouseState``."""
@@ -245,49 +214,61 @@ class HyperliquidServer:
             for dex in DEXES
         ]
 
-    # --- what a test makes happen
+    # --- what happens
 
-    async def mark(self, **prices: float) -> None:
+    def mark(self, **prices: float) -> None:
         """Move marks and tell who listens; coins of builders' dexes are written ``xyz_AAPL``."""
         for name, price in prices.items():
             self.marks[name.replace("_", ":")] = price
         for name in prices:
             coin = name.replace("_", ":")
-            await self._tell(MARKET, "activeAssetCtx", self.context(coin), coin=coin)
+            self._tell(MARKET, "activeAssetCtx", self.context(coin), coin=coin)
 
-    async def tell_states(self, address: Address) -> None:
+    def tell_states(self, address: Address) -> None:
         """Tell an address its states and its spot balances."""
-        await self._tell(USER, "allDexsClearinghouseState", self.states(address), user=address.name)
+        self._tell(USER, "allDexsClearinghouseState", self.states(address), user=address.name)
         spot = {"user": address.name, "spotState": self.spot(address)}
-        await self._tell(USER, "spotState", spot, user=address.name)
+        self._tell(USER, "spotState", spot, user=address.name)
 
-    async def liquidate(self, address: Address, coin: str) -> None:
-        """Take a position away, with the fill that tells so."""
+    def liquidate(self, address: Address, coin: str) -> None:
+        """Close a position at the mark, with the fill that tells so."""
+        self._tell_fill(address, self._close(address, coin))
+        self.tell_states(address)
+
+    def _close(self, address: Address, coin: str) -> dict[str, Any]:
+        """Take a position away; what it was worth stays in the account. Returns the fill."""
         held = address.positions.pop(coin)
+        kind = "Cross" if held.raw_usd is None else "Isolated"
+        worth = self._profit(held) if held.raw_usd is None else self._equity(held)
+        purse = "" if address.shares else held.dex
+        address.cash[purse] = address.cash.get(purse, 0.0) + worth
         self._fills += 1
-        fill = {
-            "coin": coin, "px": repr(self.marks[coin]), "sz": repr(abs(held.size)), "side": "A", "time": self.now_ms(),
-            "startPosition": repr(held.size), "dir": "Liquidated Cross Long", "closedPnl": "0.0", "hash": "0x0",
-            "oid": 1000 + self._fills, "crossed": True, "fee": "0.0", "tid": self._fills, "feeToken": "USDC",
+        return {
+            "coin": coin, "px": repr(self.marks[coin]), "sz": repr(abs(held.size)), "time": self.now_ms(),
+            "side": "A" if held.size > 0 else "B", "startPosition": repr(held.size), "closedPnl": "0.0", "hash": "0x0",
+            "dir": f"Liquidated {kind} {side_of(held.size).title()}", "oid": 1000 + self._fills, "crossed": True,
+            "fee": "0.0", "tid": self._fills, "feeToken": "USDC",
             "liquidation": {"liquidatedUser": address.name, "markPx": repr(self.marks[coin]), "method": "market"},
         }  # fmt: skip
-        await self._tell(USER, "userFills", {"user": address.name, "fills": [fill]}, user=address.name)
-        await self.tell_states(address)
 
-    async def send_raw(self, route: str, text: str) -> None:
+    def _tell_fill(self, address: Address, *fills: dict[str, Any]) -> None:
+        self._tell(USER, "userFills", {"user": address.name, "fills": list(fills)}, user=address.name)
+
+    # --- faults of its own
+
+    def send_raw(self, route: str, text: str) -> None:
         """A frame as it is, to every connection of a route."""
         for connection in self._of(route):
-            if not connection.frozen:
-                await connection.ws.send_str(text)
+            connection.put(text.encode())
 
-    async def end_subscriptions(self, *, silent: bool) -> None:
+    def end_subscriptions(self, *, silent: bool) -> None:
         """The present account connections tell nothing any more."""
         for connection in self._of(USER):
             connection.mute = True
             if not silent:
-                first = next(iter(connection.subscriptions), {"type": "allDexsClearinghouseState"})
+                first = next(iter(connection.wanted), {"type": "allDexsClearinghouseState"})
                 ended = {"method": "unsubscribe", "subscription": first}
-                await connection.ws.send_str(_frame("subscriptionResponse", ended))
+                connection.put(_frame("subscriptionResponse", ended))
 
     def repeat_next(self, route: str) -> None:
         """The next frame goes twice."""
@@ -297,57 +278,98 @@ class HyperliquidServer:
         """The next frame goes after the one of its channel that follows it."""
         self._swap.add(route)
 
-    def freeze(self, route: str) -> None:
-        """Neither read nor write on the present connections."""
-        for connection in self._of(route):
-            connection.frozen = True
-            if connection.request.transport is not None:
-                connection.request.transport.pause_reading()  # type: ignore[attr-defined]
-
-    async def cut(self, route: str, *, torn: bool = False) -> None:
-        """End the present connections without a close frame; `torn`: in the middle of a frame."""
-        for connection in self._of(route):
-            transport = connection.request.transport
-            if transport is None:
-                continue
-            if torn:
-                transport.write(b"\x81\x7e\x02\x00" + b'{"channel":"activeAs')  # of 512 bytes announced
-                transport.close()
-            else:
-                transport.abort()
-
-    async def hang_up(self, route: str) -> None:
-        """End the present connections with a close frame."""
-        await asyncio.gather(*(connection.ws.close(code=1001) for connection in self._of(route)))
-
-    def refuse_handshakes(self, route: str, status: int, times: int) -> None:
-        """Answer the next handshakes with a status."""
-        self._handshakes[route] = (status, times)
-
-    def refuse(self, question: str, answer: Callable[[], web.Response] | None, times: int) -> None:
-        """Answer the next questions of a type so; None never answers."""
-        self._refusals += [(question, answer)] * times
+    def refuse(self, question: str, answer: Reply, times: int) -> None:
+        """Answer the next questions of a type so; what gives None never answers."""
+        self.faults += [(question, answer)] * times
 
     def heal(self) -> None:
         """Take every fault back."""
-        self.silent.clear()
-        self._refusals.clear()
-        self._handshakes.clear()
+        super().heal()
         self._repeat.clear()
         self._swap.clear()
-        self._healed.set()
-        self._healed = asyncio.Event()
 
-    def open(self, route: str) -> int:
+    def open_of(self, route: str) -> int:
         """Connections of a route."""
         return len(self._of(route))
 
+    # --- an account that follows a price path
+
+    def open(self, spec: AccountSpec, seed: int) -> None:
+        """An address in standard mode with its USDC, its positions each cross or isolated; its sizes are in coins."""
+        address = Address(f"0x{spec.keys(seed)[0][:40]}", cash={"": float(spec.wallets.get("USDC", 0))})
+        for held in spec.positions:
+            size, entry = float(held.size), float(held.entry_price or self.marks[held.symbol])
+            own = None if held.isolated_wallet is None else float(held.isolated_wallet) - size * entry
+            address.positions[held.symbol] = Held(held.symbol, size, entry, own)
+        self.add(address)
+
+    def table(self) -> dict[str, str]:
+        """Addresses; there is no key."""
+        (address,) = self.addresses
+        stream = self.stream_url()
+        return {"rest_url": self.rest_url, "market_url": stream, "private_url": stream, "address": address}
+
+    def watched(self) -> bool:
+        """By subscriptions of both kinds."""
+        told = {s["type"] for connection in self.connections for s in connection.wanted}
+        return {"activeAssetCtx", "allDexsClearinghouseState"} <= told
+
+    def prices(self) -> dict[str, float]:
+        """Of the perpetuals."""
+        return self.marks
+
+    def leader(self, symbol: str) -> str:
+        """The coin's."""
+        return f"{symbol}USDT"
+
+    def set_mark(self, symbol: str, price: float) -> None:
+        """A context."""
+        self.mark(**{symbol: price})
+
+    def risks(self) -> list[Risk]:
+        """Isolated positions, and the cross ones of the first dex."""
+        return [risk for address in self.addresses.values() for risk in self._risks(address)]
+
+    def _risks(self, address: Address) -> list[Risk]:
+        alone = [
+            Risk(f"{p.coin}:{side_of(p.size)}", "USDC", self._equity(p), self._required(p), (self._leg(p),))
+            for p in address.positions.values()
+            if p.raw_usd is not None
+        ]
+        cross = [p for p in address.positions.values() if p.raw_usd is None]
+        balance = address.cash.get("", 0.0) + sum(map(self._profit, cross))
+        legs = tuple(map(self._leg, cross))
+        return [*alone, Risk("USDC", "USDC", balance, sum(map(self._required, cross)), legs)] if cross else alone
+
+    def _leg(self, held: Held) -> Leg:
+        return Leg(held.coin, side_of(held.size), held.size, held.entry, abs(held.size) * self.marks[held.coin])
+
+    def take_over(self, risk: Risk) -> None:
+        """By market orders; what remains of the margin stays with the user, as the documentation says."""
+        (address,) = self.addresses.values()
+        self._tell_fill(address, *[self._close(address, leg.symbol) for leg in risk.legs])
+        address.cash = {dex: max(0.0, cash) for dex, cash in address.cash.items()}
+        self.tell_states(address)
+
+    def report(self) -> None:
+        """The states, which the venue repeats."""
+        for address in self.addresses.values():
+            self.tell_states(address)
+
     # --- sockets
 
-    def _of(self, route: str) -> list[Connection]:
+    def route_of(self, stream: str) -> str:
+        """Its routes are called by what they carry."""
+        return MARKET if stream in ("mark", MARKET) else USER
+
+    def of(self, stream: str) -> list[Listener]:
+        """The open connections of a stream."""
+        return self._of(self.route_of(stream))
+
+    def _of(self, route: str) -> list[Listener]:
         return [c for c in self.connections if c.route in (route, BOTH) and not c.ws.closed]
 
-    async def _tell(self, route: str, channel: str, data: dict[str, Any], **subscription: str) -> None:
+    def _tell(self, route: str, channel: str, data: dict[str, Any], **subscription: str) -> None:
         text = _frame(channel, data)
         texts = [text]
         if route in self._swap:
@@ -362,51 +384,36 @@ class HyperliquidServer:
         for connection in self._of(route):
             if connection.wants(channel, **subscription):
                 for each in texts:
-                    await self._send(connection, each)
+                    self._send(connection, each)
 
-    async def _send(self, connection: Connection, text: str) -> None:
-        if connection.mute or connection.frozen or connection.route in self.silent:
-            return
-        with suppress(ConnectionError, RuntimeError):
-            await connection.ws.send_str(text)
+    def _send(self, connection: Listener, text: bytes) -> None:
+        if not (connection.mute or connection.silent):
+            connection.put(text)
 
-    async def _socket(self, request: web.Request) -> web.StreamResponse:
-        route = request.match_info.get("route", BOTH)
-        status, times = self._handshakes.get(route, (0, 0))
-        if times > 0:
-            self._handshakes[route] = (status, times - 1)
-            return web.Response(status=status)
-        ws = web.WebSocketResponse()
-        await ws.prepare(request)
-        connection = Connection(route, ws, request)
-        self.connections.append(connection)
-        try:
-            await ws.send_str("Websocket connection established.")
-            async for message in ws:
-                if message.type is WSMsgType.TEXT and not connection.frozen:
-                    await self._hear(connection, orjson.loads(message.data))
-        finally:
-            self.connections.remove(connection)
-        return ws
+    def connected(self, route: str, ws: web.WebSocketResponse, request: web.Request) -> Listener:
+        """It is greeted with a line that is no JSON."""
+        connection = Listener(next(self.numbers), route, ws, request)
+        connection.put(b"Websocket connection established.")
+        return connection
 
-    async def _hear(self, connection: Connection, message: dict[str, Any]) -> None:
+    def hear(self, connection: Listener, text: str) -> None:
+        """Pings and subscriptions."""
+        message = orjson.loads(text)
         match message.get("method"):
             case "ping":
-                await connection.ws.send_str(_frame("pong", None))
+                connection.put(_frame("pong", None))
             case "subscribe" | "unsubscribe" as method:
                 subscription = message["subscription"]
-                await connection.ws.send_str(
-                    _frame("subscriptionResponse", {"method": method, "subscription": subscription})
-                )
+                connection.put(_frame("subscriptionResponse", {"method": method, "subscription": subscription}))
                 if method == "unsubscribe":
-                    connection.subscriptions.remove(subscription)
+                    connection.wanted.remove(subscription)
                     return
-                connection.subscriptions.append(subscription)
-                await self._begin(connection, subscription)
+                connection.wanted.append(subscription)
+                self._begin(connection, subscription)
             case _:
-                await connection.ws.send_str(_frame("error", f"cannot read {message}"))
+                connection.put(_frame("error", f"cannot read {message}"))
 
-    async def _begin(self, connection: Connection, subscription: dict[str, Any]) -> None:
+    def _begin(self, connection: Listener, subscription: dict[str, Any]) -> None:
         """What a new subscription is told at once."""
         kind = subscription["type"]
         address = self.addresses.get(subscription.get("user", ""))
@@ -421,7 +428,7 @@ class HyperliquidServer:
             case "userFills":
                 data = {"user": subscription["user"], "isSnapshot": True, "fills": []}
         if data is not None:
-            await self._send(connection, _frame(kind, data))
+            self._send(connection, _frame(kind, data))
 
     # --- questions
 
@@ -429,13 +436,8 @@ class HyperliquidServer:
         question = orjson.loads(await request.read())
         self.asked.append(question)
         kind = question["type"]
-        for i, (refused, answer) in enumerate(self._refusals):
-            if refused == kind:
-                del self._refusals[i]
-                if answer is not None:
-                    return answer()
-                await self._healed.wait()
-                break
+        if (spoiled := await self.fault(kind)) is not None:
+            return spoiled
         return web.Response(body=orjson.dumps(self._answer(kind, question)), content_type="application/json")
 
     def _answer(self, kind: str, question: dict[str, Any]) -> Any:
@@ -458,17 +460,5 @@ class HyperliquidServer:
         return None
 
 
-def _frame(channel: str, data: object) -> str:
-    body = {"channel": channel} if data is None else {"channel": channel, "data": data}
-    return orjson.dumps(body).decode()
-
-
-@asynccontextmanager
-async def hyperliquid_server(clock: Clock) -> AsyncIterator[HyperliquidServer]:
-    """The venue on this loop, gone at the end of the block."""
-    server = HyperliquidServer(clock)
-    await server.start()
-    try:
-        yield server
-    finally:
-        await server.close()
+def _frame(channel: str, data: object) -> bytes:
+    return orjson.dumps({"channel": channel} if data is None else {"channel": channel, "data": data})

@@ -4,28 +4,33 @@ It checks signatures and times as Bybit does, numbers its position events, sends
 and misbehaves on request.
 """
 
-import asyncio
-import contextlib
 import hashlib
 import hmac
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import count
 from typing import Any
 
 import orjson
-from aiohttp import WSMsgType, web
+from aiohttp import web
 
+from connectors.simulator.bybit_contracts import (
+    base_of,
+    contract_row,
+    counted,
+    maintenance_of,
+    margin_coin_of,
+    tier_rows,
+)
+from connectors.simulator.scenario import AccountSpec
 from connectors.simulator.streams import Connection
+from connectors.simulator.venue import HOST, Leg, Risk, VenueServer, side_of
 from monitor.clock import Clock
 
-HOST = "127.0.0.1"
 API_KEY = "key-of-the-bybit-account"
-API_SECRET = "secret-of-the-bybit-account"
+API_SECRET = "secret-of-the-bybit-account"  # noqa: S105 - opens nothing but this simulator
 WINDOW_MS = 5000
-
-Answer = Callable[[web.Request], web.StreamResponse]
 
 
 @dataclass
@@ -54,8 +59,8 @@ class State:
     """Of the whole account, where it is not the sum of its positions' (portfolio margin)."""
     taker_fee_rate: str = "0.00055"
     funding_minutes: int = 480
-    tier_rate: str = "0.005"
-    """Of the first tier."""
+    tier_rate: str = ""
+    """Of the first tier, instead of its own."""
     page: int = 200
     """Rows on a page of the tables that have pages."""
     positions: list[Position] = field(default_factory=lambda: [Position("BTCUSDT", 1.0, 75_000.0)])
@@ -63,33 +68,24 @@ class State:
     incidents: list[dict[str, Any]] = field(default_factory=list)
 
 
-class BybitServer:
-    """The whole of it. Made by `bybit_server`."""
+class BybitServer(VenueServer[Connection]):
+    """The whole of it."""
+
+    venue = "bybit"
 
     def __init__(self, clock: Clock) -> None:
-        self.clock = clock
+        super().__init__(clock)
         self.state = State()
-        self.offset_ms = 0
-        self.port = 0
+        self.key, self.secret = API_KEY, API_SECRET
         self.signatures: list[str] = []
         self.requests: list[tuple[str, dict[str, str]]] = []
-        self.connections: list[Connection] = []
         self.subscribed: list[tuple[str, list[str]]] = []
         """Operation and topics of every message on the public sockets."""
-        self.faults: list[tuple[str, Callable[[], web.StreamResponse | None]]] = []
-        self._refusals: dict[str, tuple[int, int]] = {}
-        self._silent: set[str] = set()
-        self._numbers = count(1)
         self._cross = count(1000)
         self._authed: set[int] = set()
         self._category: dict[int, str] = {}
 
     # --- addresses
-
-    @property
-    def rest_url(self) -> str:
-        """For the configuration."""
-        return f"http://{HOST}:{self.port}"
 
     @property
     def market_url(self) -> str:
@@ -100,10 +96,6 @@ class BybitServer:
     def private_url(self) -> str:
         """For the configuration."""
         return f"ws://{HOST}:{self.port}/v5/private"
-
-    def now_ms(self) -> int:
-        """The venue's clock."""
-        return int(self.clock.now() * 1000) + self.offset_ms
 
     @property
     def answers(self) -> dict[str, Callable[[Any], Any]]:
@@ -125,20 +117,16 @@ class BybitServer:
     def routes(self) -> list[web.RouteDef]:
         """Everything that is served."""
         rest = [web.get(path, self._rest(answer)) for path, answer in self.answers.items()]
-        return [*rest, web.get("/v5/public/{category}", self._public), web.get("/v5/private", self._private)]
+        market = web.get("/v5/public/{category}", partial(self.serve, route="market"))
+        return [*rest, market, web.get("/v5/private", partial(self.serve, route="private"))]
 
     # --- REST
 
     def _rest(self, answer: Callable[[web.Request], Any]) -> Callable[[web.Request], Any]:
         async def handle(request: web.Request) -> web.StreamResponse:
             self.requests.append((request.path, dict(request.query)))
-            for fault in list(self.faults):
-                if fault[0] == request.path:
-                    self.faults.remove(fault)
-                    reply = fault[1]()
-                    if reply is None:
-                        await asyncio.sleep(60.0)
-                    return reply or web.Response()
+            if (spoiled := await self.fault(request.path)) is not None:
+                return spoiled
             code = self._refuses(request)
             result = {} if code else answer(request)
             if isinstance(result, web.StreamResponse):
@@ -165,15 +153,18 @@ class BybitServer:
         )
         signature = request.headers.get("X-BAPI-SIGN", "")
         self.signatures.append(signature)
-        if key != API_KEY:
+        if key != self.key:
             return 10003
         if not self.now_ms() - int(window) <= int(stamp) < self.now_ms() + 1000:
             return 10002
-        return 0 if signature == _sign(f"{stamp}{key}{window}{request.query_string}") else 10004
+        return 0 if signature == self._sign(f"{stamp}{key}{window}{request.query_string}") else 10004
+
+    def _sign(self, text: str) -> str:
+        return hmac.new(self.secret.encode(), text.encode(), hashlib.sha256).hexdigest()
 
     def _query_api(self, request: web.Request) -> dict[str, Any]:
         can = {"ContractTrade": ["Order", "Position"], "Spot": [], "Wallet": ["AccountTransfer"]}
-        return {"apiKey": API_KEY, "readOnly": self.state.read_only, "permissions": can, "uta": 1, "deadlineDay": 60}
+        return {"apiKey": self.key, "readOnly": self.state.read_only, "permissions": can, "uta": 1, "deadlineDay": 60}
 
     def _info(self, request: web.Request) -> dict[str, Any]:
         return {"marginMode": self.state.margin_mode, "unifiedMarginStatus": self.state.unified}
@@ -194,10 +185,10 @@ class BybitServer:
             "positionStatus": "Normal", "autoAddMargin": 0, "adlRankIndicator": 2, "leverage": held.leverage,
             "markPrice": f"{mark:g}", "liqPrice": "", "bustPrice": "",
             "positionIM": f"{(at_entry if isolated else value) / leverage + fee:.8f}",
-            "positionMM": f"{value * 0.005 + fee:.8f}", "takeProfit": "", "stopLoss": "", "trailingStop": "0",
-            "unrealisedPnl": f"{pnl:.8f}", "cumRealisedPnl": "0", "seq": held.seq, "isReduceOnly": False,
-            "mmrSysUpdatedTime": "", "leverageSysUpdatedTime": "", "createdTime": "1789999000000",
-            "updatedTime": str(self.now_ms()),
+            "positionMM": f"{maintenance_of(held.symbol, value) + fee:.8f}", "takeProfit": "", "stopLoss": "",
+            "trailingStop": "0", "unrealisedPnl": f"{pnl:.8f}", "cumRealisedPnl": "0", "seq": held.seq,
+            "isReduceOnly": False, "mmrSysUpdatedTime": "", "leverageSysUpdatedTime": "",
+            "createdTime": "1789999000000", "updatedTime": str(self.now_ms()),
         }  # fmt: skip
         return row | held.changes
 
@@ -205,7 +196,7 @@ class BybitServer:
         category, settle = request.query["category"], request.query.get("settleCoin")
         held = [p for p in self.state.positions if p.category == category and p.size]
         if settle is not None:
-            held = [p for p in held if _margin_coin(p.symbol) == settle]
+            held = [p for p in held if margin_coin_of(p.symbol) == settle]
         return self._page(request, [self.position_row(p) for p in held]) | {"category": category}
 
     def _page(self, request: web.Request, listed: list[Any]) -> dict[str, Any]:
@@ -218,11 +209,12 @@ class BybitServer:
         coins = [self._coin(coin) for coin in self.state.balances]
         pnl = sum(float(c["unrealisedPnl"]) * self.usd(c["coin"]) for c in coins)
         required = sum(float(c["totalPositionMM"]) * self.usd(c["coin"]) for c in coins)
-        own = sum(_counted(c["coin"], float(c["walletBalance"])) * self.usd(c["coin"]) for c in coins)
+        own = sum(counted(c["coin"], float(c["walletBalance"])) * self.usd(c["coin"]) for c in coins)
         if self.state.maintenance is not None:
             required = self.state.maintenance
+        rate = required / (own + pnl) if own + pnl else 0.0
         totals = {
-            "accountMMRate": f"{int(required / (own + pnl) * 10_000) / 10_000}", "accountIMRate": "0.1",
+            "accountMMRate": f"{int(rate * 10_000) / 10_000}", "accountIMRate": "0.1",
             "totalEquity": f"{own + pnl:.8f}", "totalWalletBalance": f"{own:.8f}",
             "totalMarginBalance": f"{own + pnl:.8f}", "totalPerpUPL": f"{pnl:.8f}",
             "totalMaintenanceMargin": f"{required:.8f}",
@@ -236,7 +228,7 @@ class BybitServer:
         return {"USDT": 0.9995, "USDC": 1.0}.get(coin) or self.state.marks[f"{coin}USDT"]
 
     def _coin(self, coin: str) -> dict[str, Any]:
-        held = [p for p in self.state.positions if p.size and _margin_coin(p.symbol) == coin]
+        held = [p for p in self.state.positions if p.size and margin_coin_of(p.symbol) == coin]
         rows = [self.position_row(p) for p in held]
         pnl = sum(float(row["unrealisedPnl"]) for row in rows)
         required = sum(float(row["positionMM"] or 0) for row in rows)
@@ -259,7 +251,7 @@ class BybitServer:
         category = request.query["category"]
         minutes = self.state.funding_minutes
         listed = [
-            _contract(s) | {"fundingInterval": minutes}
+            contract_row(s) | {"fundingInterval": minutes}
             for s in self.state.marks
             if (category == "inverse") == s.endswith("USD")
         ]
@@ -270,7 +262,7 @@ class BybitServer:
         if symbol is not None and symbol not in self.state.marks:
             return self.envelope(10029)
         symbols = [symbol] if symbol else list(self.state.marks)
-        return self._page(request, [row for s in symbols for row in _tiers(s, self.state.tier_rate)]) | {
+        return self._page(request, [row for s in symbols for row in tier_rows(s, self.state.tier_rate)]) | {
             "category": "linear"
         }
 
@@ -285,46 +277,90 @@ class BybitServer:
         ]
         return {"list": [{"currency": "BTC", "collateralRatioList": steps}]}
 
+    # --- an account that follows a price path
+
+    def open(self, spec: AccountSpec, seed: int) -> None:
+        """A unified account in cross mode, one-way; sizes in coins, of inverse contracts in dollars."""
+        if any(held.isolated_wallet is not None for held in spec.positions):
+            raise ValueError("isolated positions in an account with cross ones")
+        self.key, self.secret = spec.keys(seed)
+        self.state.balances = {coin: float(quantity) for coin, quantity in spec.wallets.items()}
+        self.state.positions = [
+            Position(
+                held.symbol,
+                float(held.size),
+                float(held.entry_price or self.state.marks[held.symbol]),
+                "inverse" if self.is_inverse(held.symbol) else "linear",
+                str(held.leverage or 10),
+            )
+            for held in spec.positions
+        ]
+
+    def table(self) -> dict[str, str]:
+        """Addresses and credentials."""
+        urls = {"rest_url": self.rest_url, "market_url": self.market_url, "private_url": self.private_url}
+        return urls | {"api_key": self.key, "api_secret": self.secret}
+
+    def prices(self) -> dict[str, float]:
+        """Of the contracts."""
+        return self.state.marks
+
+    def leader(self, symbol: str) -> str:
+        """The coin's; inverse and USDC contracts follow it too."""
+        return f"{base_of(symbol)}USDT"
+
+    def set_mark(self, symbol: str, price: float) -> None:
+        """A delta."""
+        self.send_mark(symbol, price)
+
+    def is_inverse(self, symbol: str) -> bool:
+        """Those that are margined in their coin."""
+        return symbol.endswith("USD")
+
+    def risks(self) -> list[Risk]:
+        """The account, in USD."""
+        held = [p for p in self.state.positions if p.size]
+        whole = self.wallet()
+        legs = tuple(Leg(p.symbol, side_of(p.size), p.size, p.entry, self._value(p)) for p in held)
+        balance, required = (float(whole[key]) for key in ("totalMarginBalance", "totalMaintenanceMargin"))
+        return [Risk("multi", "USD", balance, required, legs)] if held else []
+
+    def _value(self, held: Position) -> float:
+        mark = self.state.marks[held.symbol]
+        quantity = abs(held.size) / mark if self.is_inverse(held.symbol) else abs(held.size) * mark
+        return quantity * self.usd(margin_coin_of(held.symbol))
+
+    def take_over(self, risk: Risk) -> None:
+        """First orders and positions, then the wallet: nothing is left."""
+        lost = [held for held in self.state.positions if held.size]
+        orders = [
+            {
+                "category": held.category, "symbol": held.symbol, "side": "Sell" if held.size > 0 else "Buy",
+                "positionIdx": held.index, "orderStatus": "Filled", "qty": f"{abs(held.size):g}",
+                "createType": "CreateByLiq", "orderType": "Market", "updatedTime": str(self.now_ms()),
+            }
+            for held in lost
+        ]  # fmt: skip
+        self.state.balances = dict.fromkeys(self.state.balances, 0.0)
+        for held in lost:
+            held.size, held.seq = 0.0, held.seq + 1
+        rows = [self.position_row(held, "entryPrice") | {"category": held.category} for held in lost]
+        self.state.positions = [held for held in self.state.positions if held.size]
+        self.send_private("order", orders)
+        self.send_private("position", rows)
+        self.send_private("wallet", [self.wallet()])
+
     # --- WebSocket
 
-    async def _public(self, request: web.Request) -> web.StreamResponse:
-        return await self._serve(request, "mark", request.match_info["category"])
+    def connected(self, route: str, ws: web.WebSocketResponse, request: web.Request) -> Connection:
+        """As the simulated exchange's own."""
+        connection = Connection(next(self.numbers), route, False, ws, request)
+        self._category[connection.number] = request.match_info.get("category", "")
+        return connection
 
-    async def _private(self, request: web.Request) -> web.StreamResponse:
-        return await self._serve(request, "user", "")
-
-    async def _serve(self, request: web.Request, stream: str, category: str) -> web.StreamResponse:
-        left, status = self._refusals.get(stream, (0, 0))
-        if left:
-            self._refusals[stream] = left - 1, status
-            return web.Response(status=status)
-        ws = web.WebSocketResponse(autoping=False, compress=False, timeout=1.0)
-        await ws.prepare(request)
-        connection = Connection(next(self._numbers), "market" if stream == "mark" else "private", False, ws, request)
-        connection.silent = stream in self._silent
-        self._category[connection.number] = category
-        self.connections.append(connection)
-        writer = asyncio.create_task(self._write(connection))
-        try:
-            while True:
-                message = await ws.receive()
-                if message.type is WSMsgType.PING and not connection.frozen:
-                    await ws.pong(message.data)
-                elif message.type is WSMsgType.TEXT:
-                    self._hear(connection, orjson.loads(message.data))
-                elif message.type in (WSMsgType.CLOSE, WSMsgType.CLOSING, WSMsgType.CLOSED, WSMsgType.ERROR):
-                    return ws
-        except (ConnectionError, RuntimeError):
-            return ws
-        finally:
-            writer.cancel()
-            self.connections.remove(connection)
-
-    async def _write(self, connection: Connection) -> None:
-        with contextlib.suppress(ConnectionError, RuntimeError):
-            await connection.write()
-
-    def _hear(self, connection: Connection, said: dict[str, Any]) -> None:
+    def hear(self, connection: Connection, text: str) -> None:
+        """Pings, log-ins and subscriptions."""
+        said = orjson.loads(text)
         op, args = said["op"], said.get("args", [])
         private = connection.route == "private"
         reply = {"success": True, "ret_msg": "", "conn_id": "c", "req_id": said.get("req_id", ""), "op": op}
@@ -359,7 +395,7 @@ class BybitServer:
         if op == "auth":
             key, expires, signature = args
             self.signatures.append(signature)
-            if key != API_KEY or signature != _sign(f"GET/realtime{expires}"):
+            if key != self.key or signature != self._sign(f"GET/realtime{expires}"):
                 return "Params Error"
             if expires <= self.now_ms():
                 return "request expired"
@@ -409,91 +445,3 @@ class BybitServer:
             return
         row = self.position_row(held, "entryPrice") | {"category": held.category}
         self.send_private("position", [row])
-
-    # --- faults
-
-    def of(self, stream: str) -> list[Connection]:
-        """The open connections of a stream."""
-        route = "market" if stream == "mark" else "private"
-        return [connection for connection in self.connections if connection.route == route]
-
-    def silence(self, stream: str) -> None:
-        """Accept, acknowledge and say nothing, also on connections to come."""
-        self._silent.add(stream)
-        for connection in self.of(stream):
-            connection.silent = True
-
-    def refuse_handshakes(self, stream: str, status: int, times: int) -> None:
-        """Answer the next handshakes with an HTTP status."""
-        self._refusals[stream] = times, status
-
-    def heal(self) -> None:
-        """Take every fault back."""
-        self._silent.clear()
-        self._refusals.clear()
-        self.faults.clear()
-        for connection in self.connections:
-            connection.silent = connection.swap = False
-            connection.duplicate = 0
-
-
-def _sign(text: str) -> str:
-    return hmac.new(API_SECRET.encode(), text.encode(), hashlib.sha256).hexdigest()
-
-
-def _margin_coin(symbol: str) -> str:
-    if symbol.endswith("USD"):
-        return symbol.removesuffix("USD")
-    return "USDC" if symbol.endswith("PERP") else "USDT"
-
-
-def _counted(coin: str, balance: float) -> float:
-    """Coins after the collateral ratio: 95 % of the first and 90 % of every further bitcoin; dollars in full."""
-    if coin in ("USDT", "USDC") or balance <= 0:
-        return balance
-    return 0.95 * min(balance, 1.0) + 0.9 * max(balance - 1.0, 0.0)
-
-
-def _contract(symbol: str) -> dict[str, Any]:
-    inverse = symbol.endswith("USD")
-    base = symbol.removesuffix("USDT").removesuffix("USD").removesuffix("PERP")
-    return {
-        "symbol": symbol, "contractType": "InversePerpetual" if inverse else "LinearPerpetual", "status": "Trading",
-        "baseCoin": base, "quoteCoin": "USD" if inverse else "USDT",
-        "settleCoin": _margin_coin(symbol),
-        "priceFilter": {"minPrice": "0.1", "maxPrice": "1999999.8", "tickSize": "0.1"},
-    }  # fmt: skip
-
-
-def _tiers(symbol: str, first_rate: str) -> list[dict[str, Any]]:
-    """Two tiers; inverse limits are in the coin."""
-    limits = ("30", "60") if symbol.endswith("USD") else ("2000000", "2600000")
-    second = "0.018" if symbol.endswith("USD") else "1200"
-    return [
-        {
-            "id": 1, "symbol": symbol, "riskLimitValue": limits[0], "maintenanceMargin": first_rate,
-            "initialMargin": "0.01", "isLowestRisk": 1, "maxLeverage": "100.00", "mmDeduction": "",
-        },
-        {
-            "id": 2, "symbol": symbol, "riskLimitValue": limits[1], "maintenanceMargin": "0.0056",
-            "initialMargin": "0.0111", "isLowestRisk": 0, "maxLeverage": "90.00", "mmDeduction": second,
-        },
-    ]  # fmt: skip
-
-
-@asynccontextmanager
-async def bybit_server(clock: Clock) -> AsyncIterator[BybitServer]:
-    """The server on this loop with the test's clock, until the block ends."""
-    server = BybitServer(clock)
-    app = web.Application()
-    app.add_routes(server.routes())
-    runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=0.2)
-    await runner.setup()
-    await web.TCPSite(runner, HOST, 0).start()
-    server.port = runner.addresses[0][1]
-    try:
-        yield server
-    finally:
-        for connection in list(server.connections):
-            connection.cut()
-        await runner.cleanup()
