@@ -15,7 +15,8 @@ from alerts.config import AlertsConfig
 from alerts.engine import Engine
 from alerts.message import encode
 from alerts.sink import Envelope, Surroundings
-from alerts.sinks.mqtt import MqttConfig, MqttSink, build, topic
+from alerts.sinks._broker import topic
+from alerts.sinks.mqtt import MqttConfig, MqttSink, build
 from monitor.clock import SystemClock
 from monitor.credential import Secret
 from monitor.errors import SinkError
@@ -159,8 +160,8 @@ async def test_a_connection_that_breaks_leaves_the_will(server: Mosquitto) -> No
         sink = sink_for(server)
         await sink.connect()
         await until(lambda: listener.last(STATUS) == b"online", "online")
-        assert sink._link is not None
-        sink._link.client._client.socket().close()
+        assert sink._broker.link is not None
+        sink._broker.link.client._client.socket().close()
         await until(lambda: listener.last(STATUS) == b"offline", "the will")
         await sink.close()
 
@@ -210,9 +211,9 @@ async def test_a_connection_that_comes_too_late_is_left(server: Mosquitto) -> No
     with pytest.raises(SinkError, match="not ended yet"):
         await sink.connect()
     server.resume()
-    assert sink._opening is not None
+    assert sink._broker.opening is not None
     async with asyncio.timeout(5):
-        await sink._opening
+        await sink._broker.opening
     async with Listener(server, STATUS) as listener:
         await sink.connect()
         await heard_all_retained(sink, listener)
