@@ -160,7 +160,11 @@ class Pair:
         """Whether this monitor may say this alert at this moment. What belongs to no account is its own to say."""
         if alert.venue is None or alert.account is None:
             return True
-        return self._leases.speaks((alert.venue, alert.account), self._clock.now())
+        return self.speaks_for((alert.venue, alert.account))
+
+    def speaks_for(self, account: Account) -> bool:
+        """Whether this monitor speaks for an account at this moment."""
+        return self._leases.speaks(account, self._clock.now())
 
     def speaker(self, account: Account) -> str:
         """Who speaks for an account when it is not this monitor; empty when it is, or nobody is known."""

@@ -1,6 +1,6 @@
 """What a sink is: something that takes alerts in order, and the present state of the pools."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Protocol
 from urllib.parse import urlsplit
@@ -83,12 +83,16 @@ class Surroundings:
     """What a sink is made with beside its section: the clock, this machine's name, and who takes people's orders.
 
     `fence`, where two monitors share accounts, gives the stamp without which Redis must not take an alert.
+    `accounts` are the configured ones (venue, name); a later reload of the configuration may change them. `speaks` says
+    whether this monitor speaks for such an account at the moment, where two monitors share accounts.
     """
 
     clock: Clock
     host: str
     handling: Handling | None = None
     fence: "Callable[[Alert], Stamp | None] | None" = None
+    accounts: Collection[tuple[str, str]] = ()
+    speaks: "Callable[[tuple[str, str]], bool] | None" = None
 
 
 class Sink(Protocol):

@@ -138,7 +138,11 @@ class Daemon:
         that is all that ever happened.
         """
         handling = EngineHandling(self._engine, self._deliver, self._keep_silences, self._clock, self._elsewhere)
-        built = sinks.build(self.config.sinks, Surroundings(self._clock, socket.gethostname(), handling, self._fence))
+        speaks = None if self._pair is None else self._pair.speaks_for
+        built = sinks.build(
+            self.config.sinks,
+            Surroundings(self._clock, socket.gethostname(), handling, self._fence, self._configured(), speaks),
+        )
         names = [sink.name for sink in built]
         async with AsyncExitStack() as stack:
             outbox = self._outbox = Outbox.open(self.config.state.path, names, self._clock, self.telemetry)

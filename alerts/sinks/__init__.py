@@ -7,14 +7,16 @@ from pydantic import BaseModel, ConfigDict
 
 from alerts.redis_link import RedisConfig
 from alerts.sink import Sink, Surroundings
-from alerts.sinks import console, mqtt, redis
+from alerts.sinks import console, homeassistant, mqtt, redis
 from alerts.sinks.console import ConsoleConfig
+from alerts.sinks.homeassistant import HomeAssistantConfig
 from alerts.sinks.mqtt import MqttConfig
 
 SINKS: Mapping[str, Callable[[Any, Surroundings], Sink]] = {
     "console": console.build,
     "redis": redis.build,
     "mqtt": mqtt.build,
+    "homeassistant": homeassistant.build,
 }
 
 
@@ -26,6 +28,7 @@ class SinksConfig(BaseModel):
     console: ConsoleConfig = ConsoleConfig()
     redis: RedisConfig | None = None
     mqtt: MqttConfig | None = None
+    homeassistant: HomeAssistantConfig | None = None
 
 
 def build(config: SinksConfig, surroundings: Surroundings) -> list[Sink]:

@@ -186,8 +186,10 @@ def _probes(config: "SinksConfig") -> "Iterator[tuple[str, Sink]]":
         update={
             "console": config.console.model_copy(update={"enabled": False}),
             "redis": config.redis and config.redis.model_copy(update={"prefix": f"{config.redis.prefix}:{PROBE}"}),
-            "mqtt": config.mqtt
-            and config.mqtt.model_copy(update={"prefix": f"{config.mqtt.prefix}/{PROBE}", "client_id": None}),
+            **{
+                name: section and section.model_copy(update={"prefix": f"{section.prefix}/{PROBE}", "client_id": None})
+                for name, section in (("mqtt", config.mqtt), ("homeassistant", config.homeassistant))
+            },
         }
     )
     from alerts.sink import Surroundings

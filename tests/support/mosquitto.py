@@ -2,6 +2,7 @@
 
 import asyncio
 import subprocess
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from getpass import getuser
@@ -10,6 +11,7 @@ from typing import Self
 from uuid import uuid4
 
 import aiomqtt
+from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from tests.support.certificates import Certificate
 from tests.support.server_process import DEADLINE_S, ServerProcess, free_port, require
@@ -26,6 +28,7 @@ class Mosquitto(ServerProcess):
         users: dict[str, str] | None = None,
         rights: str | None = None,
         tls: Certificate | None = None,
+        more: Sequence[str] = (),
     ) -> None:
         port = free_port()
         lines = [
@@ -43,7 +46,7 @@ class Mosquitto(ServerProcess):
             lines.append(f"acl_file {directory / 'rights'}")
         if tls is not None:
             lines += [f"certfile {tls.certificate}", f"keyfile {tls.key}"]
-        (directory / "mosquitto.conf").write_text("\n".join(lines) + "\n")
+        (directory / "mosquitto.conf").write_text("\n".join([*lines, *more]) + "\n")
         self.tls = tls
         program = require("mosquitto", "mosquitto")
         super().__init__([program, "-c", str(directory / "mosquitto.conf")], port, directory)
@@ -66,11 +69,21 @@ class Heard:
 class Listener:
     """Hears everything below a topic, in a session that the broker keeps while the connection is away.
 
-    Use it with ``async with``; it connects again by itself.
+    Use it with ``async with``; it connects again by itself. `as_published` shows whether a message was published to be
+    retained, rather than whether it is older than the listener.
     """
 
-    def __init__(self, server: Mosquitto, topic: str = "#", username: str | None = None, password: str | None = None):
+    def __init__(
+        self,
+        server: Mosquitto,
+        topic: str = "#",
+        username: str | None = None,
+        password: str | None = None,
+        *,
+        as_published: bool = False,
+    ):
         self.heard: list[Heard] = []
+        self._options = SubscribeOptions(qos=1, retainAsPublished=as_published)
         self._server = server
         self._topic = topic
         self._login = (username, password)
@@ -100,7 +113,7 @@ class Listener:
         while True:
             with suppress(aiomqtt.MqttError):
                 async with self._client(properties) as client:
-                    await client.subscribe(self._topic, qos=1)
+                    await client.subscribe(self._topic, options=self._options)
                     self._listening.set()
                     async for message in client.messages:
                         self.heard.append(Heard(str(message.topic), bytes(message.payload), message.retain))
