@@ -5,8 +5,10 @@ from pathlib import Path
 
 import orjson
 import pytest
+import yaml
 
 from alerts.config import AlertsConfig
+from alerts.sinks._entities import Home, Subject, discovery
 from monitor.accountfile import read_account_file
 from monitor.assess import assess_account
 from monitor.config import parse
@@ -64,6 +66,27 @@ def test_configurations_can_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
     assert config.alerts == AlertsConfig()
     assert config.sinks.redis is not None
     assert config.sinks.mqtt is not None
+
+
+def test_the_recipe_for_home_assistant_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its section is accepted, its automations are YAML and name entities as Home Assistant derives them."""
+    for name in ("BINANCE_KEY", "BINANCE_SECRET", "HOMEASSISTANT_MQTT_PASSWORD"):
+        monkeypatch.setenv(name, "x")
+    config = parse(block("toml", "[[account]]") + block("toml", "[sinks.homeassistant]"), "README.md")
+    assert config.sinks.homeassistant is not None
+    home = Home(config.sinks.homeassistant.prefix, "homeassistant", "status", 30, "1")
+    owner = Subject("binance", "main")
+    device = discovery(home, owner, [Subject("binance", "main", "USDT")], {}, {})
+    entities = {
+        each["p"] + "." + f"{device['dev']['name']} {each['name']}".lower().replace(" ", "_")
+        for each in device["cmps"].values()
+    }
+    text = block("yaml", "triggers:")
+    automations = yaml.safe_load(text)
+    assert [set(each) >= {"alias", "triggers", "actions"} for each in automations] == [True, True]
+    named = set(re.findall(r"binary_sensor\.\w+", text))
+    assert len(named) == 2
+    assert named <= entities
 
 
 def test_the_calculator_s_example_computes() -> None:

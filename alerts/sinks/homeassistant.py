@@ -51,8 +51,8 @@ log = structlog.get_logger(__name__)
 class HomeAssistantConfig(BrokerConfig):
     """``[sinks.homeassistant]``.
 
-    `silence_s` is how long the switch silences a pool. With more than `max_pools` pools an account's riskiest have
-    entities; what fires for the others is shown by the account's own.
+    `silence_s` is how long the switch silences a pool. With more than `max_pools` pools, over all accounts, the
+    riskiest have entities; what fires for the others is shown by the account's own.
     """
 
     discovery_prefix: Annotated[str, Field(min_length=1)] = "homeassistant"

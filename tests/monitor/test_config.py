@@ -336,6 +336,6 @@ def test_the_example_shows_the_defaults(monkeypatch: pytest.MonkeyPatch) -> None
     illustration = re.compile(r'#((client_id|password|token|\w+_file) = |url = "env:)')
     kept = [line for line in text.splitlines() if not illustration.match(line)]
     shown = parse(re.sub(r"(?m)^#(?=\[|[a-z_]+ = )", "", "\n".join(kept)), "example")
-    plain = parse(text + "[sinks.redis]\n[sinks.mqtt]\n", "example")
+    plain = parse(text + "[sinks.redis]\n[sinks.mqtt]\n[sinks.homeassistant]\n", "example")
     assert shown == plain
     assert plain.alerts == AlertsConfig()

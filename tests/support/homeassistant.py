@@ -8,13 +8,18 @@ ignores keys that it does not know; here they are faults, for whoever sends one 
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from math import isfinite
 from typing import Any
 
+import aiomqtt
 import orjson
 from jinja2 import Environment
+
+from tests.support.mosquitto import Listener, Mosquitto
+from tests.support.server_process import until
 
 UNAVAILABLE = "unavailable"
 UNKNOWN = "unknown"
@@ -272,3 +277,59 @@ class HomeAssistant:
 
 def _render(source: str, payload: bytes) -> str:
     return _JINJA.from_string(source).render(value=payload.decode(), value_json=orjson.loads(payload)).strip()
+
+
+class House:
+    """A Home Assistant that listens to the broker and sends orders."""
+
+    def __init__(self, server: Mosquitto, listener: Listener) -> None:
+        self.home = HomeAssistant()
+        self._server = server
+        self.listener = listener
+        self._next = 0
+
+    def hear(self) -> HomeAssistant:
+        """Take over what came since the last time."""
+        for heard in self.listener.heard[self._next :]:
+            self.home.hear(heard.topic, heard.payload, retain=heard.retain)
+            self._next += 1
+        return self.home
+
+    async def until(self, name: str, state: str) -> Entity:
+        """Wait until an entity shows a state."""
+
+        def holds() -> bool:
+            return name in self.hear().names and self.home.by_name(name).state == state
+
+        await until(holds, f"{name} is {state}; heard: {self.listener.heard[-6:]}")
+        return self.home.by_name(name)
+
+    async def until_holds(self, holds: Callable[[], bool], what: str) -> None:
+        """Wait until something holds."""
+        await until(holds, f"{what}; heard: {self.listener.heard[-6:]}")
+
+    async def until_names(self, some: Collection[str], *more: str) -> None:
+        """Wait until there are exactly these entities."""
+        await until(lambda: self.hear().names == {*some, *more}, f"entities {more}; there are {self.home.names}")
+
+    async def send(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
+        """Publish something."""
+        async with aiomqtt.Client("127.0.0.1", self._server.port, timeout=5) as client:
+            await client.publish(topic, payload, qos=1, retain=retain)
+
+    async def press(self, name: str) -> None:
+        """Press a button."""
+        config = self.hear().by_name(name).config
+        await self.send(config["command_topic"], config["payload_press"].encode())
+
+    async def turn(self, name: str, which: str) -> None:
+        """Turn a switch ``on`` or ``off``."""
+        config = self.hear().by_name(name).config
+        await self.send(config["command_topic"], config[f"payload_{which}"].encode())
+
+
+@asynccontextmanager
+async def house(server: Mosquitto) -> AsyncIterator[House]:
+    """A Home Assistant beside the broker."""
+    async with Listener(server, as_published=True) as listener:
+        yield House(server, listener)

@@ -17,6 +17,8 @@ from tests.support.server_process import until
 
 pytestmark = pytest.mark.integration
 
+PLUGINS = sorted(Path("/usr/lib").glob("*/mosquitto_dynamic_security.so"))
+
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterable[Mosquitto]:
@@ -81,12 +83,11 @@ async def test_a_loss_ends_a_subscription_that_waits(server: Mosquitto) -> None:
 
 async def test_a_broker_that_forbids_to_listen_says_so(tmp_path: Path) -> None:
     """Better no sink than one whose buttons do nothing. (With an acl_file mosquitto takes every subscription.)"""
-    plugins = sorted(Path("/usr/lib").glob("*/mosquitto_dynamic_security.so"))
-    if not plugins:
+    if not PLUGINS:
         pytest.skip("mosquitto came without its dynamic security plugin")
     rules = {"publishClientSend": True, "publishClientReceive": True, "subscribe": False, "unsubscribe": True}
     (tmp_path / "rules.json").write_text(json.dumps({"defaultACLAccess": rules}))
-    more = [f"plugin {plugins[0]}", f"plugin_opt_config_file {tmp_path / 'rules.json'}"]
+    more = [f"plugin {PLUGINS[0]}", f"plugin_opt_config_file {tmp_path / 'rules.json'}"]
     with Mosquitto(tmp_path, more=more) as server:
         async with connected(server, []) as broker:
             with pytest.raises(SinkError, match="does not let us subscribe to a") as caught:

@@ -1,12 +1,10 @@
 """The Home Assistant sink against a real mosquitto, seen by what Home Assistant would make of it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-import aiomqtt
 import orjson
 import pytest
 from pydantic import ValidationError
@@ -29,7 +27,7 @@ from alerts.sinks.homeassistant import (
 from monitor.clock import ManualClock
 from monitor.errors import SinkError
 from monitor.model.assessment import PoolAssessment
-from tests.support.homeassistant import Entity, HomeAssistant
+from tests.support.homeassistant import house
 from tests.support.mosquitto import Listener, Mosquitto
 from tests.support.pools import a_leg, a_pool
 from tests.support.server_process import until, until_answer
@@ -99,51 +97,6 @@ def envelopes(said: Iterable[Alert]) -> list[Envelope]:
     return [Envelope(number, alert, encode(alert)) for number, alert in enumerate(said, 1)]
 
 
-class House:
-    """A Home Assistant that listens to the broker and sends orders."""
-
-    def __init__(self, server: Mosquitto, listener: Listener) -> None:
-        self.home = HomeAssistant()
-        self._server = server
-        self._listener = listener
-        self._next = 0
-
-    def hear(self) -> HomeAssistant:
-        """Take over what came since the last time."""
-        for heard in self._listener.heard[self._next :]:
-            self.home.hear(heard.topic, heard.payload, retain=heard.retain)
-            self._next += 1
-        return self.home
-
-    async def until(self, name: str, state: str) -> Entity:
-        """Wait until an entity shows a state."""
-
-        def holds() -> bool:
-            return name in self.hear().names and self.home.by_name(name).state == state
-
-        await until(holds, f"{name} is {state}; heard: {self._listener.heard[-6:]}")
-        return self.home.by_name(name)
-
-    async def until_names(self, *names: str) -> None:
-        """Wait until there are exactly these entities beside the account's own."""
-        await until(lambda: self.hear().names == {*OWN, *names}, f"entities {names}; there are {self.home.names}")
-
-    async def send(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
-        """Publish something."""
-        async with aiomqtt.Client("127.0.0.1", self._server.port, timeout=5) as client:
-            await client.publish(topic, payload, qos=1, retain=retain)
-
-    async def press(self, name: str) -> None:
-        """Press a button."""
-        config = self.hear().by_name(name).config
-        await self.send(config["command_topic"], config["payload_press"].encode())
-
-    async def turn(self, name: str, which: str) -> None:
-        """Turn a switch ``on`` or ``off``."""
-        config = self.hear().by_name(name).config
-        await self.send(config["command_topic"], config[f"payload_{which}"].encode())
-
-
 @pytest.fixture
 def server(tmp_path: Path) -> Iterable[Mosquitto]:
     """A fresh broker."""
@@ -157,13 +110,6 @@ def clock() -> ManualClock:
     return ManualClock()
 
 
-@asynccontextmanager
-async def house(server: Mosquitto) -> AsyncIterator[House]:
-    """A Home Assistant beside the broker."""
-    async with Listener(server, as_published=True) as listener:
-        yield House(server, listener)
-
-
 KINDS = ("margin ratio", "distance to liquidation", "liquidation price", "alerts", "acknowledge", "silence")
 POOL_NAMES = [f"BTCUSDT long {kind}" for kind in KINDS]
 
@@ -172,17 +118,17 @@ async def test_entities_appear_move_and_go(server: Mosquitto, clock: ManualClock
     """With their pool; an account without any is there all the same."""
     async with house(server) as ha, Monitor(server, clock) as monitor:
         await monitor.see()
-        await ha.until_names()
+        await ha.until_names(OWN)
         await ha.until("Monitor", "online")
         await monitor.see(a_long(0.3))
-        await ha.until_names(*POOL_NAMES)
+        await ha.until_names(OWN, *POOL_NAMES)
         await monitor.see(a_long(0.31))
         await ha.until("BTCUSDT long margin ratio", "31.0")
         await ha.until("BTCUSDT long alerts", "OFF")
         await monitor.see()
-        await ha.until_names()
+        await ha.until_names(OWN)
         assert len(ha.home.removed) == len(POOL_NAMES)
-    documents = [orjson.loads(each.payload) for each in ha._listener.heard if each.topic == CONFIG]
+    documents = [orjson.loads(each.payload) for each in ha.listener.heard if each.topic == CONFIG]
     gone = [each for each in documents[-2]["cmps"].values() if len(each) == 1]
     assert len(gone) == len(POOL_NAMES), "the last but one names what went"
     assert all(len(each) > 1 for each in documents[-1]["cmps"].values()), "the last leaves it out"
@@ -194,7 +140,7 @@ async def test_what_has_not_changed_is_not_announced_again(server: Mosquitto, cl
         for _ in range(3):
             await monitor.see(a_long())
         await ha.until("BTCUSDT long margin ratio", "30.0")
-        assert len([each for each in ha._listener.heard if each.topic == CONFIG]) == 1
+        assert len([each for each in ha.listener.heard if each.topic == CONFIG]) == 1
 
 
 async def test_figures_are_said_again_and_again(server: Mosquitto, clock: ManualClock) -> None:
@@ -203,7 +149,7 @@ async def test_figures_are_said_again_and_again(server: Mosquitto, clock: Manual
     async with house(server) as ha, Monitor(server, clock) as monitor:
         for _ in range(4):
             await monitor.see(a_long())
-        await until(lambda: sum(each.topic == topic for each in ha._listener.heard) >= 4, "said again")
+        await until(lambda: sum(each.topic == topic for each in ha.listener.heard) >= 4, "said again")
         async with Listener(server) as late:
             await monitor.see(a_long())
             await until(lambda: any(not each.retain for each in late.heard), "something new")
@@ -348,13 +294,13 @@ async def test_home_assistants_birth_is_answered_with_everything(server: Mosquit
     """It has forgotten it; the next round says it all."""
     async with house(server) as ha, Monitor(server, clock) as monitor:
         await monitor.see(a_long())
-        await ha.until_names(*POOL_NAMES)
+        await ha.until_names(OWN, *POOL_NAMES)
         await ha.send("homeassistant/status", b"offline")
         await ha.send("homeassistant/status", b"online")
 
         async def announced_again() -> bool:
             await monitor.see(a_long())
-            return sum(each.topic == CONFIG for each in ha._listener.heard) >= 2
+            return sum(each.topic == CONFIG for each in ha.listener.heard) >= 2
 
         await until_answer(announced_again, "announced again")
         ha.hear()
@@ -367,7 +313,7 @@ async def test_what_closed_while_nobody_watched_goes_after_a_while(server: Mosqu
         async with Monitor(server, clock) as monitor:
             await monitor.see(a_long(), a_pool(0.2))
         before = {*POOL_NAMES, *(each.replace("BTCUSDT long", "USDT") for each in POOL_NAMES)}
-        await ha.until_names(*before)
+        await ha.until_names(OWN, *before)
         async with Monitor(server, clock) as monitor:
             await monitor.see()
             await monitor.see(a_pool(0.2))
@@ -375,7 +321,7 @@ async def test_what_closed_while_nobody_watched_goes_after_a_while(server: Mosqu
             assert ha.hear().names == {*OWN, *before}
             clock.advance(SETTLE_S)
             await monitor.see(a_pool(0.2))
-            await ha.until_names(*(each.replace("BTCUSDT long", "USDT") for each in POOL_NAMES))
+            await ha.until_names(OWN, *(each.replace("BTCUSDT long", "USDT") for each in POOL_NAMES))
 
 
 async def test_only_the_riskiest_have_entities(server: Mosquitto, clock: ManualClock) -> None:
@@ -443,14 +389,14 @@ async def test_a_broker_that_has_forgotten_everything_is_told_again(server: Mosq
             await monitor.see(a_long())
             await monitor.see(a_long())
             await ha.until("BTCUSDT long margin ratio", "30.0")
-            await ha.until_names(*POOL_NAMES)
+            await ha.until_names(OWN, *POOL_NAMES)
 
 
 async def test_accounts_that_come_later_are_taken_in(server: Mosquitto, clock: ManualClock) -> None:
     """After a reload of the configuration, for example."""
     async with house(server) as ha, Monitor(server, clock, []) as monitor:
         await monitor.see(a_long())
-        await ha.until_names(*POOL_NAMES)
+        await ha.until_names(OWN, *POOL_NAMES)
         await ha.turn("BTCUSDT long silence", "on")
         await ha.until("BTCUSDT long silence", "ON")
 
