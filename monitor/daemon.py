@@ -139,10 +139,8 @@ class Daemon:
         """
         handling = EngineHandling(self._engine, self._deliver, self._keep_silences, self._clock, self._elsewhere)
         speaks = None if self._pair is None else self._pair.speaks_for
-        built = sinks.build(
-            self.config.sinks,
-            Surroundings(self._clock, socket.gethostname(), handling, self._fence, self._configured(), speaks),
-        )
+        around = Surroundings(self._clock, socket.gethostname(), handling, self._fence, self._configured(), speaks)
+        built = sinks.build(self.config.sinks, around)
         names = [sink.name for sink in built]
         async with AsyncExitStack() as stack:
             outbox = self._outbox = Outbox.open(self.config.state.path, names, self._clock, self.telemetry)

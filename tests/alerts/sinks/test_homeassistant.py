@@ -57,8 +57,10 @@ class Monitor:
         self.unsent: list[Alert] = []
         handling = EngineHandling(self.engine, self.unsent.extend, self._keep, clock)
         section = HomeAssistantConfig(url=server.url, **{"timeout_s": 2.0, **config})
-        names = tuple(("binance", name) for name in accounts)
-        self.sink: HomeAssistantSink = build(section, Surroundings(clock, "box", handling, names))
+        names = [("binance", name) for name in accounts]
+        self.speaks = True
+        around = Surroundings(clock, "box", handling, accounts=names, speaks=lambda account: self.speaks)
+        self.sink: HomeAssistantSink = build(section, around)
         self.pools: dict[str, PoolAssessment] = {}
 
     def _keep(self, silences: Sequence[Silence]) -> None:
@@ -349,6 +351,41 @@ async def test_two_monitors_on_one_broker_do_not_meet(server: Mosquitto, clock: 
         ratio = ha.home.by_name("USDT margin ratio")
         assert ratio.state == "40.0"
         assert ha.home.by_name("USDT silence").state == "OFF"
+
+
+async def test_of_two_monitors_for_one_account_one_speaks(server: Mosquitto, clock: ManualClock) -> None:
+    """The other says nothing and takes no orders until it takes over; its end leaves the first one online."""
+    async with house(server) as ha, Monitor(server, clock) as first:
+        async with Monitor(server, clock) as second:
+            second.speaks = False
+            await first.see(a_long(0.9))
+            await second.see(a_pool(0.2))
+            await ha.until("BTCUSDT long alerts", "ON")
+            await ha.turn("BTCUSDT long silence", "on")
+            await ha.until("BTCUSDT long silence", "ON")
+            await second.see(a_pool(0.2))
+            assert not second.engine.silences()
+            assert ha.hear().names == {*OWN, *POOL_NAMES}
+        status = ha.home.by_name("Monitor").config["state_topic"]
+        await until(lambda: any(h.topic == status and h.payload == b"offline" for h in ha.listener.heard), "its end")
+        await ha.until("Monitor", "online")
+
+
+async def test_who_takes_over_announces_what_it_sees(server: Mosquitto, clock: ManualClock) -> None:
+    """And takes away, after a while, what only the other had."""
+    async with house(server) as ha, Monitor(server, clock) as second:
+        second.speaks = False
+        await second.see(a_pool(0.2))
+        async with Monitor(server, clock) as first:
+            await first.see(a_long(0.3), a_pool(0.2))
+            await ha.until("BTCUSDT long margin ratio", "30.0")
+        second.speaks = True
+        await second.see(a_pool(0.25))
+        await ha.until("USDT margin ratio", "25.0")
+        assert "BTCUSDT long silence" in ha.home.names
+        clock.advance(SETTLE_S)
+        await second.see(a_pool(0.25))
+        await ha.until_names(OWN, *(each.replace("BTCUSDT long", "USDT") for each in POOL_NAMES))
 
 
 async def test_names_with_everything_in_them(server: Mosquitto, clock: ManualClock) -> None:
