@@ -9,7 +9,7 @@ template takes its own out of it. What is unknown is null there, which Home Assi
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import isinf, isnan
 from typing import Any
@@ -342,10 +342,8 @@ def choose(shown: Sequence[str], pools: Mapping[str, PoolAssessment], most: int)
 
     An unknown ratio ranks as 1.0, as in `PoolTable.riskiest`.
     """
-    kept = [pool for pool in shown if pool in pools]
-    others = sorted((pool for pool in pools if pool not in set(kept)), key=lambda pool: -_rank(pools[pool]))
-    if len(kept) > most:
-        kept = sorted(kept, key=lambda pool: -_rank(pools[pool]))[:most]
+    kept = [pool for pool in shown if pool in pools][:most]
+    others = sorted(pools.keys() - kept, key=lambda pool: (-_rank(pools[pool]), pool))
     room = most - len(kept)
     kept, others = kept + others[:room], others[room:]
     for pool in others:
@@ -360,21 +358,28 @@ def _rank(pool: PoolAssessment) -> float:
     return 1.0 if isnan(pool.margin_ratio) else pool.margin_ratio
 
 
-def concerning(subject: Subject, firing: Sequence[Alert], shown: frozenset[str]) -> list[Alert]:
-    """What fires for a subject.
+def concerning(
+    subjects: Iterable[Subject], firing: Iterable[Alert], shown: frozenset[str]
+) -> dict[Subject, list[Alert]]:
+    """What fires for each subject.
 
-    An account has what fires for it and for none of the pools in `shown`, which have entities of their own, and what
-    concerns the monitor as a whole, such as a failing sink.
+    A pool of `shown`, with entities of its own, has its alerts; an account has all others, and those that concern the
+    monitor as a whole, such as a failing sink.
     """
-    if subject.scope:
-        return [alert for alert in firing if alert.pool == subject.pool]
-    own = (subject.venue, subject.account)
-    return [
-        alert
-        for alert in firing
-        if (alert.account is None or (alert.venue, alert.account) == own)
-        and (alert.pool is None or alert.pool not in shown)
-    ]
+    by_pool: dict[str, list[Alert]] = {}
+    by_account: dict[tuple[str | None, str], list[Alert]] = {}
+    common: list[Alert] = []
+    for alert in firing:
+        if alert.pool is not None and alert.pool in shown:
+            by_pool.setdefault(alert.pool, []).append(alert)
+        elif alert.account is not None:
+            by_account.setdefault((alert.venue, alert.account), []).append(alert)
+        else:
+            common.append(alert)
+    return {
+        each: by_pool.get(each.pool, []) if each.scope else [*by_account.get((each.venue, each.account), ()), *common]
+        for each in subjects
+    }
 
 
 def silence_over(subject: Subject, silences: Sequence[Silence], now: float) -> Silence | None:

@@ -45,6 +45,9 @@ ORDERS_MAX = 20
 ORDERS_S = 60.0
 """More than `ORDERS_MAX` orders within this time are not people's; they are refused."""
 
+TURN = 20
+"""So many subjects are looked at in one go: in between, others have their turn."""
+
 log = structlog.get_logger(__name__)
 
 
@@ -77,11 +80,13 @@ class _Order:
 class _Device:
     """One account: what Home Assistant was told about it, and the last order that came for it."""
 
-    __slots__ = ("announced", "earlier", "heard_at", "known", "order", "subscribed")
+    __slots__ = ("announced", "earlier", "heard_at", "known", "order", "pools", "subscribed")
 
     def __init__(self) -> None:
         self.announced = b""
         """The document that was said last on this connection."""
+        self.pools: list[Subject] = []
+        """The pools that it announced."""
         self.known: dict[str, str] = {}
         """Its components with their platforms, also over connections."""
         self.earlier: dict[str, Json] = {}
@@ -144,7 +149,8 @@ class HomeAssistantSink(Untended):
                 self._firing[envelope.alert.key] = envelope.alert
             else:
                 self._firing.pop(envelope.alert.key, None)
-        await self._say(self._subjects(), qos=1)
+        pools = {envelope.alert.pool for envelope in batch}
+        await self._say([each for each in self._subjects() if not each.scope or each.pool in pools], qos=1)
 
     async def publish_state(self, present: Sequence[PoolAssessment], gone: Sequence[PoolAssessment]) -> None:
         """Say the figures of these pools, those that have entities, and then the status, which is acknowledged."""
@@ -159,8 +165,9 @@ class HomeAssistantSink(Untended):
         """Announce what is new, take away what is gone, and say what people are to know now."""
         self._firing = {envelope.alert.key: envelope.alert for envelope in firing}
         self._shown = entities.choose(self._shown, self._pools, self.config.max_pools)
-        for subject in (*map(subject_of, self._pools.values()), *self._strangers()):
-            self._devices.setdefault(subject.owner, _Device())
+        for owner in self._owners():
+            if owner not in self._devices:
+                self._devices[owner] = _Device()
         await self._subscribe()
         for owner, device in list(self._devices.items()):
             if self._speaks(owner):
@@ -171,7 +178,12 @@ class HomeAssistantSink(Untended):
             for action in (entities.ORDERS if subject.scope else (entities.ACKNOWLEDGE,))
         }
         await self._publish(self._compose(each for each in self._subjects() if not each.scope))
-        await self._say(self._subjects())
+        subjects = self._subjects()
+        topics = {entities.state_topic(self._home, each) for each in subjects}
+        self._said = {each: payload for each, payload in self._said.items() if each in topics}
+        for start in range(0, len(subjects), TURN):
+            await self._say(subjects[start : start + TURN])
+            await asyncio.sleep(0)
 
     async def close(self) -> None:
         """Show the status as offline and disconnect, as far as the broker still answers."""
@@ -197,11 +209,13 @@ class HomeAssistantSink(Untended):
     async def _announce(self, owner: Subject, device: _Device) -> None:
         """Say which entities an account has, when that has changed. What went is first named as gone, as documented."""
         pools = sorted(each for each in self._subjects() if each.scope and each.owner == owner)
-        wanted = entities.components(self._home, owner, pools)
+        if device.announced and pools == device.pools and not device.earlier:
+            return
+        earlier, wanted = device.earlier, entities.components(self._home, owner, pools)
         settled = self._clock.now() >= device.heard_at + SETTLE_S
-        kept = {} if settled else {key: each for key, each in device.earlier.items() if key not in wanted}
+        kept = {} if settled else {key: each for key, each in earlier.items() if key not in wanted}
         now = entities.platforms(kept) | entities.platforms(wanted)
-        before = entities.platforms(device.earlier) | device.known
+        before = entities.platforms(earlier) | device.known
         removed = {key: platform for key, platform in before.items() if key not in now}
         document = orjson.dumps(entities.discovery(self._home, owner, pools, kept, {}))
         if document == device.announced and not removed:
@@ -209,9 +223,12 @@ class HomeAssistantSink(Untended):
         work = []
         if removed:
             work.append(orjson.dumps(entities.discovery(self._home, owner, pools, kept, removed)))
+        device.announced = document  # before it is: what is heard meanwhile may call for it again
         where = entities.discovery_topic(self._home, owner)
         await self._broker.publish([Publication(where, each, qos=1, retain=True) for each in (*work, document)])
-        device.announced, device.known, device.earlier = document, now, kept
+        device.pools, device.known = pools, now
+        if device.earlier is earlier:
+            device.earlier = kept
         for pool in pools:
             self._said.pop(entities.state_topic(self._home, pool), None)
 
@@ -228,11 +245,9 @@ class HomeAssistantSink(Untended):
 
     def _compose(self, subjects: Iterable[Subject], qos: int = 0) -> list[Publication]:
         """The values of these subjects as they are now."""
-        firing, shown, now = list(self._firing.values()), frozenset(self._shown), self._clock.now()
-        silences = self._handling.silences() if self._handling is not None else ()
+        silences, now = () if self._handling is None else self._handling.silences(), self._clock.now()
         work = []
-        for subject in subjects:
-            own = entities.concerning(subject, firing, shown)
+        for subject, own in entities.concerning(subjects, self._firing.values(), frozenset(self._shown)).items():
             pool = self._pools.get(subject.pool)
             if not subject.scope:
                 device = self._devices.get(subject)
@@ -254,11 +269,12 @@ class HomeAssistantSink(Untended):
         """Whether it is this monitor that speaks about a subject, where two share accounts."""
         return self._speaks_for is None or self._speaks_for((subject.venue, subject.account))
 
-    def _strangers(self) -> Iterable[Subject]:
-        """Accounts for which something fires, though they were not configured at the start."""
-        for alert in self._firing.values():
-            if alert.venue is not None and alert.account is not None:
-                yield Subject(alert.venue, alert.account)
+    def _owners(self) -> set[Subject]:
+        """Every account that has a pool or for which something fires, also one that was not configured at the start."""
+        found = {(pool.venue, pool.account) for pool in self._pools.values()}
+        alerts = self._firing.values()
+        found |= {(each.venue, each.account) for each in alerts if each.venue is not None and each.account is not None}
+        return {Subject(*account) for account in found}
 
     def _forget_said(self) -> None:
         """Whoever listens knows nothing: say everything again."""
@@ -346,8 +362,8 @@ class HomeAssistantSink(Untended):
         return f"ended the silence of {subject.pool}{still}"
 
     def _acknowledge(self, subject: Subject, handling: Handling) -> str:
-        firing = entities.concerning(subject, list(self._firing.values()), frozenset(self._shown))
-        waiting = [alert.key for alert in firing if alert.acknowledged is None]
+        firing = entities.concerning([subject], self._firing.values(), frozenset(self._shown))
+        waiting = [alert.key for alert in firing[subject] if alert.acknowledged is None]
         for key in waiting:
             with suppress(RefusedError):  # what has resolved in this moment needs no acknowledgement
                 handling.acknowledge(key, BY)

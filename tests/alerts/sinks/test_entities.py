@@ -245,10 +245,12 @@ def test_every_alert_is_shown_somewhere() -> None:
     said = [*engine.on_pool(a_pool(0.75), NOW), *engine.on_pool(a_pool(0.75, scope="OTHER"), NOW)]
     said += engine.on_sink("redis", 0.0, 1, "refused", 60.0)
     usdt, other, sink = said
-    with_entities = frozenset({"binance/main/USDT"})
-    assert concerning(Subject("binance", "main", "USDT"), said, with_entities) == [usdt]
-    assert concerning(MAIN, said, with_entities) == [other, sink]
-    assert concerning(Subject("binance", "hedge"), said, with_entities) == [sink]
+    pool, hedge = Subject("binance", "main", "USDT"), Subject("binance", "hedge")
+    assert concerning([MAIN, pool, hedge], said, frozenset({pool.pool})) == {
+        MAIN: [other, sink],
+        pool: [usdt],
+        hedge: [sink],
+    }
 
 
 def test_the_riskiest_have_entities() -> None:
