@@ -299,6 +299,11 @@ class HomeAssistantSink(Untended):
             for owner, device in self._devices.items():
                 if message.topic == entities.discovery_topic(self._home, owner) and message.payload != device.announced:
                     self._heard_announcement(owner, device, message)
+                base = entities.orders_filter(self._home, owner).removesuffix("#")
+                if message.topic.startswith(base) and self._speaks(owner):
+                    # A pool that has closed, or one that is not known yet, a moment after a start.
+                    device.order = f"refused: nothing is watched under {message.topic.removeprefix(base)}"
+                    self._changed.set()
 
     def _heard_announcement(self, owner: Subject, device: _Device, message: Heard) -> None:
         """Note what an earlier run left, or what a second monitor says that speaks at the moment."""

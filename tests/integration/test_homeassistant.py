@@ -16,6 +16,7 @@ from tests.support.venue_server import Venue, venue_process
 pytestmark = pytest.mark.integration
 
 POOL = "binance/main/BTCUSDT:long"
+STATE = "marginwatch/homeassistant/state/main/binance/BTCUSDT:long"
 
 
 @pytest.fixture
@@ -89,8 +90,13 @@ async def test_a_pools_life_in_home_assistant(venue: Venue, tmp_path: Path) -> N
             await process.kill()
             await ha.until("Monitor", "offline")
             await ha.until("BTCUSDT long margin ratio", "unavailable")
+            told = len(ha.listener.heard)
             await process.start()
             await ha.until("Monitor", "online")
+            # Until then the switch shows what Home Assistant remembers.
+            await ha.until_holds(
+                lambda: any(each.topic == STATE for each in ha.listener.heard[told:]), "the pool again"
+            )
             await ha.until("BTCUSDT long silence", "ON")
             assert set(ha.hear().entities) == identifiers
 

@@ -266,12 +266,13 @@ async def test_an_order_that_was_retained_before_is_not_even_heard(server: Mosqu
 
 
 async def test_orders_for_what_is_not_there_do_nothing(server: Mosquitto, clock: ManualClock) -> None:
-    """Neither a pool that has closed nor an account that is not ours."""
+    """Neither for a pool that has closed, which is said, nor for an account that is not ours."""
     async with house(server) as ha, Monitor(server, clock) as monitor:
         await monitor.see(a_long(0.9))
         await ha.until("BTCUSDT long silence", "OFF")
-        await ha.send(f"{ORDERS}/ETHUSDT:long/silence", b"ON")
         await ha.send(f"{ORDERS}/silence", b"ON")
+        await ha.send(f"{ORDERS}/ETHUSDT:long/silence", b"ON")
+        await ha.until("Last order", "refused: nothing is watched under ETHUSDT:long/silence")
         await ha.send("marginwatch/homeassistant/order/other/binance/USDT/silence", b"ON")
         await ha.turn("BTCUSDT long silence", "on")
         await ha.until("BTCUSDT long silence", "ON")
