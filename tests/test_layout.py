@@ -59,7 +59,10 @@ ALLOWED: list[tuple[str, tuple[str, ...]]] = [
     ("monitor.margin", ("monitor.margin", "monitor.model")),
     ("monitor.model", ("monitor.model",)),
     ("monitor", ()),
-    ("alerts.sinks", ("alerts.redis_link", "alerts.alert", "alerts.message", "alerts.sink", "alerts.sinks", *BASE)),
+    (
+        "alerts.sinks",
+        ("alerts.redis_link", "alerts.alert", "alerts.message", "alerts.paging", "alerts.sink", "alerts.sinks", *BASE),
+    ),
     ("alerts.statefile", BASE),
     ("alerts.handling", ("alerts", *BASE)),
     ("alerts.sink", ("alerts.alert", *BASE)),
@@ -84,7 +87,7 @@ PURE = ("monitor.margin", "monitor.model", "monitor.assess", "monitor.book", "mo
         "monitor.ledger", "monitor.columns",
         "monitor.kernel", "monitor.vitality", "alerts.silences", "alerts.substance", "alerts.lease", "alerts.track",
         "alerts.rules",
-        "alerts.lifecycle", "alerts.engine", "alerts.message")  # fmt: skip
+        "alerts.lifecycle", "alerts.engine", "alerts.message", "alerts.paging")  # fmt: skip
 IMPURE_MODULES = {"asyncio", "socket", "time", "logging", "structlog", "threading", "sqlite3", "os", "random"}
 
 

@@ -7,14 +7,16 @@ from pydantic import BaseModel, ConfigDict
 
 from alerts.redis_link import RedisConfig
 from alerts.sink import Sink, Surroundings
-from alerts.sinks import console, mqtt, redis
+from alerts.sinks import console, mqtt, push, redis
 from alerts.sinks.console import ConsoleConfig
 from alerts.sinks.mqtt import MqttConfig
+from alerts.sinks.push import PushConfig
 
 SINKS: Mapping[str, Callable[[Any, Surroundings], Sink]] = {
     "console": console.build,
     "redis": redis.build,
     "mqtt": mqtt.build,
+    "push": push.build,
 }
 
 
@@ -26,6 +28,7 @@ class SinksConfig(BaseModel):
     console: ConsoleConfig = ConsoleConfig()
     redis: RedisConfig | None = None
     mqtt: MqttConfig | None = None
+    push: PushConfig | None = None
 
 
 def build(config: SinksConfig, surroundings: Surroundings) -> list[Sink]:
