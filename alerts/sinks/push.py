@@ -178,6 +178,7 @@ class _Way:
     """One route and how it does."""
 
     channels: tuple[Channel, ...]
+    is_tried: bool = False
     failures: int = 0
     since: float | None = None
     detail: str = ""
@@ -239,8 +240,8 @@ class PushSink:
                     self._pager.failed(page)
 
     def troubles(self) -> Sequence[Trouble]:
-        """The routes whose last push failed."""
-        return [Trouble(name, way.since, way.detail) for name, way in self._ways.items() if way.since is not None]
+        """How each route does: its last push decides. One that was not tried yet is not spoken of."""
+        return [Trouble(name, way.since, way.detail) for name, way in self._ways.items() if way.is_tried]
 
     async def close(self) -> None:
         """Nothing is open between pushes."""
@@ -289,6 +290,7 @@ class PushSink:
         if now < way.paused_until or now > end:
             return False
         answers = await asyncio.gather(*(self._push_to(channel, name, page, end) for channel in way.channels))
+        way.is_tried = True
         wrong = [answer for answer in answers if not answer.ok]
         if wrong:
             self._has_failed(name, way, wrong)
