@@ -252,7 +252,7 @@ class PushSink:
         async def ask(way: _Way) -> Sequence[Answer]:
             return await asyncio.gather(
                 *(
-                    channel.push(TEST_TITLE, TEST_BODY, Severity.NOTICE, self.config.push_s, lambda: None)
+                    channel.push(TEST_TITLE, TEST_BODY, Severity.WARNING, self.config.push_s, lambda: None)
                     for channel in way.channels
                 )
             )
