@@ -10,10 +10,11 @@ Everything here takes something away from the stream of alerts, so it is written
 - What is held is said in one page when it may leave, if it still fires; what ended meanwhile is said to be over only to
   those who had heard of it. An acknowledgement or a silence takes it out.
 
-All of this lives in memory. After a restart what fires is looked at once: a notice or warning whose last word fell into
-quiet hours is held again, so a restart on the day after may repeat it once. What only the cap held back is said at its
-next repeat; it is late, not lost. The places of the hour and who heard what are forgotten: a cap may be passed and a
-resolution goes to every route that the alert's escalation has reached.
+All of this lives in memory. A notice or warning that fires, whose last word fell into quiet hours and was not said in
+this run, is held: what an earlier run or another monitor held at night is said in the morning, and a restart on the day
+after may repeat it once. What only the cap held back is said at its next repeat: late, not lost. The places of the hour
+and who heard what are forgotten: the cap may be passed, and the end of an alert goes to every route that its escalation
+has reached.
 """
 
 from collections import OrderedDict, deque
@@ -122,7 +123,6 @@ class Pager:
         self._places: deque[float] = deque()
         # When an alert last went past the cap, by key and severity; within the hour only.
         self._passed: dict[tuple[str, Severity], float] = {}
-        self._has_looked = False
 
     @property
     def held(self) -> tuple[Alert, ...]:
@@ -153,16 +153,15 @@ class Pager:
     def due(self, firing: Sequence[Alert], now: float) -> list[Page]:
         """The pages that time brings: what was held and may leave. `firing` is the last word about all that fires."""
         present = {alert.key: alert for alert in firing}
-        if not self._has_looked:
-            # Only looked at: a sink that is new is just being told what fires.
-            self._has_looked = True
-            self._hold(alert for alert in firing if self._was_quiet(alert))
-            return []
+        # Only held for now: if it is on its way to `plan`, it is said or held there before this is called again.
+        found = {alert.key: alert for alert in firing if alert.key not in self._held and self._was_quiet(alert)}
+        self._hold(found.values())
         groups: dict[tuple[tuple[str, ...], tuple[str, ...]], list[Alert]] = {}
         for key, held in self._held.items():
             alert = held.alert if held.alert.state is State.RESOLVED else present.get(key)
-            # What does not fire any more has a last word on its way to `plan`.
-            if alert is None or _is_handled(alert) or self._is_quiet(alert.severity, now):
+            if alert is None or _word(alert) != _word(held.alert) or key in found:
+                continue  # a later word, or the last one, is on its way to `plan`
+            if _is_handled(alert) or self._is_quiet(alert.severity, now):
                 continue
             to, instead = self._destination(alert)
             if to:
@@ -178,7 +177,7 @@ class Pager:
     def took(self, page: Page, route: str) -> None:
         """A route has taken the page; it is not said again."""
         for alert in page.alerts:
-            word = (alert.serial, alert.at)
+            word = _word(alert)
             self._said[alert.key] = max(word, self._said.get(alert.key, word))
             self._said.move_to_end(alert.key)
             if alert.state is State.FIRING:
@@ -186,7 +185,7 @@ class Pager:
             else:
                 self._heard.pop(alert.key, None)
             held = self._held.get(alert.key)
-            if held is not None and (held.alert.serial, held.alert.at) <= word:
+            if held is not None and _word(held.alert) <= word:
                 del self._held[alert.key]
         while len(self._said) > SAID_MAX:
             self._said.popitem(last=False)
@@ -202,7 +201,7 @@ class Pager:
     # Inside
 
     def _is_said(self, alert: Alert) -> bool:
-        return (alert.serial, alert.at) <= self._said.get(alert.key, (0, 0.0))
+        return _word(alert) <= self._said.get(alert.key, (0, 0.0))
 
     def _is_for_people(self, words: Sequence[Alert]) -> bool:
         last = words[-1]
@@ -332,6 +331,11 @@ def _line(alert: Alert, now: float, *, named: bool) -> str:
 
 
 # Words about one alert
+
+
+def _word(alert: Alert) -> tuple[int, float]:
+    """What orders the words about one alert: a repeat has the number of what it repeats, and a later time."""
+    return alert.serial, alert.at
 
 
 def _is_handled(alert: Alert) -> bool:

@@ -202,14 +202,14 @@ class PushSink:
 
     async def deliver(self, batch: Sequence[Envelope]) -> None:
         """Push what people are to hear of these alerts. Raises SinkError when a page was taken by no route."""
-        end = self._clock.now() + self.config.timeout_s - self.config.push_s
+        end = self._end()
         pages = self._pager.plan([envelope.alert for envelope in batch], self._clock.now())
         open_pages = list(pages)
         refused: list[Page] = []
         is_late = False
         try:
             for page in pages:
-                is_late = is_late or self._clock.now() > end
+                is_late = is_late or _time() > end
                 if not is_late and await self._send(page, end):
                     open_pages.remove(page)
                 else:
@@ -227,14 +227,12 @@ class PushSink:
 
     async def tend(self, firing: Sequence[Envelope]) -> None:
         """Push what was held back and may leave now. A page that fails stays held, and is tried again later."""
-        now = self._clock.now()
-        for page in self._pager.due([envelope.alert for envelope in firing], now):
+        end = self._end()
+        for page in self._pager.due([envelope.alert for envelope in firing], self._clock.now()):
             taken = False
             try:
-                if self._clock.now() <= now + self.config.timeout_s - self.config.push_s and not all(
-                    self._is_resting(self._ways[name]) for name in (*page.to, *page.instead)
-                ):
-                    taken = await self._send(page, now + self.config.timeout_s - self.config.push_s)
+                if not all(self._is_resting(self._ways[name]) for name in (*page.to, *page.instead)):
+                    taken = await self._send(page, end)
             finally:
                 if not taken:
                     self._pager.failed(page)
@@ -262,6 +260,10 @@ class PushSink:
 
     # Inside
 
+    def _end(self) -> float:
+        """Until when pushes may begin, so that the last ends within `timeout_s`."""
+        return _time() + self.config.timeout_s - self.config.push_s
+
     async def _send(self, page: Page, end: float) -> bool:
         """Whether any route has taken the page. New pushes begin until `end`."""
         if len(page.to) == 1:
@@ -286,8 +288,8 @@ class PushSink:
 
     async def _push(self, name: str, page: Page, end: float) -> bool:
         """Push through everything of one route. It has taken the page when one of its URLs has."""
-        way, now = self._ways[name], self._clock.now()
-        if now < way.paused_until or now > end:
+        way = self._ways[name]
+        if self._clock.now() < way.paused_until or _time() > end:
             return False
         answers = await asyncio.gather(*(self._push_to(channel, name, page, end) for channel in way.channels))
         way.is_tried = True
@@ -309,7 +311,7 @@ class PushSink:
             if answer.ok or answer.hung or not answer.retry or tried == TRIES:
                 return answer
             wish_s = max(pause_s, answer.retry_after_s or 0.0)
-            if wish_s > PATIENCE_S or self._clock.now() + wish_s > end:
+            if wish_s > PATIENCE_S or _time() + wish_s > end:
                 return answer
             await asyncio.sleep(wish_s)
             pause_s *= 2
@@ -334,6 +336,11 @@ class PushSink:
         if way.since is not None:
             way.since = None
             log.info("push route works again", route=name)
+
+
+def _time() -> float:
+    """For deadlines of our own; what is compared with alerts comes from the clock."""
+    return asyncio.get_running_loop().time()
 
 
 def build(config: PushConfig, surroundings: Surroundings) -> PushSink:

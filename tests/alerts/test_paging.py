@@ -48,10 +48,8 @@ def an_alert(
 
 
 def a_pager(*routes: Route, per_hour: int = 20, quiet: QuietHours | None = None, resolved: bool = True) -> Pager:
-    """A pager that has looked at what fires once, as it does soon after a start."""
-    pager = Pager(routes or (PHONE,), PagingPolicy(per_hour, quiet, resolved))
-    assert pager.due([], DAY) == []
-    return pager
+    """A pager, with one route if none is given."""
+    return Pager(routes or (PHONE,), PagingPolicy(per_hour, quiet, resolved))
 
 
 def push(pager: Pager, *alerts: Alert, now: float | None = None) -> list[Page]:
@@ -411,6 +409,25 @@ def test_a_restart_holds_what_fell_into_quiet_hours() -> None:
     assert pager.due([at_night, at_day], NIGHT + 600) == []
     assert pager.due([at_night, at_day], NIGHT + 602) == []
     assert keys(taken(pager, pager.due([at_night, at_day], MORNING))) == [{"P1"}]
+
+
+def test_a_word_that_is_on_its_way_is_not_said_twice() -> None:
+    """It worsened at night: the present word comes with the next batch, not from what was held."""
+    pager = a_pager(quiet=QUIET)
+    assert push(pager, an_alert(at=NIGHT)) == []
+    worse = an_alert(severity=CRITICAL, step=Step.WORSENED, at=NIGHT + 60)
+    assert pager.due([worse], NIGHT + 61) == []
+    assert len(push(pager, worse)) == 1
+    assert pager.held == ()
+
+
+def test_what_another_monitor_held_is_taken_over() -> None:
+    """Nothing of it ever came in a batch, and it is said in the morning."""
+    pager = a_pager(quiet=QUIET)
+    assert pager.due([], NIGHT) == []
+    elsewhere = an_alert(at=NIGHT + 60)
+    assert pager.due([elsewhere], NIGHT + 600) == []
+    assert keys(taken(pager, pager.due([elsewhere], MORNING))) == [{"P1"}]
 
 
 def test_a_restart_does_not_hold_what_is_being_said() -> None:

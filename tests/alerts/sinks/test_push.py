@@ -417,7 +417,7 @@ async def test_what_nobody_acknowledges_goes_one_further(server: PushServer, tmp
         out.submit(engine.acknowledge("margin_ratio:binance/main/other", "ana", clock.now()))
         clock.advance(600)
         await until(lambda: out.pending()["push"] == 0, "delivered")
-    assert [pushed.to for pushed in server.taken] == ["phone", "desk", "boss", "phone"]
+    assert [pushed.to for pushed in server.taken] == ["phone", "desk", "boss", "phone"], server.taken
     assert "nobody has acknowledged it" in server.to("desk")[0].title
 
 
