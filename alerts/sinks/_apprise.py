@@ -142,6 +142,7 @@ def _service(url: str, severity: Severity | None, deadline_s: float) -> "Apprise
         allow_templates=False,
     )
     asset.app_id, asset.app_desc, asset.app_url = "marginwatch", "marginwatch", ""
+    asset.image_url_mask = asset.image_url_logo = ""  # no pictures from somebody else's server
     service = Apprise.instantiate(url, asset=asset, suppress_exceptions=True)
     if isinstance(service, NotifyBase) and severity in _WORDS:
         option = _priority(type(service), severity)

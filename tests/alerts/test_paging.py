@@ -130,7 +130,7 @@ def test_each_escalation_goes_one_further_and_stays_with_the_last() -> None:
 
 def test_those_who_heard_hear_the_end() -> None:
     """Also when their filters would not take it; whoever stood in is among them."""
-    pager = a_pager(Route("bad", frozenset({CRITICAL})), DESK)
+    pager = a_pager(Route("bad", frozenset({CRITICAL})), BOSS, Route("desk", frozenset({CRITICAL})))
     (page,) = pager.plan([an_alert(severity=CRITICAL)], DAY)
     pager.took(page, "desk")
     (eased,) = push(pager, an_alert(step=Step.EASED, at=DAY + 1))
@@ -428,6 +428,22 @@ def test_what_another_monitor_held_is_taken_over() -> None:
     elsewhere = an_alert(at=NIGHT + 60)
     assert pager.due([elsewhere], NIGHT + 600) == []
     assert keys(taken(pager, pager.due([elsewhere], MORNING))) == [{"P1"}]
+
+
+def test_a_restart_in_the_morning_gives_a_batch_its_turn() -> None:
+    """What is found to have been held is said when it is still not said the next time."""
+    at_night = an_alert("P1", at=NIGHT)
+    pager = a_pager(quiet=QUIET)
+    assert pager.due([at_night], MORNING) == []
+    assert keys(pager.due([at_night], MORNING + 2)) == [{"P1"}]
+
+
+def test_what_came_and_went_at_night_is_not_said() -> None:
+    """Also when it was repeated and eased before its end."""
+    pager = a_pager(quiet=QUIET)
+    for minute, step in enumerate((Step.RAISED, Step.REPEATED, Step.EASED, Step.RESOLVED)):
+        assert push(pager, an_alert(step=step, at=NIGHT + 60 * minute)) == []
+    assert pager.held == ()
 
 
 def test_a_restart_does_not_hold_what_is_being_said() -> None:
