@@ -360,16 +360,17 @@ class Engine:
         self._schedule(track)
 
     def retain(self, accounts: Collection[tuple[str, str]], sinks: Collection[str], now: float) -> list[Alert]:
-        """End what belongs to an account (venue, name) or sink that is no longer configured; after start and reload."""
+        """End what belongs to an account (venue, name) or sink that is no longer configured; after start and reload.
+
+        A destination of a sink is a sink of its own here: ``push.phone``.
+        """
         said: list[Alert] = []
         for track in self._tracks.values():
             alert = track.last
             if alert is None:
                 continue
             if track.rule is SINK_FAILURE:
-                # A sink may have several destinations, each with a name below the sink's own.
-                name = track.key.partition(":")[2]
-                kept = name in (*sinks, STATE_FILE) or name.partition(".")[0] in sinks
+                kept = track.key.partition(":")[2] in (*sinks, STATE_FILE)
             else:
                 kept = alert.account is None or (alert.venue, alert.account) in accounts
             if not kept:

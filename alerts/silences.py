@@ -49,11 +49,11 @@ def covers(silence: Silence, names: Collection[str], severity: Severity, now: fl
     """Whether an alert of this severity, known by any of these names, is silent. Emergencies only when it says so."""
     if now >= silence.until or (severity is Severity.EMERGENCY and not silence.emergency):
         return False
-    return any(_fits(silence.subject, name) for name in names)
+    return any(fits(silence.subject, name) for name in names)
 
 
-def _fits(subject: str, name: str) -> bool:
-    """``venue/account`` fits every pool of it; ``*`` stands for anything; case counts."""
+def fits(subject: str, name: str) -> bool:
+    """Whether `subject` means `name`: ``venue/account`` fits its pools, ``*`` stands for anything, case counts."""
     if "*" not in subject:
         return name == subject or name.startswith(f"{subject}/")
     return re.fullmatch(".*".join(map(re.escape, subject.split("*"))), name, re.DOTALL) is not None

@@ -42,10 +42,10 @@ class Envelope:
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """One of the destinations behind a sink does not take what it is given, while the sink as a whole works."""
+    """How one of the destinations behind a sink does: since when it takes nothing, None while it does."""
 
     destination: str
-    since: float
+    since: float | None
     detail: str
 
 
@@ -133,7 +133,7 @@ class Sink(Protocol):
         ...
 
     def troubles(self) -> Sequence[Trouble]:
-        """The destinations that fail at the moment, for a sink that has several."""
+        """How each destination does that was tried in this run, for a sink that has several."""
         ...
 
     async def close(self) -> None:
@@ -148,7 +148,7 @@ class Untended:
         """Do nothing."""
 
     def troubles(self) -> Sequence[Trouble]:
-        """Say that there are none beyond those of the sink itself."""
+        """Say nothing beyond what is known of the sink itself."""
         return ()
 
 

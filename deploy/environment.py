@@ -68,9 +68,9 @@ def install(venv: Path, *, dev: bool) -> None:
         if dev:
             run(*editable, f"{ROOT}[dev]")
             (venv / ".installed").touch()
-        elif subprocess.run([*editable, f"{ROOT}[fast]"], check=False).returncode != 0:
+        elif subprocess.run([*editable, f"{ROOT}[fast,push]"], check=False).returncode != 0:
             say("this Python cannot have the compiled kernel; going on with the plain one, which does the same")
-            run(*editable, str(ROOT))
+            run(*editable, f"{ROOT}[push]")
         stamp.touch()
 
 

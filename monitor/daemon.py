@@ -111,7 +111,8 @@ class Daemon:
         self._recorder = recorder
         self.telemetry = Telemetry()
         self._notifier = Notifier.from_environment()
-        self._engine = Engine(config.alerts, socket.gethostname())
+        escalations_max = 0 if config.sinks.push is None else len(config.sinks.push.route) - 1
+        self._engine = Engine(config.alerts, socket.gethostname(), escalations_max=escalations_max)
         kernel = best_kernel()
         self._kernel_name = kernel.name
         self._book = Book(kernel, config.alerts.model_error.tolerance)
@@ -336,7 +337,11 @@ class Daemon:
         return True
 
     def _sink_names(self) -> list[str]:
-        return [heartbeat.NAME, *(sink.sink for sink in self._dispatcher.health())]
+        push = self.config.sinks.push
+        routes = () if push is None else push.route
+        known = (sink.sink for sink in self._dispatcher.health())
+        # A route that nothing was pushed through yet has no health; what an earlier run said of it still holds.
+        return [heartbeat.NAME, *known, *(f"push.{route.name}" for route in routes)]
 
     def _deliver(self, said: Sequence[Alert]) -> None:
         # While another monitor speaks for an account, what is seen here is kept by the engine and said by nobody.

@@ -65,6 +65,7 @@ ALLOWED: list[tuple[str, tuple[str, ...]]] = [
             "alerts.redis_link",
             "alerts.alert",
             "alerts.message",
+            "alerts.paging",
             "alerts.silences",
             "alerts.sink",
             "alerts.sinks",
@@ -95,7 +96,7 @@ PURE = ("monitor.margin", "monitor.model", "monitor.assess", "monitor.book", "mo
         "monitor.ledger", "monitor.columns",
         "monitor.kernel", "monitor.vitality", "alerts.silences", "alerts.substance", "alerts.lease", "alerts.track",
         "alerts.rules",
-        "alerts.lifecycle", "alerts.engine", "alerts.message",
+        "alerts.lifecycle", "alerts.engine", "alerts.message", "alerts.paging",
         "alerts.sinks._entities")  # fmt: skip
 IMPURE_MODULES = {"asyncio", "socket", "time", "logging", "structlog", "threading", "sqlite3", "os", "random"}
 

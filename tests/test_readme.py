@@ -89,6 +89,21 @@ def test_the_recipe_for_home_assistant_fits(monkeypatch: pytest.MonkeyPatch) -> 
     assert named <= entities
 
 
+def test_push_routes_can_be_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The recipe's one route, and the routes with a cap and quiet hours."""
+    monkeypatch.setenv("BINANCE_KEY", "x")
+    monkeypatch.setenv("BINANCE_SECRET", "x")
+    for name in ("PUSH_PHONE", "PUSH_ANA"):
+        monkeypatch.setenv(name, "ntfys://ntfy.sh/a-topic-that-nobody-guesses")
+    (tmp_path / "on_call").write_text("ntfys://ntfy.sh/another-topic")
+    accounts = block("toml", "[[account]]")
+    several = block("toml", "quiet_hours").replace(
+        "/run/credentials/marginwatch.service/push_on_call", str(tmp_path / "on_call")
+    )
+    for text in (block("toml", '"env:PUSH_PHONE"'), several):
+        assert parse(accounts + text, "README.md").sinks.push is not None
+
+
 def test_the_calculator_s_example_computes() -> None:
     """The document is accepted and has a liquidation price below its mark."""
     account, marks, rules = read_document(block("json", '"collateral"').encode(), "README.md")

@@ -7,16 +7,18 @@ from pydantic import BaseModel, ConfigDict
 
 from alerts.redis_link import RedisConfig
 from alerts.sink import Sink, Surroundings
-from alerts.sinks import console, homeassistant, mqtt, redis
+from alerts.sinks import console, homeassistant, mqtt, push, redis
 from alerts.sinks.console import ConsoleConfig
 from alerts.sinks.homeassistant import HomeAssistantConfig
 from alerts.sinks.mqtt import MqttConfig
+from alerts.sinks.push import PushConfig
 
 SINKS: Mapping[str, Callable[[Any, Surroundings], Sink]] = {
     "console": console.build,
     "redis": redis.build,
     "mqtt": mqtt.build,
     "homeassistant": homeassistant.build,
+    "push": push.build,
 }
 
 
@@ -29,6 +31,7 @@ class SinksConfig(BaseModel):
     redis: RedisConfig | None = None
     mqtt: MqttConfig | None = None
     homeassistant: HomeAssistantConfig | None = None
+    push: PushConfig | None = None
 
 
 def build(config: SinksConfig, surroundings: Surroundings) -> list[Sink]:

@@ -14,6 +14,7 @@ from monitor.commands.run import DEFAULT_CONFIG, ConfigFile, run_loop
 if TYPE_CHECKING:
     from alerts.sink import Sink
     from alerts.sinks import SinksConfig
+    from alerts.sinks.push import PushConfig
     from connectors import CheckLine
     from connectors.config import BaseAccountConfig
     from monitor.config import Config
@@ -28,27 +29,30 @@ _MARKS = {True: "[green]ok     [/]", False: "[bold red]failed [/]", None: "[yell
 def check(
     config: ConfigFile = DEFAULT_CONFIG,
     timeout_s: Annotated[float, typer.Option("--timeout", min=1, help="Seconds for each account and sink.")] = 30,
+    push: Annotated[bool, typer.Option("--push", help="Send one test message through every push route.")] = False,
 ) -> None:
     """Try the file, each key's permissions, the clock, a snapshot of each account, and every sink.
 
     Prints a line for each: ok, failed, or unknown, with what to do about it. Changes nothing at the venue. Each sink is
     given one value under a name of its own (marginwatch:check, marginwatch/check), which is then taken away again; an
-    MQTT broker keeps the status of that name, offline.
+    MQTT broker keeps the status of that name, offline. Push routes are tried with --push alone, since somebody is at
+    their end.
 
     Exit code 1 if something failed, 2 if the file cannot be used.
 
     Examples:
 
         marginwatch check --config marginwatch.toml
+        marginwatch check --push
     """
     from monitor.config import load
 
     loaded = load(config)
-    if any(line.ok is False for line in run_loop(_check_all(loaded, config, timeout_s))):
+    if any(line.ok is False for line in run_loop(_check_all(loaded, config, timeout_s, push=push))):
         raise typer.Exit(1)
 
 
-async def _check_all(config: "Config", path: Path, timeout_s: float) -> "list[CheckLine]":
+async def _check_all(config: "Config", path: Path, timeout_s: float, *, push: bool) -> "list[CheckLine]":
     """Check everything at the same time; print in the order of the file."""
     from rich.console import Console
     from rich.markup import escape
@@ -62,6 +66,8 @@ async def _check_all(config: "Config", path: Path, timeout_s: float) -> "list[Ch
         _bounded(account.name, _check_account(account), timeout_s) for account in config.accounts
     ]
     waiting += [_bounded(f"sink {name}", _check_sink(name, sink), timeout_s) for name, sink in _probes(config.sinks)]
+    if config.sinks.push is not None:
+        waiting.append(_bounded("sink push", _check_push(config.sinks.push, push=push), timeout_s))
     tasks = [asyncio.ensure_future(each) for each in waiting]
     for line in lines:
         console.print(f"{_MARKS[line.ok]} {escape(line.subject)}: {escape(line.text)}")
@@ -178,7 +184,7 @@ def _compared(pool: "PoolAssessment") -> str:
 
 
 def _probes(config: "SinksConfig") -> "Iterator[tuple[str, Sink]]":
-    """Every sink that is on, but the console, under a name of its own so that a running daemon is not disturbed."""
+    """Every sink that is on, but console and push, under a name of its own: a running daemon is not disturbed."""
     from alerts import sinks
     from monitor.clock import SystemClock
 
@@ -190,6 +196,7 @@ def _probes(config: "SinksConfig") -> "Iterator[tuple[str, Sink]]":
                 name: section and section.model_copy(update={"prefix": f"{section.prefix}/{PROBE}", "client_id": None})
                 for name, section in (("mqtt", config.mqtt), ("homeassistant", config.homeassistant))
             },
+            "push": None,
         }
     )
     from alerts.sink import Surroundings
@@ -214,6 +221,28 @@ async def _check_sink(name: str, sink: "Sink") -> "list[CheckLine]":
     finally:
         await sink.close()
     return [CheckLine(True, f"sink {name}", "connected, and took a value")]
+
+
+async def _check_push(config: "PushConfig", *, push: bool) -> "list[CheckLine]":
+    """A line for each route. Only when asked to: none can be tried without disturbing whoever is at its end."""
+    from alerts.sink import Surroundings
+    from alerts.sinks.push import build
+    from connectors import CheckLine
+    from monitor.clock import SystemClock
+
+    sink = build(config, Surroundings(SystemClock(), socket.gethostname()))
+    if not push:
+        text = "not tried; use --push to send a test message"
+        return [CheckLine(None, f"sink push.{route.name}", text) for route in config.route]
+    lines = []
+    for name, answers in (await sink.test()).items():
+        wrong = [answer.detail for answer in answers if not answer.ok]
+        took = f"{len(answers) - len(wrong)} of {len(answers)} took" if len(answers) > 1 else "took"
+        text = "; ".join(dict.fromkeys(wrong)) if wrong else f"{took} a test message; did it arrive?"
+        if wrong and len(answers) > 1:
+            text = f"{took} a test message, the others: {text}"
+        lines.append(CheckLine(not wrong, f"sink push.{name}", text))
+    return lines
 
 
 def _probe() -> "PoolAssessment":

@@ -458,7 +458,7 @@ async def test_sinks_are_told_what_fires_as_time_goes(path: Path) -> None:
 
 
 async def test_a_destination_that_fails_is_reported_below_its_sink(path: Path) -> None:
-    """While the sink as a whole works: the engine then says so through the other sinks."""
+    """While the sink as a whole works, and when it works again; its alert ends when it is not configured any more."""
     sink = RecordingSink("push")
     sink.trouble = [Trouble("phone", 5.0, "refused")]
     async with run(path, sink) as now:
@@ -466,8 +466,11 @@ async def test_a_destination_that_fails_is_reported_below_its_sink(path: Path) -
         assert (health["push.phone"].failing_since, health["push.phone"].detail) == (5.0, "refused")
         said = now.engine.on_sink("push.phone", 5.0, 0, "refused", 100.0)
         assert [alert.key for alert in said] == ["sink_failure:push.phone"]
-        assert now.engine.retain((), ["push"], 101.0) == []
-        assert [alert.state for alert in now.engine.retain((), ["redis"], 102.0)] == ["resolved"]
+        assert now.engine.retain((), ["push", "push.phone"], 101.0) == []
+        sink.trouble = [Trouble("phone", None, "")]
+        health = {each.sink: each for each in now.dispatcher.health()}
+        assert health["push.phone"].failing_since is None
+        assert [alert.state for alert in now.engine.retain((), ["push", "push.desk"], 102.0)] == ["resolved"]
 
 
 async def test_what_may_not_leave_is_passed_over_and_counts_as_not_said(path: Path) -> None:

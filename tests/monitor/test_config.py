@@ -25,6 +25,7 @@ api_key = "env:TEST_KEY"
 api_secret = "env:TEST_SECRET"
 """
 VENUES = ", ".join(sorted(venues()))
+PUSH_URL = "ntfys://ntfy.sh/a-topic"
 EXAMPLE = Path(__file__).parents[2] / "deploy" / "marginwatch.example.toml"
 
 
@@ -309,8 +310,9 @@ def dotted_keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
 def written_keys(document: dict[str, Any], prefix: str = "") -> Iterator[str]:
     """Every key of a document, tables left out."""
     for key, value in document.items():
-        if isinstance(value, dict):
-            yield from written_keys(value, f"{prefix}{key}.")
+        table = value[0] if isinstance(value, list) and value else value
+        if isinstance(table, dict):
+            yield from written_keys(table, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}"
 
@@ -319,7 +321,7 @@ def test_the_example_explains_every_key(monkeypatch: pytest.MonkeyPatch) -> None
     """With each key behind a # switched on the example holds every key there is, and is still a configuration."""
     text = EXAMPLE.read_text(encoding="utf-8")
     for name in re.findall(r'"env:([A-Z_]{3,})"', text.replace("env:NAME", "")):
-        monkeypatch.setenv(name, SECRET)
+        monkeypatch.setenv(name, PUSH_URL if name == "PUSH_PHONE" else SECRET)
     text = re.sub(r"(?m)^#(?=\[|[a-z_]+ = )", "", text)
     assert parse(text, "example").sinks.mqtt is not None
     document = tomllib.loads(text)
@@ -332,10 +334,12 @@ def test_the_example_shows_the_defaults(monkeypatch: pytest.MonkeyPatch) -> None
     """A value that the example shows behind a # is what holds without it; what has no default is an illustration."""
     monkeypatch.setenv("BINANCE_KEY", "key")
     monkeypatch.setenv("BINANCE_SECRET", SECRET)
+    monkeypatch.setenv("PUSH_PHONE", PUSH_URL)
     text = EXAMPLE.read_text(encoding="utf-8")
-    illustration = re.compile(r'#((client_id|password|token|\w+_file) = |url = "env:)')
+    illustration = re.compile(r'#((client_id|password|token|\w+_file|quiet_hours|timezone) = |url = "env:HEARTBEAT)')
     kept = [line for line in text.splitlines() if not illustration.match(line)]
     shown = parse(re.sub(r"(?m)^#(?=\[|[a-z_]+ = )", "", "\n".join(kept)), "example")
-    plain = parse(text + "[sinks.redis]\n[sinks.mqtt]\n[sinks.homeassistant]\n", "example")
+    route = '[[sinks.push.route]]\nname = "phone"\nurl = "env:PUSH_PHONE"\n'
+    plain = parse(f"{text}[sinks.redis]\n[sinks.mqtt]\n[sinks.homeassistant]\n{route}", "example")
     assert shown == plain
     assert plain.alerts == AlertsConfig()

@@ -15,13 +15,13 @@ class Certificate:
     key: Path
 
 
-def make_certificate(directory: Path) -> Certificate:
-    """A certificate for 127.0.0.1 and localhost, good for a day."""
+def make_certificate(directory: Path, *names: str) -> Certificate:
+    """A certificate for 127.0.0.1, localhost and further host names, good for a day."""
     made = Certificate(directory / "certificate.pem", directory / "key.pem")
     command = [
         require("openssl", "openssl"), "req", "-x509", "-nodes", "-days", "1", "-subj", "/CN=localhost",
         "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1",
-        "-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost",
+        "-addext", ",".join(["subjectAltName=IP:127.0.0.1", *(f"DNS:{name}" for name in ("localhost", *names))]),
         "-keyout", str(made.key), "-out", str(made.certificate),
     ]  # fmt: skip
     subprocess.run(command, check=True, capture_output=True, timeout=30)

@@ -8,6 +8,7 @@ import pytest
 from connectors.simulator.scenario import BUILT_IN
 from tests.support.cli import Finished, configuration, credentials, marginwatch
 from tests.support.mosquitto import Mosquitto
+from tests.support.push_server import Fault, PushServer
 from tests.support.redis_server import RedisServer
 from tests.support.server_process import free_port
 from tests.support.venue_server import Venue, venue_in_process
@@ -15,11 +16,13 @@ from tests.support.venue_server import Venue, venue_in_process
 pytestmark = pytest.mark.integration
 
 
-async def check(directory: Path, venue: Venue, more: str = "", lines: str = "", **env: str) -> Finished:
+async def check(directory: Path, venue: Venue, more: str = "", lines: str = "", *options: str, **env: str) -> Finished:
     """Check a configuration for the venue's first account."""
     account = venue.key.name
     path = configuration(directory, venue, more, account=account, lines=lines)
-    return await marginwatch("check", "--config", path, "--timeout", "10", env=credentials(venue, account) | env)
+    return await marginwatch(
+        "check", "--config", path, "--timeout", "10", *options, env=credentials(venue, account) | env
+    )
 
 
 async def test_everything_is_tried(tmp_path: Path) -> None:
@@ -58,6 +61,27 @@ async def test_a_sink_that_is_not_there_failed(tmp_path: Path) -> None:
     assert "failed  sink redis: " in finished.out
     assert "failed  sink mqtt: " in finished.out
     assert "ok      main: permissions: " in finished.out
+
+
+async def test_push_routes_are_tried_when_asked_to(tmp_path: Path) -> None:
+    """Without --push nobody is disturbed; with it every route gets one message, and one that fails is a failed line."""
+    more = "[sinks.push]\n" + "".join(
+        f'[[sinks.push.route]]\nname = "{name}"\nurl = "env:{name.upper()}"\n' for name in ("phone", "desk")
+    )
+    async with PushServer() as server, venue_in_process() as venue:
+        server.faults["hush-desk"] = Fault(401)
+        urls = {"PHONE": server.ntfy("hush-phone"), "DESK": server.ntfy("hush-desk")}
+        plain = await check(tmp_path, venue, more, **urls)
+        assert server.asked == []
+        pushed = await check(tmp_path, venue, more, "", "--push", **urls)
+        assert [each.title for each in server.to("hush-phone")] == ["marginwatch · test"]
+    assert plain.code == 0
+    for name in ("phone", "desk"):
+        assert f"unknown sink push.{name}: not tried; use --push to send a test message" in plain.out
+    assert pushed.code == 1
+    assert "ok      sink push.phone: took a test message; did it arrive?" in pushed.out
+    assert "failed  sink push.desk: HTTP 401 Unauthorized" in pushed.out
+    assert "hush" not in plain.out + plain.err + pushed.out + pushed.err
 
 
 async def test_a_key_that_can_trade_failed(tmp_path: Path) -> None:

@@ -1,0 +1,358 @@
+"""What reaches a person's phone, when and by which route. Pure; time is given.
+
+Everything here takes something away from the stream of alerts, so it is written to err towards saying too much:
+
+- What one batch brings for one account leaves as one page. Of several words about one alert only the last leaves, and
+  the worst beside it when that was critical.
+- A page takes one of the `per_hour` places of a sliding hour; without one it is held. An emergency and an escalation go
+  past the cap, as do a worsening and a new critical alert, these once an hour for each alert and severity.
+- In quiet hours a page is held unless it has something critical.
+- What is held is said in one page when it may leave, if it still fires; what ended meanwhile is said to be over only to
+  those who had heard of it. An acknowledgement or a silence takes it out.
+
+All of this lives in memory. A notice or warning that fires, whose last word fell into quiet hours and was not said in
+this run, is held: what an earlier run or another monitor held at night is said in the morning, and a restart on the day
+after may repeat it once. What only the cap held back is said at its next repeat: late, not lost. The places of the hour
+and who heard what are forgotten: the cap may be passed, and the end of an alert goes to every route that its escalation
+has reached.
+"""
+
+from collections import OrderedDict, deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, tzinfo
+
+from alerts.alert import Alert, Severity, State, Step
+from alerts.silences import fits
+
+HOUR_S = 3600.0
+SAID_MAX = 20_000
+"""Alerts by key whose last word that left is remembered; past it the oldest are forgotten and may be said twice."""
+OLD_S = 120.0
+"""A page says of an alert how long ago it was when that is more than this."""
+BODY_CHARACTERS_MAX = 1_000
+"""What the channels that take least (Pushover) still show; the rest is counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One destination and what it wants to hear. Empty patterns fit everything; ``*`` in one stands for anything.
+
+    `also`: what it takes is given to the next route that fits as well.
+    """
+
+    name: str
+    severities: frozenset[Severity] = frozenset(Severity)
+    accounts: tuple[str, ...] = ()
+    rules: tuple[str, ...] = ()
+    pools: tuple[str, ...] = ()
+    also: bool = False
+
+    def fits(self, alert: Alert) -> bool:
+        """Whether this route wants this alert. One that belongs to no account or pool has none that could fit."""
+        wanted = ((self.accounts, alert.account), (self.rules, alert.rule), (self.pools, alert.pool))
+        return alert.severity in self.severities and all(
+            not patterns or (name is not None and any(fits(pattern, name) for pattern in patterns))
+            for patterns, name in wanted
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class QuietHours:
+    """A time of day, in minutes since midnight on the clock of `zone` (None: this machine's), that may cross midnight.
+
+    Where the clock is put forward or back it is what the clock shows that counts.
+    """
+
+    begin: int
+    end: int
+    zone: tzinfo | None = None
+
+    def covers(self, at: float) -> bool:
+        """Whether the clock shows a quiet time."""
+        local = datetime.fromtimestamp(at, self.zone)  # naive, and on this machine's clock, without a zone
+        minute = local.hour * 60 + local.minute
+        if self.begin <= self.end:
+            return self.begin <= minute < self.end
+        return minute >= self.begin or minute < self.end
+
+
+@dataclass(frozen=True, slots=True)
+class PagingPolicy:
+    """How much a person is to be disturbed."""
+
+    per_hour: int
+    quiet: QuietHours | None = None
+    resolved: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One push: `to` are all to hear it, `instead` are tried in this order when one of them cannot be reached.
+
+    `severity` is the highest that fires, None when all of it is over. `place` is what it takes of the hour.
+    """
+
+    alerts: tuple[Alert, ...]
+    to: tuple[str, ...]
+    instead: tuple[str, ...]
+    severity: Severity | None
+    title: str
+    body: str
+    place: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """What waits. `unheard`: nobody knows of the alert, so nobody needs to know when it is over."""
+
+    alert: Alert
+    unheard: bool
+
+
+class Pager:
+    """Decides what is pushed. Tell it the fate of every page: `took` for each route that took it, else `failed`."""
+
+    def __init__(self, routes: Sequence[Route], policy: PagingPolicy) -> None:
+        self._routes = tuple(routes)
+        self._policy = policy
+        self._said: OrderedDict[str, tuple[int, float]] = OrderedDict()
+        self._heard: dict[str, set[str]] = {}
+        # At most one for each key that fires or has just ended.
+        self._held: dict[str, _Held] = {}
+        self._places: deque[float] = deque()
+        # When an alert last went past the cap, by key and severity; within the hour only.
+        self._passed: dict[tuple[str, Severity], float] = {}
+
+    @property
+    def held(self) -> tuple[Alert, ...]:
+        """What waits for the end of quiet hours or for a place in the hour."""
+        return tuple(held.alert for held in self._held.values())
+
+    # What is decided
+
+    def plan(self, alerts: Sequence[Alert], now: float) -> list[Page]:
+        """The pages that leave now for these alerts, in order. The same alerts may come again when a page failed."""
+        groups: dict[tuple[str | None, tuple[str, ...], tuple[str, ...]], list[Alert]] = {}
+        for words in _by_key(alert for alert in alerts if not self._is_said(alert)):
+            last = words[-1]
+            if not self._is_for_people(words):
+                self._held.pop(last.key, None)
+                continue
+            to, instead = self._destination(last)
+            if to:
+                groups.setdefault((last.account, to, instead), []).extend(_telling(words))
+        pages = []
+        for (_, to, instead), group in groups.items():
+            if self._may_leave(group, now):
+                pages.append(self._page(group, to, instead, now))
+            else:
+                self._hold(group)
+        return pages
+
+    def due(self, firing: Sequence[Alert], now: float) -> list[Page]:
+        """The pages that time brings: what was held and may leave. `firing` is the last word about all that fires."""
+        present = {alert.key: alert for alert in firing}
+        # Only held for now: if it is on its way to `plan`, it is said or held there before this is called again.
+        found = {alert.key: alert for alert in firing if alert.key not in self._held and self._was_quiet(alert)}
+        self._hold(found.values())
+        groups: dict[tuple[tuple[str, ...], tuple[str, ...]], list[Alert]] = {}
+        for key, held in self._held.items():
+            alert = held.alert if held.alert.state is State.RESOLVED else present.get(key)
+            if alert is None or _word(alert) != _word(held.alert) or key in found:
+                continue  # a later word, or the last one, is on its way to `plan`
+            if _is_handled(alert) or self._is_quiet(alert.severity, now):
+                continue
+            to, instead = self._destination(alert)
+            if to:
+                groups.setdefault((to, instead), []).append(alert)
+        pages = []
+        for (to, instead), group in groups.items():
+            if self._has_room(now):
+                pages.append(self._page(group, to, instead, now, held=True))
+        return pages
+
+    # What became of it
+
+    def took(self, page: Page, route: str) -> None:
+        """A route has taken the page; it is not said again."""
+        for alert in page.alerts:
+            word = _word(alert)
+            self._said[alert.key] = max(word, self._said.get(alert.key, word))
+            self._said.move_to_end(alert.key)
+            if alert.state is State.FIRING:
+                self._heard.setdefault(alert.key, set()).add(route)
+            else:
+                self._heard.pop(alert.key, None)
+            held = self._held.get(alert.key)
+            if held is not None and _word(held.alert) <= word:
+                del self._held[alert.key]
+        while len(self._said) > SAID_MAX:
+            self._said.popitem(last=False)
+
+    def failed(self, page: Page) -> None:
+        """No route has taken the page: its place is free again, and its alerts may pass the cap again."""
+        if page.place in self._places:
+            self._places.remove(page.place)
+        for alert in page.alerts:
+            if self._passed.get((alert.key, alert.severity)) == page.place:
+                del self._passed[alert.key, alert.severity]
+
+    # Inside
+
+    def _is_said(self, alert: Alert) -> bool:
+        return _word(alert) <= self._said.get(alert.key, (0, 0.0))
+
+    def _is_for_people(self, words: Sequence[Alert]) -> bool:
+        last = words[-1]
+        if last.silenced is not None or last.step in (Step.ACKNOWLEDGED, Step.SILENCED):
+            return False
+        if last.state is State.FIRING:
+            return True
+        if not self._policy.resolved:
+            self._heard.pop(last.key, None)
+            return False
+        held = self._held.get(last.key)
+        begins = words[0].step in (Step.RAISED, Step.HEARD_AGAIN) and last.key not in self._heard
+        unheard = begins if held is None else held.unheard
+        return not unheard or max(alert.severity for alert in words) >= Severity.CRITICAL
+
+    def _destination(self, alert: Alert) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Who is to hear it, and who instead."""
+        fitting = [route for route in self._routes if route.fits(alert)]
+        groups: list[list[str]] = []
+        joins = False
+        for route in fitting:
+            if joins:
+                groups[-1].append(route.name)
+            else:
+                groups.append([route.name])
+            joins = route.also
+        reached = min(alert.escalation, len(groups) - 1)
+        heard = self._heard.get(alert.key)
+        if heard and alert.step in (Step.EASED, Step.RESOLVED):
+            to = [route.name for route in self._routes if route.name in heard]
+        elif not groups:
+            return (), ()
+        elif alert.step is Step.ESCALATED:
+            to = groups[reached]
+        else:
+            to = [name for group in groups[: reached + 1] for name in group]
+        names = [route.name for route in fitting]
+        after = names.index(to[-1]) + 1 if to[-1] in names else 0
+        return tuple(to), tuple(name for name in (*names[after:], *names[:after]) if name not in to)
+
+    def _may_leave(self, group: Sequence[Alert], now: float) -> bool:
+        if all(self._is_quiet(alert.severity, now) for alert in group):
+            return False
+        if self._has_room(now):
+            return True
+        passing = [alert for alert in group if self._passes_cap(alert, now)]
+        for alert in passing:
+            self._passed[alert.key, alert.severity] = now
+        return bool(passing)
+
+    def _passes_cap(self, alert: Alert, now: float) -> bool:
+        if alert.state is State.RESOLVED:
+            return False
+        if alert.severity is Severity.EMERGENCY or alert.step is Step.ESCALATED:
+            return True
+        is_new = alert.step in (Step.RAISED, Step.HEARD_AGAIN) and alert.severity is Severity.CRITICAL
+        return (is_new or alert.step is Step.WORSENED) and (alert.key, alert.severity) not in self._passed
+
+    def _has_room(self, now: float) -> bool:
+        while self._places and self._places[0] <= now - HOUR_S:
+            self._places.popleft()
+        self._passed = {which: at for which, at in self._passed.items() if at > now - HOUR_S}
+        return len(self._places) < self._policy.per_hour
+
+    def _is_quiet(self, severity: Severity, at: float) -> bool:
+        quiet = self._policy.quiet
+        return quiet is not None and severity <= Severity.WARNING and quiet.covers(at)
+
+    def _was_quiet(self, alert: Alert) -> bool:
+        return self._is_quiet(alert.severity, alert.at) and not self._is_said(alert) and not _is_handled(alert)
+
+    def _hold(self, group: Iterable[Alert]) -> None:
+        for alert in group:
+            before = self._held.get(alert.key)
+            begins = alert.step in (Step.RAISED, Step.HEARD_AGAIN) and alert.key not in self._heard
+            self._held[alert.key] = _Held(alert, begins if before is None else before.unheard)
+
+    def _page(
+        self, group: Sequence[Alert], to: tuple[str, ...], instead: tuple[str, ...], now: float, *, held: bool = False
+    ) -> Page:
+        self._places.append(now)
+        ranked = sorted(group, key=lambda alert: (alert.state is State.FIRING, alert.severity), reverse=True)
+        last = {alert.key: alert for alert in group}.values()
+        severity = max((alert.severity for alert in last if alert.state is State.FIRING), default=None)
+        return Page(tuple(group), to, instead, severity, _title(ranked, severity, held), _body(ranked, now), now)
+
+
+# What people read
+
+
+def _title(ranked: Sequence[Alert], severity: Severity | None, held: bool) -> str:
+    """Severity, account and count: ``Critical · main · 3 alerts``."""
+    accounts = list(dict.fromkeys(alert.account or "marginwatch" for alert in ranked))
+    parts = ["Resolved" if severity is None else severity.label.capitalize(), ", ".join(accounts[:3])]
+    count = len({alert.key for alert in ranked})
+    if count > 1:
+        parts.append(f"{count} alerts")
+    if any(alert.step is Step.ESCALATED for alert in ranked):
+        parts.append("nobody has acknowledged it")
+    if held:
+        parts.append("held back until now")
+    return " · ".join(parts)
+
+
+def _body(ranked: Sequence[Alert], now: float) -> str:
+    """The texts, the worst first, and what to do about the worst."""
+    several = len(ranked) > 1
+    lines = [_line(alert, now, named=several) for alert in ranked]
+    advice = ranked[0].advice
+    room = BODY_CHARACTERS_MAX - len(advice)
+    shown: list[str] = []
+    for line in lines:
+        room -= len(line) + 1
+        if shown and room < 0:
+            break
+        shown.append(line)
+    if len(shown) < len(lines):
+        shown.append(f"and {len(lines) - len(shown)} more")
+    return "\n".join([*shown, advice] if advice else shown)
+
+
+def _line(alert: Alert, now: float, *, named: bool) -> str:
+    label = f"{alert.severity.label}: " if named and alert.state is State.FIRING else ""
+    age = now - alert.at
+    ago = f" ({age / 60:.0f} min ago)" if age >= OLD_S else ""
+    return f"{label}{alert.text}{ago}"
+
+
+# Words about one alert
+
+
+def _word(alert: Alert) -> tuple[int, float]:
+    """What orders the words about one alert: a repeat has the number of what it repeats, and a later time."""
+    return alert.serial, alert.at
+
+
+def _is_handled(alert: Alert) -> bool:
+    return alert.silenced is not None or alert.acknowledged is not None
+
+
+def _by_key(alerts: Iterable[Alert]) -> Iterator[list[Alert]]:
+    """All words about each alert, in the order of the last ones."""
+    words: dict[str, list[Alert]] = {}
+    for alert in alerts:
+        words[alert.key] = [*words.pop(alert.key, ()), alert]
+    yield from words.values()
+
+
+def _telling(words: Sequence[Alert]) -> list[Alert]:
+    """The last word, and before it the worst when that was critical and the last does not show it."""
+    last, worst = words[-1], max(words, key=lambda alert: alert.severity)
+    if worst.severity >= Severity.CRITICAL and worst.severity > last.severity and worst.silenced is None:
+        return [worst, last]
+    return [last]

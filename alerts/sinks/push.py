@@ -1,0 +1,352 @@
+"""Push: to phones and pagers through apprise, by the first route that fits, and by the next when that one fails.
+
+What is pushed, grouped, held and capped is decided in `alerts.paging`; here it is only sent. A route whose pushes fail
+is passed over for a while when there is another, and reported as a trouble until a push through it works again. When
+no route takes a page, the dispatcher keeps its alerts and offers them again; what was taken is not pushed again in this
+run. A restart between taking and remembering repeats a page, as it does everywhere.
+"""
+
+import asyncio
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Literal
+from zoneinfo import ZoneInfo
+
+import structlog
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic_core import PydanticCustomError
+
+from alerts.alert import Severity
+from alerts.paging import Page, Pager, PagingPolicy, QuietHours, Route
+from alerts.sink import Envelope, PositiveSeconds, SinkConfig, Surroundings, Trouble
+from alerts.sinks import _apprise
+from alerts.sinks._apprise import Answer, Channel
+from monitor.clock import Clock
+from monitor.credential import Secret
+from monitor.errors import SinkError
+from monitor.model.assessment import PoolAssessment
+
+TRIES = 3
+PAUSE_S = 0.5
+"""Between the first and the second try of a push; twice that before the third."""
+PATIENCE_S = 2.0
+"""A server that asks for a longer pause than this is left alone for so long, and the next route is tried."""
+REST_FIRST_S = 2.0
+REST_MAX_S = 60.0
+"""How long a route that failed is passed over while there is another; doubles with every failure in a row."""
+PAUSE_MAX_S = 900.0
+"""No server is left alone for longer than this, whatever it asks."""
+TEST_TITLE = "marginwatch · test"
+TEST_BODY = "This is a test of marginwatch. Nothing is wrong, and there is nothing to do."
+
+log = structlog.get_logger(__name__)
+
+SeverityName = Literal["notice", "warning", "critical", "emergency"]
+Pattern = Annotated[str, Field(min_length=1)]
+
+
+def _check_url(url: Secret) -> Secret:
+    try:
+        usable = _apprise.is_usable(url)
+    except ImportError:
+        return url  # `build` says what is missing
+    if not usable:
+        # "secret": whatever was found is not repeated.
+        reason = "is no URL that apprise can use; https://appriseit.com/services/ shows what each service's looks like"
+        raise PydanticCustomError("secret", "{reason}", {"reason": reason})
+    return url
+
+
+class RouteConfig(BaseModel):
+    """``[[sinks.push.route]]``: where to, and what. Every filter that is there narrows; without any it takes all.
+
+    `url` and `urls` are URLs of apprise, as secrets; several all get it. Patterns may hold ``*``; an account fits all
+    of its pools as ``venue/account``.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
+    url: Secret | None = None
+    urls: tuple[Secret, ...] = ()
+    severities: tuple[SeverityName, ...] = ("notice", "warning", "critical", "emergency")
+    at_least: SeverityName = "notice"
+    accounts: tuple[Pattern, ...] = ()
+    rules: tuple[Pattern, ...] = ()
+    pools: tuple[Pattern, ...] = ()
+    also: bool = False
+
+    @field_validator("url")
+    @classmethod
+    def _check_one(cls, url: Secret | None) -> Secret | None:
+        return None if url is None else _check_url(url)
+
+    @field_validator("urls")
+    @classmethod
+    def _check_all(cls, urls: tuple[Secret, ...]) -> tuple[Secret, ...]:
+        return tuple(map(_check_url, urls))
+
+    @model_validator(mode="after")
+    def _check_whole(self) -> "RouteConfig":
+        if not self.all_urls:
+            raise PydanticCustomError("no_url", 'needs a url; write url = "env:NAME" or url = "file:PATH"')
+        if not self.route.severities:
+            raise PydanticCustomError("no_severity", "takes nothing: no severity is both listed and at_least that high")
+        return self
+
+    @property
+    def all_urls(self) -> tuple[Secret, ...]:
+        """Everything a push through this route goes to."""
+        return (*(() if self.url is None else (self.url,)), *self.urls)
+
+    @property
+    def route(self) -> Route:
+        """The part that decides what goes this way."""
+        least = Severity[self.at_least.upper()]
+        severities = frozenset(Severity[name.upper()] for name in self.severities)
+        taken = frozenset(severity for severity in severities if severity >= least)
+        return Route(self.name, taken, self.accounts, self.rules, self.pools, self.also)
+
+
+class PushConfig(SinkConfig):
+    """``[sinks.push]``. `push_s` bounds one push, `timeout_s` all that one delivery may take.
+
+    `per_hour` caps the pushes of an hour; worsening and emergencies go past it. `quiet_hours` ("22:00-07:00" on the
+    clock of `timezone`, this machine's without one) hold back notices and warnings. `resolved` says whether the end of
+    an alert is pushed.
+    """
+
+    timeout_s: PositiveSeconds = 30.0
+    gather_s: Annotated[float, Field(ge=0, le=60, allow_inf_nan=False)] = 1.0
+    push_s: PositiveSeconds = 8.0
+    per_hour: Annotated[int, Field(ge=1)] = 20
+    quiet_hours: str | None = None
+    timezone: str | None = None
+    resolved: bool = True
+    route: Annotated[tuple[RouteConfig, ...], Field(min_length=1)]
+
+    @field_validator("quiet_hours")
+    @classmethod
+    def _check_quiet_hours(cls, hours: str | None) -> str | None:
+        if hours is not None:
+            _minutes(hours)
+        return hours
+
+    @field_validator("timezone")
+    @classmethod
+    def _check_timezone(cls, name: str | None) -> str | None:
+        if name is not None:
+            try:
+                ZoneInfo(name)
+            except (OSError, ValueError, LookupError):
+                raise PydanticCustomError("timezone", 'must be a time zone such as "Europe/Berlin"') from None
+        return name
+
+    @model_validator(mode="after")
+    def _check_whole(self) -> "PushConfig":
+        names = [route.name for route in self.route]
+        if len(set(names)) < len(names):
+            raise PydanticCustomError("route_names", "must have routes of different names")
+        if self.push_s > self.timeout_s:
+            raise PydanticCustomError("push_s", "must have a push_s that is not longer than timeout_s")
+        return self
+
+    @property
+    def policy(self) -> PagingPolicy:
+        """The part that decides how much people are disturbed."""
+        quiet = None
+        if self.quiet_hours is not None:
+            zone = None if self.timezone is None else ZoneInfo(self.timezone)
+            quiet = QuietHours(*_minutes(self.quiet_hours), zone)
+        return PagingPolicy(self.per_hour, quiet, self.resolved)
+
+
+def _minutes(hours: str) -> tuple[int, int]:
+    """``22:00-07:00`` as minutes since midnight."""
+    match = re.fullmatch(r"([01]\d|2[0-3]):([0-5]\d)-([01]\d|2[0-3]):([0-5]\d)", hours)
+    begin, end = (0, 0) if match is None else (
+        int(match[1]) * 60 + int(match[2]), int(match[3]) * 60 + int(match[4])
+    )  # fmt: skip
+    if begin == end:
+        raise PydanticCustomError("quiet_hours", 'must be a time of day such as "22:00-07:00"')
+    return begin, end
+
+
+@dataclass(slots=True)
+class _Way:
+    """One route and how it does."""
+
+    channels: tuple[Channel, ...]
+    is_tried: bool = False
+    failures: int = 0
+    since: float | None = None
+    detail: str = ""
+    rests_until: float = 0.0
+    paused_until: float = 0.0
+
+
+class PushSink:
+    """Sends pages by their routes."""
+
+    name = "push"
+
+    def __init__(self, config: PushConfig, clock: Clock) -> None:
+        self.config = config
+        self._clock = clock
+        self._pager = Pager([route.route for route in config.route], config.policy)
+        self._ways = {route.name: _Way(tuple(map(Channel, route.all_urls))) for route in config.route}
+
+    async def connect(self) -> None:
+        """Do nothing: there is no way to try a route that would not disturb whoever is at its end."""
+
+    async def deliver(self, batch: Sequence[Envelope]) -> None:
+        """Push what people are to hear of these alerts. Raises SinkError when a page was taken by no route."""
+        end = self._end()
+        pages = self._pager.plan([envelope.alert for envelope in batch], self._clock.now())
+        open_pages = list(pages)
+        refused: list[Page] = []
+        is_late = False
+        try:
+            for page in pages:
+                is_late = is_late or _time() > end
+                if not is_late and await self._send(page, end):
+                    open_pages.remove(page)
+                else:
+                    refused.append(page)
+        finally:
+            for page in open_pages:
+                self._pager.failed(page)
+        if refused:
+            names = list(dict.fromkeys(name for page in refused for name in (*page.to, *page.instead)))
+            details = "; ".join(f"{name}: {self._ways[name].detail or 'not tried yet'}" for name in names)
+            raise SinkError(f"push: no route has taken it ({details})")
+
+    async def publish_state(self, present: Sequence[PoolAssessment], gone: Sequence[PoolAssessment]) -> None:
+        """Nobody wants the state of pools pushed."""
+
+    async def tend(self, firing: Sequence[Envelope]) -> None:
+        """Push what was held back and may leave now. A page that fails stays held, and is tried again later."""
+        end = self._end()
+        for page in self._pager.due([envelope.alert for envelope in firing], self._clock.now()):
+            taken = False
+            try:
+                if not all(self._is_resting(self._ways[name]) for name in (*page.to, *page.instead)):
+                    taken = await self._send(page, end)
+            finally:
+                if not taken:
+                    self._pager.failed(page)
+
+    def troubles(self) -> Sequence[Trouble]:
+        """How each route does: its last push decides. One that was not tried yet is not spoken of."""
+        return [Trouble(name, way.since, way.detail) for name, way in self._ways.items() if way.is_tried]
+
+    async def close(self) -> None:
+        """Nothing is open between pushes."""
+
+    async def test(self) -> Mapping[str, Sequence[Answer]]:
+        """Send one test message to everything that there is; the answers by route, in the order of the URLs."""
+
+        async def ask(way: _Way) -> Sequence[Answer]:
+            return await asyncio.gather(
+                *(
+                    channel.push(TEST_TITLE, TEST_BODY, Severity.WARNING, self.config.push_s, lambda: None)
+                    for channel in way.channels
+                )
+            )
+
+        answers = await asyncio.gather(*map(ask, self._ways.values()))
+        return dict(zip(self._ways, answers, strict=True))
+
+    # Inside
+
+    def _end(self) -> float:
+        """Until when pushes may begin, so that the last ends within `timeout_s`."""
+        return _time() + self.config.timeout_s - self.config.push_s
+
+    async def _send(self, page: Page, end: float) -> bool:
+        """Whether any route has taken the page. New pushes begin until `end`."""
+        if len(page.to) == 1:
+            return await self._try_in_turn((*page.to, *page.instead), page, end)
+        taken = await asyncio.gather(*(self._push(name, page, end) for name in page.to))
+        if all(taken):
+            return True
+        return await self._try_in_turn(page.instead, page, end) or any(taken)
+
+    async def _try_in_turn(self, names: Sequence[str], page: Page, end: float) -> bool:
+        """The first that takes it; those that failed a moment ago come last, the one that rests longest first."""
+        for name in sorted(names, key=lambda name: self._rest_of(self._ways[name])):
+            if await self._push(name, page, end):
+                return True
+        return False
+
+    def _rest_of(self, way: _Way) -> float:
+        return way.rests_until if self._is_resting(way) else 0.0
+
+    def _is_resting(self, way: _Way) -> bool:
+        return self._clock.now() < max(way.rests_until, way.paused_until)
+
+    async def _push(self, name: str, page: Page, end: float) -> bool:
+        """Push through everything of one route. It has taken the page when one of its URLs has."""
+        way = self._ways[name]
+        if self._clock.now() < way.paused_until or _time() > end:
+            return False
+        answers = await asyncio.gather(*(self._push_to(channel, name, page, end) for channel in way.channels))
+        way.is_tried = True
+        wrong = [answer for answer in answers if not answer.ok]
+        if wrong:
+            self._has_failed(name, way, wrong)
+        else:
+            self._works(name, way)
+        return len(wrong) < len(answers)
+
+    async def _push_to(self, channel: Channel, name: str, page: Page, end: float) -> Answer:
+        """A few tries; what hangs or will not change its mind is not tried again."""
+        pause_s, tried = PAUSE_S, 0
+        while True:
+            answer = await channel.push(
+                page.title, page.body, page.severity, self.config.push_s, lambda: self._pager.took(page, name)
+            )
+            tried += 1
+            if answer.ok or answer.hung or not answer.retry or tried == TRIES:
+                return answer
+            wish_s = max(pause_s, answer.retry_after_s or 0.0)
+            if wish_s > PATIENCE_S or _time() + wish_s > end:
+                return answer
+            await asyncio.sleep(wish_s)
+            pause_s *= 2
+
+    def _has_failed(self, name: str, way: _Way, wrong: Sequence[Answer]) -> None:
+        now = self._clock.now()
+        way.detail = "; ".join(dict.fromkeys(answer.detail for answer in wrong))
+        if len(wrong) == len(way.channels):
+            way.rests_until = now + min(REST_MAX_S, REST_FIRST_S * 2.0 ** min(way.failures, 16))
+            way.failures += 1
+            wish_s = min(answer.retry_after_s or 0.0 for answer in wrong)
+            way.paused_until = now + min(PAUSE_MAX_S, wish_s)
+            if not any(answer.retry for answer in wrong):
+                # Only a person can mend it: nobody is asked the same again and again.
+                way.paused_until = way.rests_until
+        if way.since is None:
+            way.since = now
+            log.warning("push route lost", route=name, error=way.detail)
+
+    def _works(self, name: str, way: _Way) -> None:
+        way.failures, way.rests_until, way.paused_until, way.detail = 0, 0.0, 0.0, ""
+        if way.since is not None:
+            way.since = None
+            log.info("push route works again", route=name)
+
+
+def _time() -> float:
+    """For deadlines of our own; what is compared with alerts comes from the clock."""
+    return asyncio.get_running_loop().time()
+
+
+def build(config: PushConfig, surroundings: Surroundings) -> PushSink:
+    """Make the sink. Raises SinkError when apprise is not installed."""
+    try:
+        _apprise.require()
+    except ImportError as error:
+        raise SinkError(_apprise.INSTALL) from error
+    return PushSink(config, surroundings.clock)
