@@ -13,7 +13,7 @@ from typing import Generic, Protocol, TypeVar
 
 from connectors.backoff import Backoff
 from connectors.health import AccountHealth
-from connectors.private import PrivateStream
+from connectors.private import PrivateStream, Wiring
 from connectors.rounds import Round
 from connectors.session import Action, Halt, Request, Timers, Warn
 from connectors.wire import BadFrame, Defect
@@ -69,6 +69,15 @@ class Settings(Protocol):
         ...
 
 
+class KeyedSettings(Settings, Protocol):
+    """Of an account that needs a key."""
+
+    @property
+    def allow_dangerous_key(self) -> bool:
+        """Whether a key that can do more than read is taken all the same."""
+        ...
+
+
 R = TypeVar("R", bound=Round)
 E = TypeVar("E")
 
@@ -76,7 +85,8 @@ E = TypeVar("E")
 class AccountBase(ABC, Generic[R]):
     """Snapshots beside a private stream; a venue adds what it asks, what the answers mean, and what its frames tell.
 
-    It makes `_private` and `_state`, and overrides the methods under "for the venue".
+    It makes `_private` of `_wiring`, adds the stream's `handlers` to its own, and overrides the methods under "for the
+    venue".
     """
 
     _private: PrivateStream
@@ -85,6 +95,7 @@ class AccountBase(ABC, Generic[R]):
         self,
         venue: str,
         settings: Settings,
+        life_s: float,
         telemetry: Telemetry,
         random: Random,
         *,
@@ -101,6 +112,9 @@ class AccountBase(ABC, Generic[R]):
         self._round_s = round_s
         self._telemetry = telemetry
         self._timers = Timers()
+        self._wiring = Wiring(
+            f"{self.name}/user", self.actions, self._timers, random, self._took_over, self._expired, life_s
+        )
         self._backoff = Backoff(1.0, backoff_cap_s, random)
         self._health = AccountHealth(venue, settings.name, settings.feed, settings.reconcile_s)
         self._warned: set[str] = set()
@@ -400,16 +414,16 @@ class KeyedAccount(AccountBase[R], Generic[R, E]):
     def __init__(
         self,
         venue: str,
-        settings: Settings,
+        settings: KeyedSettings,
+        life_s: float,
         telemetry: Telemetry,
         random: Random,
         *,
-        allow_dangerous_key: bool,
         backoff_cap_s: float = 15.0,
         round_s: float = ROUND_S,
     ) -> None:
-        super().__init__(venue, settings, telemetry, random, backoff_cap_s=backoff_cap_s, round_s=round_s)
-        self._allow_dangerous_key = allow_dangerous_key
+        super().__init__(venue, settings, life_s, telemetry, random, backoff_cap_s=backoff_cap_s, round_s=round_s)
+        self._allow_dangerous_key = settings.allow_dangerous_key
         self._waiting: list[E] = []
         """Events that wait for the first snapshot."""
         self._handlers["permissions"] = self._on_permissions

@@ -46,20 +46,14 @@ class AccountFeed(KeyedAccount[Round, UserEvent]):
     def __init__(
         self, settings: AccountSettings, life_s: float, telemetry: Telemetry, random: Random, product: Product
     ) -> None:
-        super().__init__(product.venue, settings, telemetry, random, allow_dangerous_key=settings.allow_dangerous_key)
+        super().__init__(product.venue, settings, life_s, telemetry, random)
         self._product = product
         self._settings = settings
         self._private: UserStream = UserStream(
-            f"{self.name}/user",
             (settings.rest_url, product.listen_path),
             tuple(f"{settings.private_url}{path}" for path in product.private_paths),
-            self.actions,
-            self._timers,
-            random,
             self._ask,
-            self._took_over,
-            self._expired,
-            life_s,
+            self._wiring,
         )
         self._handlers |= self._private.handlers
         self._state = AccountState()

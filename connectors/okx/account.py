@@ -53,26 +53,9 @@ class AccountFeed(KeyedAccount[Round, UserFrame]):
     def __init__(
         self, settings: AccountSettings, life_s: float, telemetry: Telemetry, random: Random, venue: str
     ) -> None:
-        super().__init__(
-            venue,
-            settings,
-            telemetry,
-            random,
-            allow_dangerous_key=settings.allow_dangerous_key,
-            backoff_cap_s=60.0,
-            round_s=ROUND_S,
-        )
+        super().__init__(venue, settings, life_s, telemetry, random, backoff_cap_s=60.0, round_s=ROUND_S)
         self._settings = settings
-        self._private: UserStream = UserStream(
-            f"{self.name}/user",
-            settings.private_url,
-            self.actions,
-            self._timers,
-            random,
-            self._took_over,
-            self._expired,
-            life_s,
-        )
+        self._private: UserStream = UserStream(settings.private_url, self._wiring)
         self._handlers |= self._private.handlers
         self._definitions_backoff = Backoff(10.0, 600.0, random)
         self._state = AccountState()

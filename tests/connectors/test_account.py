@@ -44,6 +44,7 @@ class Settings:
     name: str = "main"
     feed: str = "somewhere"
     reconcile_s: float = RECONCILE_S
+    allow_dangerous_key: bool = False
 
 
 @dataclass
@@ -78,10 +79,9 @@ class Account(KeyedAccount[Round, str]):
     """The venue."""
 
     def __init__(self, telemetry: Telemetry, *, allow_dangerous_key: bool = False, streaming: bool = True) -> None:
-        super().__init__("somewhere", Settings(), telemetry, Random(7), allow_dangerous_key=allow_dangerous_key)
-        self._private = PrivateStream(
-            "user", "wss://x", self.actions, self._timers, Random(7), self._took_over, self._expired, 86_400.0
-        )
+        settings = Settings(allow_dangerous_key=allow_dangerous_key)
+        super().__init__("somewhere", settings, 86_400.0, telemetry, Random(7))
+        self._private = PrivateStream("wss://x", self._wiring)
         self._handlers |= self._private.handlers
         self._streaming = streaming
         self.held: dict[str, float] = {}
