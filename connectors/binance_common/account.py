@@ -7,6 +7,7 @@ from random import Random
 
 import orjson
 
+from connectors import permissions
 from connectors.account import DEFINITIONS_S, FRAMES_REMEMBERED, KeyedAccount
 from connectors.binance_common import answers
 from connectors.binance_common.parse import (
@@ -19,7 +20,7 @@ from connectors.binance_common.parse import (
     UserEvent,
     user_event,
 )
-from connectors.binance_common.permissions import is_untold, refusal, unknown_permissions
+from connectors.binance_common.permissions import HOW_TO, is_untold, unknown_permissions
 from connectors.binance_common.private import KEEP, LISTEN, UserStream
 from connectors.binance_common.product import Listing, Product
 from connectors.binance_common.settings import AccountSettings
@@ -108,7 +109,9 @@ class AccountFeed(KeyedAccount[Round, UserEvent]):
 
     def _refusal(self, dangerous: Sequence[str]) -> MarginwatchError:
         name = self._settings.name
-        return refusal(name, dangerous) if dangerous else unknown_permissions(name, self._settings.permissions_url)
+        if dangerous:
+            return permissions.refusal(name, dangerous, HOW_TO)
+        return unknown_permissions(name, self._settings.permissions_url)
 
     def _is_untold(self, error: VenueError) -> bool:
         return is_untold(error, self._settings.permissions_url)

@@ -9,6 +9,7 @@ from random import Random
 
 import orjson
 
+from connectors import permissions
 from connectors.account import DEFINITIONS_S, FRAMES_REMEMBERED, SNAPSHOT_SPACING_S, KeyedAccount
 from connectors.backoff import Backoff
 from connectors.bybit import answers, snapshot
@@ -23,7 +24,7 @@ from connectors.bybit.parse import (
     WalletUpdate,
     private_frame,
 )
-from connectors.bybit.permissions import PATH, refusal, unknown_permissions
+from connectors.bybit.permissions import HOW_TO, PATH
 from connectors.bybit.private import UserStream
 from connectors.bybit.snapshot import Round
 from connectors.bybit.state import AccountState
@@ -104,7 +105,9 @@ class AccountFeed(KeyedAccount[Round, UserEvent]):
 
     def _refusal(self, dangerous: Sequence[str]) -> MarginwatchError:
         name = self._settings.name
-        return refusal(name, dangerous) if dangerous else unknown_permissions(name, self._settings.rest_url)
+        if dangerous:
+            return permissions.refusal(name, dangerous, HOW_TO)
+        return permissions.unknown(name, "rest_url", self._settings.rest_url)
 
     def _is_untold(self, error: VenueError) -> bool:
         return error.code in NO_SUCH_ROUTE

@@ -9,6 +9,7 @@ from random import Random
 
 import orjson
 
+from connectors import permissions
 from connectors.account import DEFINITIONS_S, FRAMES_REMEMBERED, KeyedAccount
 from connectors.backoff import Backoff
 from connectors.okx import answers, snapshot
@@ -25,7 +26,7 @@ from connectors.okx.parse import (
     Warned,
     private_frame,
 )
-from connectors.okx.permissions import refusal, unknown_permissions
+from connectors.okx.permissions import HOW_TO
 from connectors.okx.private import UserStream
 from connectors.okx.rest import ADL_RUNS, LIQUIDATION_RUNS
 from connectors.okx.snapshot import Definitions, Round, table_modes
@@ -113,7 +114,9 @@ class AccountFeed(KeyedAccount[Round, UserFrame]):
 
     def _refusal(self, dangerous: Sequence[str]) -> MarginwatchError:
         name = self._settings.name
-        return refusal(name, dangerous) if dangerous else unknown_permissions(name, self._settings.rest_url)
+        if dangerous:
+            return permissions.refusal(name, dangerous, HOW_TO)
+        return permissions.unknown(name, "api_key", self._settings.rest_url)
 
     # --- snapshots
 
