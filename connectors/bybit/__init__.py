@@ -8,11 +8,11 @@ from connectors.bybit.account import AccountFeed
 from connectors.bybit.check import check
 from connectors.bybit.config import MARKET_URL, AccountConfig, AccountSettings
 from connectors.bybit.market import MarketFeed
-from connectors.bybit.rest import REQUESTS_PER_MINUTE, BybitDialect, BybitSigner
+from connectors.bybit.rest import REQUESTS_PER_MINUTE, BybitDialect
 from connectors.config import BaseAccountConfig
 from connectors.plan import Plan
 from connectors.recorder import Recorder
-from connectors.rest import Rest, shared_budget
+from connectors.rest import ClockedSigner, Rest, shared_budget
 from connectors.runner import SessionRunner, Signer, assemble
 from monitor.clock import Clock
 from monitor.telemetry import Telemetry
@@ -58,7 +58,7 @@ def build(
             request_s=settings.request_s,
             connect_s=settings.connect_s,
         )
-        signers[name] = BybitSigner(dialect, rests[name])
+        signers[name] = ClockedSigner(dialect, rests[name])
     return assemble(sessions, rests, handle, clock, telemetry, settings, recorder, signers)
 
 

@@ -9,10 +9,10 @@ from connectors.okx.account import AccountFeed
 from connectors.okx.check import check
 from connectors.okx.config import MARKET_URL, AccountConfig, AccountSettings
 from connectors.okx.market import MarketFeed
-from connectors.okx.rest import REQUESTS_PER_MINUTE, OkxDialect, OkxSigner
+from connectors.okx.rest import REQUESTS_PER_MINUTE, OkxDialect
 from connectors.plan import Plan
 from connectors.recorder import Recorder
-from connectors.rest import Rest, shared_budget
+from connectors.rest import ClockedSigner, Rest, shared_budget
 from connectors.runner import SessionRunner, assemble
 from monitor.clock import Clock
 from monitor.telemetry import Telemetry
@@ -57,7 +57,7 @@ def build(
             request_s=settings.request_s,
             connect_s=settings.connect_s,
         )
-        signers[name] = OkxSigner(dialect, rests[name])
+        signers[name] = ClockedSigner(dialect, rests[name])
     return assemble(sessions, rests, handle, clock, telemetry, settings, recorder, signers)
 
 
