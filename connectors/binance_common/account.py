@@ -8,7 +8,7 @@ from random import Random
 import orjson
 
 from connectors import permissions
-from connectors.account import DEFINITIONS_S, FRAMES_REMEMBERED, KeyedAccount
+from connectors.account import DEFINITIONS_S, FRAMES_REMEMBERED
 from connectors.binance_common import answers
 from connectors.binance_common.parse import (
     AccountUpdate,
@@ -26,6 +26,7 @@ from connectors.binance_common.product import Listing, Product
 from connectors.binance_common.settings import AccountSettings
 from connectors.binance_common.snapshot import Round, account_snapshot
 from connectors.binance_common.state import AccountState
+from connectors.keyed import KeyedAccount
 from connectors.session import Request, Security
 from connectors.wire import BadFrame, Defect
 from monitor.errors import MarginwatchError, VenueError

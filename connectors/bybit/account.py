@@ -10,7 +10,7 @@ from random import Random
 import orjson
 
 from connectors import permissions
-from connectors.account import DEFINITIONS_S, FRAMES_REMEMBERED, SNAPSHOT_SPACING_S, KeyedAccount
+from connectors.account import DEFINITIONS_S, FRAMES_REMEMBERED, SNAPSHOT_SPACING_S
 from connectors.backoff import Backoff
 from connectors.bybit import answers, snapshot
 from connectors.bybit.answers import Definitions, Mode
@@ -28,6 +28,7 @@ from connectors.bybit.permissions import HOW_TO, PATH
 from connectors.bybit.private import UserStream
 from connectors.bybit.snapshot import Round
 from connectors.bybit.state import AccountState
+from connectors.keyed import KeyedAccount
 from connectors.session import Request, Security
 from connectors.wire import BadFrame, Defect
 from monitor.errors import MarginwatchError, VenueError

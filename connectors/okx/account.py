@@ -10,8 +10,9 @@ from random import Random
 import orjson
 
 from connectors import permissions
-from connectors.account import DEFINITIONS_S, FRAMES_REMEMBERED, KeyedAccount
+from connectors.account import DEFINITIONS_S, FRAMES_REMEMBERED
 from connectors.backoff import Backoff
+from connectors.keyed import KeyedAccount
 from connectors.okx import answers, snapshot
 from connectors.okx.config import AccountSettings
 from connectors.okx.pages import Pages
