@@ -13,7 +13,7 @@ from typing import Generic, Protocol, TypeVar
 
 from connectors.backoff import Backoff
 from connectors.health import AccountHealth
-from connectors.private import PrivateStream
+from connectors.private import PrivateStream, Wiring
 from connectors.rounds import Round
 from connectors.session import Action, Halt, Request, Timers, Warn
 from connectors.wire import BadFrame, Defect
@@ -23,10 +23,6 @@ from monitor.model.assessment import FeedHealth
 from monitor.model.events import AccountDelta, Event, FeedChanged, InstrumentsLoaded, SnapshotReason, VenueNotice
 from monitor.model.instrument import Instrument
 from monitor.telemetry import Telemetry
-
-EVENTS_WAITING_MAX = 10_000
-"""Events kept while the first snapshot is on its way. When full they are forgotten together with that snapshot, and
-another is taken, which knows them all: nothing is lost."""
 
 FRAMES_REMEMBERED = 256
 """Frames in which a repetition is recognised: two connections overlap, and venues repeat themselves."""
@@ -44,7 +40,6 @@ SNAPSHOT_SPACING_S = 1.0
 ROUND_S = 30.0
 JUDGE_S = 0.5
 STEADY_S = 60.0
-PERMISSIONS = "permissions"
 
 _HARMLESS = frozenset({Defect.UNKNOWN_EVENT, Defect.REJECTED})
 """Venues invent events, and refuse what was asked: neither tells of a change that was missed."""
@@ -70,13 +65,13 @@ class Settings(Protocol):
 
 
 R = TypeVar("R", bound=Round)
-E = TypeVar("E")
 
 
 class AccountBase(ABC, Generic[R]):
     """Snapshots beside a private stream; a venue adds what it asks, what the answers mean, and what its frames tell.
 
-    It makes `_private` and `_state`, and overrides the methods under "for the venue".
+    It makes `_private` of `_wiring`, adds the stream's `handlers` to its own, and overrides the methods under "for the
+    venue".
     """
 
     _private: PrivateStream
@@ -85,6 +80,7 @@ class AccountBase(ABC, Generic[R]):
         self,
         venue: str,
         settings: Settings,
+        life_s: float,
         telemetry: Telemetry,
         random: Random,
         *,
@@ -101,6 +97,9 @@ class AccountBase(ABC, Generic[R]):
         self._round_s = round_s
         self._telemetry = telemetry
         self._timers = Timers()
+        self._wiring = Wiring(
+            f"{self.name}/user", self.actions, self._timers, random, self._took_over, self._expired, life_s
+        )
         self._backoff = Backoff(1.0, backoff_cap_s, random)
         self._health = AccountHealth(venue, settings.name, settings.feed, settings.reconcile_s)
         self._warned: set[str] = set()
@@ -389,102 +388,3 @@ class AccountBase(ABC, Generic[R]):
         if self._health.well_since is not None and now - self._health.well_since > STEADY_S:
             self._private.steady()
         return self._judge(now)
-
-
-class KeyedAccount(AccountBase[R], Generic[R, E]):
-    """An account that needs a key: in order what the key may do, the private stream, and when that is open a snapshot.
-
-    Events that come before the first snapshot wait for it.
-    """
-
-    def __init__(
-        self,
-        venue: str,
-        settings: Settings,
-        telemetry: Telemetry,
-        random: Random,
-        *,
-        allow_dangerous_key: bool,
-        backoff_cap_s: float = 15.0,
-        round_s: float = ROUND_S,
-    ) -> None:
-        super().__init__(venue, settings, telemetry, random, backoff_cap_s=backoff_cap_s, round_s=round_s)
-        self._allow_dangerous_key = allow_dangerous_key
-        self._waiting: list[E] = []
-        """Events that wait for the first snapshot."""
-        self._handlers["permissions"] = self._on_permissions
-
-    # --- for the venue
-
-    @abstractmethod
-    def _permissions_request(self) -> Request:
-        """The question what the key may do."""
-
-    @abstractmethod
-    def _judge_permissions(self, body: bytes, now: float) -> Sequence[Event]:
-        """What the key may do: `_weigh` it. Raises BadFrame."""
-
-    @abstractmethod
-    def _refusal(self, dangerous: Sequence[str]) -> MarginwatchError:
-        """Why a key that may do this, or of which nothing is known, is not taken."""
-
-    def _is_untold(self, error: VenueError) -> bool:
-        """Whether a failed question says that this address does not tell what a key may do."""
-        return False
-
-    # --- permissions
-
-    def start(self, now: float) -> Sequence[Event]:
-        """Ask what the key may do."""
-        self._timers.set("judge", now + JUDGE_S)
-        self._on_permissions(now)
-        return self._health.start(now)
-
-    def _on_permissions(self, now: float) -> Sequence[Event]:
-        self._ask(replace(self._permissions_request(), id=PERMISSIONS))
-        return ()
-
-    def _answered(self, kind: str, body: bytes, now: float) -> Sequence[Event] | None:
-        return self._judge_permissions(body, now) if kind == PERMISSIONS else None
-
-    def _unanswered(self, kind: str, error: VenueError, now: float) -> Sequence[Event] | None:
-        if kind != PERMISSIONS:
-            return None
-        if not error.retry:
-            return self._halt(error, now)
-        if self._is_untold(error):
-            return self._weigh(None, now)
-        self._health.failed(error)
-        self._timers.set("permissions", now + self._backoff.next(error.retry_after_s))
-        return self._judge(now)
-
-    def _weigh(self, dangerous: Sequence[str] | None, now: float) -> Sequence[Event]:
-        """Begin with a key that may do no more than read, or that is allowed to; None when nobody says what it may."""
-        if dangerous or dangerous is None:
-            if not self._allow_dangerous_key:
-                return self._halt(self._refusal(dangerous or ()), now)
-            able = f"the API key can do more than read ({', '.join(dangerous or ())}); it is allowed to"
-            unknown = "it is not known what the API key may do; it is allowed to do anything"
-            self._warn(unknown if dangerous is None else able)
-        self._backoff.reset()
-        self._private.begin(now)
-        # Should the private stream not open, snapshots alone are better than nothing.
-        self._timers.set("snapshot", now + WITHOUT_STREAM_S)
-        return ()
-
-    # --- events
-
-    def _keep(self, event: E, now: float) -> Sequence[Event]:
-        """Until the first snapshot is there."""
-        if len(self._waiting) >= EVENTS_WAITING_MAX:
-            self._waiting.clear()
-            self._round = None
-            self._next_reason = SnapshotReason.START
-            self._want_snapshot(SnapshotReason.START, now)
-        self._waiting.append(event)
-        return ()
-
-    def _kept(self) -> list[E]:
-        """The events that have waited, which is over."""
-        kept, self._waiting = self._waiting, []
-        return kept

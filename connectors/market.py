@@ -2,7 +2,8 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from math import inf
 from random import Random
 from typing import Any, Generic, TypeVar
 
@@ -281,15 +282,50 @@ class MarketBase(ABC):
         return (FeedChanged(self.venue, "", self.feed, self.stream, state, now, detail, data_at),)
 
 
-class SocketMarket(MarketBase, Generic[S]):
-    """A market session that reads one address, which a venue gives to `_read`."""
+@dataclass(slots=True)
+class Asked:
+    """What one open connection was asked for, and when it may be told more."""
 
-    def _read(self, sockets: Sockets[S]) -> None:
-        """Read what comes here."""
-        self._sockets = sockets
-        self._links = sockets.links
-        self._open = sockets.open
-        self._handlers |= {**sockets.handlers, "send": self._on_send}
+    names: set[str] = field(default_factory=set)
+    next_send_at: float = -inf
+
+
+class SocketMarket(MarketBase):
+    """A market session that reads one address, which `url` tells. A new connection has `prove_s` to deliver."""
+
+    def __init__(
+        self,
+        feed: str,
+        venue: str,
+        telemetry: Telemetry,
+        random: Random,
+        url: Callable[[], str],
+        *,
+        late_s: float,
+        mark_s: float,
+        prove_s: float,
+        life_s: float,
+        ping: str = "",
+        ping_s: float = 0.0,
+        fruitless: Callable[[], None] = lambda: None,
+    ) -> None:
+        super().__init__(feed, venue, telemetry, late_s=late_s, mark_s=mark_s)
+        self._sockets = Sockets(
+            self.name,
+            url,
+            Asked,
+            self.actions,
+            self._timers,
+            random,
+            prove_s=prove_s,
+            life_s=life_s,
+            ping=ping,
+            ping_s=ping_s,
+            fruitless=fruitless,
+        )
+        self._links = self._sockets.links
+        self._open = self._sockets.open
+        self._handlers |= {**self._sockets.handlers, "send": self._on_send}
 
     @abstractmethod
     def _on_send(self, now: float) -> Sequence[Event]:

@@ -5,6 +5,7 @@ snapshots show.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from random import Random
 
 from connectors.links import Links
@@ -24,6 +25,19 @@ Silent = Callable[[str, float], Sequence[Event]]
 """Told when the live connection is found dead, and why."""
 
 
+@dataclass(frozen=True, slots=True)
+class Wiring:
+    """What a stream shares with its account: its name, where to say what is to be done, and whom to tell."""
+
+    name: str
+    actions: list[Action]
+    timers: Timers
+    random: Random
+    took_over: TookOver
+    silent: Silent
+    life_s: float
+
+
 class PrivateStream:
     """Keeps one private connection. The account session passes on what happens and asks for nothing else.
 
@@ -35,23 +49,21 @@ class PrivateStream:
     PINGS_MISSED_MAX = 2
     """After so many pings without a word the next finds the connection dead."""
 
-    def __init__(
-        self,
-        name: str,
-        url: str,
-        actions: list[Action],
-        timers: Timers,
-        random: Random,
-        took_over: TookOver,
-        silent: Silent,
-        life_s: float,
-    ) -> None:
+    def __init__(self, url: str, wiring: Wiring) -> None:
         self._url = url
-        self._actions = actions
-        self._timers = timers
-        self._took_over = took_over
-        self._silent = silent
-        self._links = Links(name, actions, timers, self._dial, random, prove_s=OPEN_S, life_s=life_s)
+        self._actions = wiring.actions
+        self._timers = wiring.timers
+        self._took_over = wiring.took_over
+        self._silent = wiring.silent
+        self._links = Links(
+            wiring.name,
+            wiring.actions,
+            wiring.timers,
+            self._dial,
+            wiring.random,
+            prove_s=OPEN_S,
+            life_s=wiring.life_s,
+        )
         self._dead = False
         self._unheard: dict[str, int] = {}
         """Open connections, and after how many pings in a row nothing was heard."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Protocol, Self
 
 import aiohttp
+import orjson
 
 from connectors.session import Request, Security
 from monitor.clock import Clock
@@ -51,6 +52,34 @@ class Response:
 
     body: bytes
     sent_ms: int
+
+
+def told(body: bytes, code: str, words: str) -> tuple[object, str]:
+    """What a body says under the venue's names for its code and its words, as far as it says anything.
+
+    The words are cut: a body may be a whole page.
+    """
+    try:
+        answer = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None, ""
+    if not isinstance(answer, Mapping):
+        return None, ""
+    text = answer.get(words)
+    return answer.get(code), (text[:200] if isinstance(text, str) else "")
+
+
+def whole(value: object) -> int | None:
+    """A whole number, None for everything else."""
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def clock_in(venue: str, body: bytes, name: str) -> int:
+    """The venue's time in milliseconds, which stands under this name. Raises VenueError."""
+    value = whole(told(body, name, "")[0])
+    if value is None:
+        raise VenueError(f"{venue}: the answer to the question for the time cannot be used", retry=True)
+    return value
 
 
 class Dialect(Protocol):
@@ -265,3 +294,23 @@ class Rest:
         return VenueError(
             f"{self._dialect.venue} {request.method} {request.path}: {text}", retry=True, retry_after_s=retry_after_s
         )
+
+
+class LogsIn(Protocol):
+    """A dialect whose private stream wants a log-in frame."""
+
+    def login(self, now_ms: int) -> str:
+        """By the venue's clock."""
+        ...
+
+
+class ClockedSigner:
+    """Makes log-in frames by the venue's clock, as the account's REST calls have measured it."""
+
+    def __init__(self, dialect: LogsIn, rest: Rest) -> None:
+        self._dialect = dialect
+        self._rest = rest
+
+    def login(self, now_ms: int) -> str:
+        """See `connectors.runner.Signer`."""
+        return self._dialect.login(now_ms + int(self._rest.clock_offset_ms or 0.0))

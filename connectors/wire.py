@@ -3,12 +3,14 @@
 Every function raises `BadFrame` for what it cannot use, with the reason that is counted.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import StrEnum
 from math import isfinite
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
+
+T = TypeVar("T")
 
 
 class Defect(StrEnum):
@@ -104,3 +106,12 @@ def rows(value: object) -> list[Any]:
     if not isinstance(value, list):
         raise BadFrame(Defect.SHAPE, "an array is missing")
     return value
+
+
+def usable(listed: Iterable[Any], parse: Callable[[Mapping[str, Any]], T]) -> Iterator[T]:
+    """Rows of a table about all symbols. One that cannot be used is left out: it is unknown, the others are not."""
+    for row in listed:
+        try:
+            yield parse(mapping(row))
+        except BadFrame:
+            continue

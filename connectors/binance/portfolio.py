@@ -22,7 +22,6 @@ from connectors.binance_common.answers import (
     price_or_none,
     tick_size,
     updated,
-    usable,
     usual_funding_interval_s,
 )
 from connectors.binance_common.market import INDIVIDUAL_STREAMS_MAX
@@ -31,7 +30,7 @@ from connectors.binance_common.product import Listing, fee_request, fee_symbol
 from connectors.binance_common.settings import AccountSettings
 from connectors.binance_common.state import Answers
 from connectors.session import Request, Security
-from connectors.wire import document, mapping, not_negative, number, positive, rows, text
+from connectors.wire import document, mapping, not_negative, number, positive, rows, text, usable
 from monitor.model.account import AccountMode, PositionMode
 from monitor.model.ids import Slot
 from monitor.model.instrument import ContractKind, Instrument, Tier

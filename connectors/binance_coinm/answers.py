@@ -18,11 +18,10 @@ from connectors.binance_common.answers import (
     tick_size,
     tiers,
     updated,
-    usable,
     usual_funding_interval_s,
 )
 from connectors.binance_common.parse import margin_mode, slot
-from connectors.wire import document, mapping, number, positive, rows, text
+from connectors.wire import document, mapping, number, positive, rows, text, usable
 from monitor.model.account import AccountMode, PositionMode
 from monitor.model.ids import Slot
 from monitor.model.instrument import ContractKind, Instrument, Tier

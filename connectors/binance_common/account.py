@@ -7,7 +7,8 @@ from random import Random
 
 import orjson
 
-from connectors.account import DEFINITIONS_S, FRAMES_REMEMBERED, KeyedAccount
+from connectors import permissions
+from connectors.account import DEFINITIONS_S, FRAMES_REMEMBERED
 from connectors.binance_common import answers
 from connectors.binance_common.parse import (
     AccountUpdate,
@@ -19,12 +20,13 @@ from connectors.binance_common.parse import (
     UserEvent,
     user_event,
 )
-from connectors.binance_common.permissions import is_untold, refusal, unknown_permissions
+from connectors.binance_common.permissions import HOW_TO, is_untold, unknown_permissions
 from connectors.binance_common.private import KEEP, LISTEN, UserStream
 from connectors.binance_common.product import Listing, Product
 from connectors.binance_common.settings import AccountSettings
 from connectors.binance_common.snapshot import Round, account_snapshot
 from connectors.binance_common.state import AccountState
+from connectors.keyed import KeyedAccount
 from connectors.session import Request, Security
 from connectors.wire import BadFrame, Defect
 from monitor.errors import MarginwatchError, VenueError
@@ -46,20 +48,14 @@ class AccountFeed(KeyedAccount[Round, UserEvent]):
     def __init__(
         self, settings: AccountSettings, life_s: float, telemetry: Telemetry, random: Random, product: Product
     ) -> None:
-        super().__init__(product.venue, settings, telemetry, random, allow_dangerous_key=settings.allow_dangerous_key)
+        super().__init__(product.venue, settings, life_s, telemetry, random)
         self._product = product
         self._settings = settings
         self._private: UserStream = UserStream(
-            f"{self.name}/user",
             (settings.rest_url, product.listen_path),
             tuple(f"{settings.private_url}{path}" for path in product.private_paths),
-            self.actions,
-            self._timers,
-            random,
             self._ask,
-            self._took_over,
-            self._expired,
-            life_s,
+            self._wiring,
         )
         self._handlers |= self._private.handlers
         self._state = AccountState()
@@ -114,7 +110,9 @@ class AccountFeed(KeyedAccount[Round, UserEvent]):
 
     def _refusal(self, dangerous: Sequence[str]) -> MarginwatchError:
         name = self._settings.name
-        return refusal(name, dangerous) if dangerous else unknown_permissions(name, self._settings.permissions_url)
+        if dangerous:
+            return permissions.refusal(name, dangerous, HOW_TO)
+        return unknown_permissions(name, self._settings.permissions_url)
 
     def _is_untold(self, error: VenueError) -> bool:
         return is_untold(error, self._settings.permissions_url)

@@ -4,28 +4,17 @@ What all of Binance's futures have in common: values, and the endpoints that are
 the rest. `apiRestrictions` belongs to Binance's wallet API.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import isnan
-from typing import Any, TypeVar
+from typing import Any
 
-from connectors.wire import BadFrame, Defect, document, mapping, not_negative, number, positive, rows, text
+from connectors.wire import BadFrame, Defect, document, mapping, not_negative, number, positive, rows, text, usable
 from monitor.model.account import AccountMode, MarginMode, PositionMode
 from monitor.model.ids import Slot
 from monitor.model.instrument import Tier
 
 HOUR_S = 3600.0
-
-T = TypeVar("T")
-
-
-def usable(listed: Iterable[Any], parse: Callable[[Mapping[str, Any]], T]) -> Iterator[T]:
-    """Rows of a table about all symbols. One that cannot be used is left out: it is unknown, the others are not."""
-    for row in listed:
-        try:
-            yield parse(mapping(row))
-        except BadFrame:
-            continue
 
 
 def price_or_none(value: object) -> float | None:

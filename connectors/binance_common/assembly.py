@@ -1,11 +1,9 @@
 """Sessions, shells and recordings of one product's accounts: what a venue's package hands out."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
 from random import Random, SystemRandom
-from urllib.parse import urlsplit
 
-from connectors import FeedSettings, Handle
+from connectors import FeedSettings, Handle, plan
 from connectors.binance_common.account import AccountFeed
 from connectors.binance_common.market import MarketFeed
 from connectors.binance_common.product import Product
@@ -24,10 +22,7 @@ Choose = Callable[[bool], Product]
 
 def feed_name(product: Product, market_url: str) -> str:
     """The venue's name for production, else with the address behind it."""
-    if market_url == product.stream_url:
-        return product.feed
-    parts = urlsplit(market_url)
-    return f"{product.feed}@{parts.netloc}{parts.path}"
+    return plan.feed_name(product.feed, product.stream_url, market_url)
 
 
 def build(
@@ -40,7 +35,7 @@ def build(
     recorder: Recorder | None,
 ) -> Sequence[SessionRunner]:
     """See `connectors.VenueModule.build`."""
-    plan = arrange(
+    sessions = arrange(
         choose,
         [account.settings(feed_name(choose(account.is_portfolio()), account.market_url)) for account in accounts],
         settings,
@@ -58,7 +53,7 @@ def build(
         )
         for account in accounts
     }
-    return assemble(plan, rests, handle, clock, telemetry, settings, recorder)
+    return assemble(sessions, rests, handle, clock, telemetry, settings, recorder)
 
 
 def dialect(product: Product, account: FuturesAccountConfig) -> BinanceDialect:
@@ -74,39 +69,20 @@ def arrange(
     telemetry: Telemetry,
     seed: int,
 ) -> Plan:
-    """The sessions of these accounts. With the same seed and the same inputs they take the same path."""
-    feeds = {account.feed: (account.market_url, choose(account.portfolio)) for account in accounts}
-    return Plan(
-        {
-            feed: MarketFeed(feed, url, settings, telemetry, Random(f"{seed}/{feed}"), product)  # noqa: S311 - jitter
-            for feed, (url, product) in feeds.items()
-        },
-        [
-            AccountFeed(
-                account,
-                settings.life_s,
-                telemetry,
-                Random(f"{seed}/{account.name}"),  # noqa: S311 - jitter
-                choose(account.portfolio),
-            )
-            for account in accounts
-        ],
-        {
-            "venue": choose(False).venue,
-            "seed": seed,
-            "settings": asdict(settings),
-            "accounts": [account.header() for account in accounts],
-        },
-    )
+    """The sessions of these accounts."""
+
+    def market(account: AccountSettings, random: Random) -> MarketFeed:
+        product = choose(account.portfolio)
+        return MarketFeed(account.feed, account.market_url, settings, telemetry, random, product)
+
+    def own(account: AccountSettings, random: Random) -> AccountFeed:
+        return AccountFeed(account, settings.life_s, telemetry, random, choose(account.portfolio))
+
+    return plan.arrange(choose(False).venue, accounts, settings, seed, market, own)
 
 
 def revive(choose: Choose, header: Mapping[str, object], telemetry: Telemetry) -> Plan:
     """See `connectors.VenueModule.revive`."""
-    match header:
-        case {"accounts": list(accounts), "settings": dict(settings), "seed": int(seed)}:
-            try:
-                known = [AccountSettings(**account) for account in accounts]
-                return arrange(choose, known, FeedSettings(**settings), telemetry, seed)
-            except TypeError as error:
-                raise ValueError(str(error)) from None
-    raise ValueError("accounts, settings or seed are missing")
+    return plan.revive(
+        header, AccountSettings, lambda accounts, settings, seed: arrange(choose, accounts, settings, telemetry, seed)
+    )

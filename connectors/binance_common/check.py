@@ -1,6 +1,6 @@
 """One look at an account: its clock, its key, its brackets, one snapshot."""
 
-from connectors import CheckLine, FeedSettings
+from connectors import CheckLine, FeedSettings, checks
 from connectors.binance_common import answers
 from connectors.binance_common.permissions import HOW_TO, is_untold, untold
 from connectors.binance_common.product import Listing, Product
@@ -18,8 +18,6 @@ from monitor.model.account import AccountMode
 from monitor.model.assessment import margin_ratio
 from monitor.model.events import InstrumentsLoaded, SnapshotReason
 from monitor.telemetry import Telemetry
-
-CLOCK_TOLERANCE_MS = 1000.0
 
 
 async def check_account(product: Product, account: FuturesAccountConfig, clock: Clock) -> list[CheckLine]:
@@ -41,23 +39,11 @@ async def check_account(product: Product, account: FuturesAccountConfig, clock: 
         connect_s=settings.connect_s,
     )
     async with rest:
-        lines = [await _clock(rest)]
+        lines = [await checks.clock(rest, "Binance")]
         if not lines[0].ok:
             return lines
         lines.append(await _permissions(rest, account))
         return lines + await _snapshot(rest, product, account)
-
-
-async def _clock(rest: Rest) -> CheckLine:
-    try:
-        offset_ms = await rest.measure_clock()
-    except VenueError as error:
-        return CheckLine(False, "clock", str(error))
-    side = "behind" if offset_ms > 0 else "ahead of"
-    text = f"ours is {abs(offset_ms):.0f} ms {side} Binance's"
-    if abs(offset_ms) > CLOCK_TOLERANCE_MS:
-        return CheckLine(True, "clock", f"{text}; requests are corrected for it, but the machine's clock should be set")
-    return CheckLine(True, "clock", text)
 
 
 async def _permissions(rest: Rest, account: FuturesAccountConfig) -> CheckLine:
@@ -76,12 +62,7 @@ async def _permissions(rest: Rest, account: FuturesAccountConfig) -> CheckLine:
         return CheckLine(False, "permissions", f"the answer cannot be used: {error}")
     if not granted.reads:
         return CheckLine(False, "permissions", 'the key may not read; tick "Enable Reading" for it on binance.com')
-    if granted.dangerous:
-        able = ", ".join(granted.dangerous)
-        if account.allow_dangerous_key:
-            return CheckLine(True, "permissions", f"the key can do more than read ({able}); allow_dangerous_key is set")
-        return CheckLine(False, "permissions", f"the key can do more than read ({able}). {HOW_TO}")
-    return CheckLine(True, "permissions", "the key can only read")
+    return checks.able(granted.dangerous, HOW_TO, allowed=account.allow_dangerous_key)
 
 
 async def _snapshot(rest: Rest, product: Product, account: FuturesAccountConfig) -> list[CheckLine]:

@@ -7,7 +7,6 @@ next.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from math import inf
 from random import Random
 from typing import Any
@@ -18,7 +17,7 @@ from connectors import FeedSettings
 from connectors.binance_common.parse import INDEX_PREFIX
 from connectors.binance_common.parse import mark as event_of
 from connectors.binance_common.product import Product
-from connectors.market import Oldest, SocketMarket, Sockets, oldest
+from connectors.market import Oldest, SocketMarket, oldest
 from connectors.session import Send
 from connectors.wire import BadFrame, Defect
 from monitor.model.events import Event, Marks
@@ -53,36 +52,26 @@ LAG_STEP_S = 0.25
 _EVENTS = ("markPriceUpdate", "assetIndexUpdate")
 
 
-@dataclass(slots=True)
-class _Subscriptions:
-    """What one open connection was asked for."""
-
-    streams: set[str] = field(default_factory=set)
-    next_send_at: float = -inf
-
-
-class MarketFeed(SocketMarket[_Subscriptions]):
+class MarketFeed(SocketMarket):
     """Marks of one address. See `connectors.session.MarketSession` for the protocol."""
 
     def __init__(
         self, feed: str, market_url: str, settings: FeedSettings, telemetry: Telemetry, random: Random, product: Product
     ) -> None:
-        super().__init__(feed, product.venue, telemetry, late_s=settings.late_s, mark_s=settings.mark_s)
+        super().__init__(
+            feed,
+            product.venue,
+            telemetry,
+            random,
+            lambda: self._urls[self._url],
+            late_s=settings.late_s,
+            mark_s=settings.mark_s,
+            prove_s=settings.mark_s + SEND_INTERVAL_S,
+            life_s=settings.life_s,
+            fruitless=self._turn,
+        )
         self._urls = tuple(f"{market_url}{path}" for path in product.market_paths)
         self._url = 0
-        self._read(
-            Sockets(
-                self.name,
-                lambda: self._urls[self._url],
-                _Subscriptions,
-                self.actions,
-                self._timers,
-                random,
-                prove_s=settings.mark_s + SEND_INTERVAL_S,
-                life_s=settings.life_s,
-                fruitless=self._turn,
-            )
-        )
         # Since June 2026 the arrays carry USD-M and COIN-M; the other's symbols are priced in other units.
         self._foreign = product.foreign
         self._single_max = product.single_streams_max
@@ -263,14 +252,14 @@ class MarketFeed(SocketMarket[_Subscriptions]):
         """At most one message on each connection; comes back while there is more to say."""
         wanted = self._streams()
         for connection, asked in self._open.items():
-            added, removed = wanted - asked.streams, asked.streams - wanted
+            added, removed = wanted - asked.names, asked.names - wanted
             if not added and not removed:
                 continue
             if now >= asked.next_send_at:
                 # What is new goes first, so that nothing is lost between the single streams and the array.
                 method, names = ("SUBSCRIBE", added) if added else ("UNSUBSCRIBE", removed)
                 chunk = sorted(names)[:STREAMS_PER_MESSAGE]
-                asked.streams ^= set(chunk)
+                asked.names ^= set(chunk)
                 asked.next_send_at = now + SEND_INTERVAL_S
                 self._say(connection, method, chunk)
             self._timers.pull("send", asked.next_send_at)

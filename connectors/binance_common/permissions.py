@@ -1,6 +1,5 @@
 """What a key may do, and the sentences for a person whose key may do too much."""
 
-from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 from monitor.errors import DangerousKeyError, Fault, VenueError
@@ -24,14 +23,6 @@ def untold(url: str) -> str:
     return (
         f"{url} does not tell what the key may do (test networks do not), so the key may be able to trade; "
         "set permissions_url to an address that tells, or allow_dangerous_key = true for this account"
-    )
-
-
-def refusal(account: str, dangerous: Sequence[str]) -> DangerousKeyError:
-    """The key can do more than read."""
-    return DangerousKeyError(
-        f"account {account}",
-        [Fault("api_key", f"the key can do more than read ({', '.join(dangerous)}). {HOW_TO}")],
     )
 
 

@@ -6,13 +6,12 @@ does not close the socket, and a socket may be opened with a key that never exis
 """
 
 from collections.abc import Callable, Sequence
-from random import Random
 from urllib.parse import quote
 
 from connectors.backoff import Backoff
 from connectors.binance_common import answers
-from connectors.private import PrivateStream, Silent, TookOver
-from connectors.session import Action, Request, Security, Timers
+from connectors.private import PrivateStream, Wiring
+from connectors.session import Request, Security
 from connectors.wire import BadFrame
 from monitor.errors import VenueError
 from monitor.model.events import Event
@@ -33,24 +32,14 @@ class UserStream(PrivateStream):
     """
 
     def __init__(
-        self,
-        name: str,
-        requests: tuple[str, str],
-        addresses: tuple[str, ...],
-        actions: list[Action],
-        timers: Timers,
-        random: Random,
-        ask: Callable[[Request], None],
-        took_over: TookOver,
-        silent: Silent,
-        life_s: float,
+        self, requests: tuple[str, str], addresses: tuple[str, ...], ask: Callable[[Request], None], wiring: Wiring
     ) -> None:
-        super().__init__(name, addresses[0], actions, timers, random, took_over, silent, life_s)
+        super().__init__(addresses[0], wiring)
         self._rest_url, self._path = requests
         self._addresses = addresses
-        self._random = random
+        self._random = wiring.random
         self._ask = ask
-        self._backoff = Backoff(1.0, 15.0, random)
+        self._backoff = Backoff(1.0, 15.0, wiring.random)
         self.key: str | None = None
         self.keys: set[str] = set()
         self.handlers["keepalive"] = self._on_keepalive

@@ -5,12 +5,9 @@ Facts: Binance's documentation of its futures REST APIs (endpoint security, erro
 
 import hashlib
 import hmac
-from collections.abc import Mapping
 from urllib.parse import urlencode
 
-import orjson
-
-from connectors.rest import Prepared, Reply
+from connectors.rest import Prepared, Reply, clock_in, told, whole
 from connectors.session import Request, Security
 from monitor.credential import Secret
 from monitor.errors import VenueError
@@ -62,7 +59,8 @@ class BinanceDialect:
         """Binance's code where there is one, else the HTTP status; only what a person must mend is not retried."""
         if reply.status == 200:
             return None
-        code, text = _code_of(reply.body)
+        value, text = told(reply.body, "code", "msg")
+        code = whole(value)
         reason = _FATAL.get(code) if code is not None else None
         said = f"HTTP {reply.status}" if code is None else f"HTTP {reply.status}, code {code}"
         # A path that a host does not have is answered with codes of several kinds: there the status says more.
@@ -85,31 +83,12 @@ class BinanceDialect:
 
     def clock_ms(self, body: bytes) -> int:
         """``serverTime``."""
-        try:
-            value = orjson.loads(body)["serverTime"]
-        except (orjson.JSONDecodeError, KeyError, TypeError):
-            value = None
-        if isinstance(value, bool) or not isinstance(value, int):
-            raise VenueError(f"{self.venue}: the answer to the question for the time cannot be used", retry=True)
-        return value
+        return clock_in(self.venue, body, "serverTime")
 
     def used_weight(self, reply: Reply) -> int | None:
         """The header that every answer carries."""
         value = reply.headers.get("X-MBX-USED-WEIGHT-1M", "")
         return int(value) if value.isascii() and value.isdigit() else None
-
-
-def _code_of(body: bytes) -> tuple[int | None, str]:
-    """Binance's code and words, as far as the body has any; the words are cut, a body may be a whole page."""
-    try:
-        answer = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return None, ""
-    if not isinstance(answer, Mapping):
-        return None, ""
-    code, text = answer.get("code"), answer.get("msg")
-    known = isinstance(code, int) and not isinstance(code, bool)
-    return (code if known else None), (text[:200] if isinstance(text, str) else "")
 
 
 def _retry_after_s(reply: Reply) -> float | None:

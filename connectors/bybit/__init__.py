@@ -1,20 +1,18 @@
 """Bybit: linear and inverse contracts of the unified trading account, V5."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
-from random import Random, SystemRandom
-from urllib.parse import urlsplit
+from random import SystemRandom
 
-from connectors import FeedSettings, Handle
+from connectors import FeedSettings, Handle, plan
 from connectors.bybit.account import AccountFeed
 from connectors.bybit.check import check
 from connectors.bybit.config import MARKET_URL, AccountConfig, AccountSettings
 from connectors.bybit.market import MarketFeed
-from connectors.bybit.rest import REQUESTS_PER_MINUTE, BybitDialect, BybitSigner
+from connectors.bybit.rest import REQUESTS_PER_MINUTE, BybitDialect
 from connectors.config import BaseAccountConfig
 from connectors.plan import Plan
 from connectors.recorder import Recorder
-from connectors.rest import Rest, shared_budget
+from connectors.rest import ClockedSigner, Rest, shared_budget
 from connectors.runner import SessionRunner, Signer, assemble
 from monitor.clock import Clock
 from monitor.telemetry import Telemetry
@@ -25,11 +23,8 @@ VENUE = "bybit"
 
 
 def feed_name(market_url: str) -> str:
-    """``bybit`` for production, else with the address behind it."""
-    if market_url == MARKET_URL:
-        return VENUE
-    parts = urlsplit(market_url)
-    return f"{VENUE}@{parts.netloc}{parts.path}"
+    """See `connectors.plan.feed_name`."""
+    return plan.feed_name(VENUE, MARKET_URL, market_url)
 
 
 def build(
@@ -42,7 +37,7 @@ def build(
 ) -> Sequence[SessionRunner]:
     """See `connectors.VenueModule.build`."""
     mine = [account for account in accounts if isinstance(account, AccountConfig)]
-    plan = arrange(
+    sessions = arrange(
         [account.settings(feed_name(account.market_url)) for account in mine],
         settings,
         telemetry,
@@ -63,38 +58,24 @@ def build(
             request_s=settings.request_s,
             connect_s=settings.connect_s,
         )
-        signers[name] = BybitSigner(dialect, rests[name])
-    return assemble(plan, rests, handle, clock, telemetry, settings, recorder, signers)
+        signers[name] = ClockedSigner(dialect, rests[name])
+    return assemble(sessions, rests, handle, clock, telemetry, settings, recorder, signers)
 
 
 def arrange(accounts: Sequence[AccountSettings], settings: FeedSettings, telemetry: Telemetry, seed: int) -> Plan:
-    """The sessions of these accounts. With the same seed and the same inputs they take the same path."""
-    feeds = {account.feed: account.market_url for account in accounts}
-    return Plan(
-        {
-            feed: MarketFeed(feed, url, settings, telemetry, Random(f"{seed}/{feed}"), VENUE)  # noqa: S311 - jitter
-            for feed, url in feeds.items()
-        },
-        [
-            AccountFeed(account, settings.life_s, telemetry, Random(f"{seed}/{account.name}"), VENUE)  # noqa: S311 - jitter
-            for account in accounts
-        ],
-        {
-            "venue": VENUE,
-            "seed": seed,
-            "settings": asdict(settings),
-            "accounts": [account.header() for account in accounts],
-        },
+    """The sessions of these accounts."""
+    return plan.arrange(
+        VENUE,
+        accounts,
+        settings,
+        seed,
+        lambda account, random: MarketFeed(account.feed, account.market_url, settings, telemetry, random, VENUE),
+        lambda account, random: AccountFeed(account, settings.life_s, telemetry, random, VENUE),
     )
 
 
 def revive(header: Mapping[str, object], telemetry: Telemetry) -> Plan:
     """See `connectors.VenueModule.revive`."""
-    match header:
-        case {"accounts": list(accounts), "settings": dict(settings), "seed": int(seed)}:
-            try:
-                known = [AccountSettings(**account) for account in accounts]
-                return arrange(known, FeedSettings(**settings), telemetry, seed)
-            except TypeError as error:
-                raise ValueError(str(error)) from None
-    raise ValueError("accounts, settings or seed are missing")
+    return plan.revive(
+        header, AccountSettings, lambda accounts, settings, seed: arrange(accounts, settings, telemetry, seed)
+    )

@@ -9,7 +9,8 @@ from random import Random
 
 import orjson
 
-from connectors.account import DEFINITIONS_S, FRAMES_REMEMBERED, SNAPSHOT_SPACING_S, KeyedAccount
+from connectors import permissions
+from connectors.account import DEFINITIONS_S, FRAMES_REMEMBERED, SNAPSHOT_SPACING_S
 from connectors.backoff import Backoff
 from connectors.bybit import answers, snapshot
 from connectors.bybit.answers import Definitions, Mode
@@ -23,10 +24,11 @@ from connectors.bybit.parse import (
     WalletUpdate,
     private_frame,
 )
-from connectors.bybit.permissions import PATH, refusal, unknown_permissions
+from connectors.bybit.permissions import HOW_TO, PATH
 from connectors.bybit.private import UserStream
 from connectors.bybit.snapshot import Round
 from connectors.bybit.state import AccountState
+from connectors.keyed import KeyedAccount
 from connectors.session import Request, Security
 from connectors.wire import BadFrame, Defect
 from monitor.errors import MarginwatchError, VenueError
@@ -48,25 +50,9 @@ class AccountFeed(KeyedAccount[Round, UserEvent]):
     def __init__(
         self, settings: AccountSettings, life_s: float, telemetry: Telemetry, random: Random, venue: str
     ) -> None:
-        super().__init__(
-            venue,
-            settings,
-            telemetry,
-            random,
-            allow_dangerous_key=settings.allow_dangerous_key,
-            round_s=ROUND_S,
-        )
+        super().__init__(venue, settings, life_s, telemetry, random, round_s=ROUND_S)
         self._settings = settings
-        self._private: UserStream = UserStream(
-            f"{self.name}/user",
-            settings.private_url,
-            self.actions,
-            self._timers,
-            random,
-            self._took_over,
-            self._expired,
-            life_s,
-        )
+        self._private: UserStream = UserStream(settings.private_url, self._wiring)
         self._handlers |= self._private.handlers
         self._definitions_backoff = Backoff(10.0, 600.0, random)
         self._state = AccountState()
@@ -120,7 +106,9 @@ class AccountFeed(KeyedAccount[Round, UserEvent]):
 
     def _refusal(self, dangerous: Sequence[str]) -> MarginwatchError:
         name = self._settings.name
-        return refusal(name, dangerous) if dangerous else unknown_permissions(name, self._settings.rest_url)
+        if dangerous:
+            return permissions.refusal(name, dangerous, HOW_TO)
+        return permissions.unknown(name, "rest_url", self._settings.rest_url)
 
     def _is_untold(self, error: VenueError) -> bool:
         return error.code in NO_SUCH_ROUTE

@@ -3,10 +3,10 @@
 Endpoints and keys: Bybit's V5 documentation.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, TypeVar
+from typing import Any
 
 from connectors.bybit.parse import CoinRow, PositionRow, Totals, coin, position, totals
 from connectors.wire import (
@@ -21,10 +21,9 @@ from connectors.wire import (
     positive,
     rows,
     text,
+    usable,
 )
 from monitor.model.instrument import ContractKind, Instrument, Tier
-
-T = TypeVar("T")
 
 
 def result(body: bytes) -> Mapping[str, Any]:
@@ -41,15 +40,6 @@ def cursor(body: bytes) -> str:
     """Where the next page begins; empty on the last."""
     value = result(body).get("nextPageCursor")
     return value if isinstance(value, str) else ""
-
-
-def _usable(found: Iterable[Any], parse: Callable[[Mapping[str, Any]], T]) -> Iterator[T]:
-    """Rows of a table about all symbols. One that cannot be used is left out: it is unknown, the others are not."""
-    for row in found:
-        try:
-            yield parse(mapping(row))
-        except BadFrame:
-            continue
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +132,7 @@ class Listed:
 
 def contracts(body: bytes) -> dict[str, Listed]:
     """One page of ``instruments-info``."""
-    return {found.symbol: found for found in _usable(listed(body), _contract)}
+    return {found.symbol: found for found in usable(listed(body), _contract)}
 
 
 def _contract(row: Mapping[str, Any]) -> Listed:
@@ -207,12 +197,12 @@ def _unit(row: Mapping[str, Any]) -> float:
 
 def fees(body: bytes) -> dict[str, float]:
     """``fee-rate``: the user's taker rate by symbol. It may be below zero, where a maker is paid for taking."""
-    return dict(_usable(listed(body), lambda row: (text(row.get("symbol")), number(row.get("takerFeeRate")))))
+    return dict(usable(listed(body), lambda row: (text(row.get("symbol")), number(row.get("takerFeeRate")))))
 
 
 def usd_indexes(body: bytes) -> dict[str, float]:
     """``tickers`` of the spot category: the price in USD of every coin that is quoted in USDT."""
-    found = _usable(listed(body), lambda row: (text(row.get("symbol")), positive(row.get("usdIndexPrice"))))
+    found = usable(listed(body), lambda row: (text(row.get("symbol")), positive(row.get("usdIndexPrice"))))
     return {symbol.removesuffix("USDT"): price for symbol, price in found if symbol.endswith("USDT")}
 
 
@@ -222,7 +212,7 @@ Step = tuple[float, float]
 
 def collateral_steps(body: bytes) -> dict[str, tuple[Step, ...]]:
     """``spot-margin-trade/collateral``: by coin, what share of it counts as collateral, step by step."""
-    return dict(_usable(listed(body), _steps))
+    return dict(usable(listed(body), _steps))
 
 
 def _steps(row: Mapping[str, Any]) -> tuple[str, tuple[Step, ...]]:
@@ -246,7 +236,7 @@ class Incident:
 
 def incidents(body: bytes) -> tuple[Incident, ...]:
     """``system/status``: what is going on at the moment and concerns contracts (products 1 and 2), if it says."""
-    return tuple(_usable((row for row in listed(body) if _concerns(row)), _incident))
+    return tuple(usable((row for row in listed(body) if _concerns(row)), _incident))
 
 
 def _concerns(row: object) -> bool:

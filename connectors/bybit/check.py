@@ -1,6 +1,6 @@
 """One look at an account: its clock, its key, its tiers, one snapshot."""
 
-from connectors import CheckLine, FeedSettings
+from connectors import CheckLine, FeedSettings, checks
 from connectors.bybit import answers, snapshot
 from connectors.bybit.config import AccountConfig
 from connectors.bybit.permissions import HOW_TO, PATH
@@ -19,7 +19,6 @@ from monitor.model.events import InstrumentsLoaded, SnapshotReason
 from monitor.telemetry import Telemetry
 
 VENUE = "bybit"
-CLOCK_TOLERANCE_MS = 1000.0
 NO_SUCH_ROUTE = (404, 10017)
 
 
@@ -38,23 +37,11 @@ async def check(account: BaseAccountConfig, clock: Clock) -> list[CheckLine]:
         connect_s=settings.connect_s,
     )
     async with rest:
-        lines = [await _clock(rest)]
+        lines = [await checks.clock(rest, "Bybit")]
         if not lines[0].ok:
             return lines
         lines.append(await _permissions(rest, account))
         return lines + await _snapshot(rest, account)
-
-
-async def _clock(rest: Rest) -> CheckLine:
-    try:
-        offset_ms = await rest.measure_clock()
-    except VenueError as error:
-        return CheckLine(False, "clock", str(error))
-    side = "behind" if offset_ms > 0 else "ahead of"
-    text = f"ours is {abs(offset_ms):.0f} ms {side} Bybit's"
-    if abs(offset_ms) > CLOCK_TOLERANCE_MS:
-        return CheckLine(True, "clock", f"{text}; requests are corrected for it, but the machine's clock should be set")
-    return CheckLine(True, "clock", text)
 
 
 async def _permissions(rest: Rest, account: AccountConfig) -> CheckLine:
@@ -73,13 +60,7 @@ async def _permissions(rest: Rest, account: AccountConfig) -> CheckLine:
     except BadFrame as error:
         return CheckLine(None, "permissions", f"the answer cannot be used: {error}")
     expires = "" if granted.days_left is None else f"; it expires in {granted.days_left} days"
-    if granted.dangerous:
-        able = ", ".join(granted.dangerous)
-        if account.allow_dangerous_key:
-            text = f"the key can do more than read ({able}); allow_dangerous_key is set{expires}"
-            return CheckLine(True, "permissions", text)
-        return CheckLine(False, "permissions", f"the key can do more than read ({able}). {HOW_TO}")
-    return CheckLine(True, "permissions", f"the key can only read{expires}")
+    return checks.able(granted.dangerous, HOW_TO, allowed=account.allow_dangerous_key, more=expires)
 
 
 async def _snapshot(rest: Rest, account: AccountConfig) -> list[CheckLine]:

@@ -5,12 +5,11 @@ Facts: Bybit's V5 documentation (integration guidance, error codes, rate limits,
 
 import hashlib
 import hmac
-from collections.abc import Mapping
 from urllib.parse import urlencode
 
 import orjson
 
-from connectors.rest import Prepared, Reply, Rest
+from connectors.rest import Prepared, Reply, clock_in, told, whole
 from connectors.session import Request, Security
 from monitor.credential import Secret
 from monitor.errors import VenueError
@@ -84,7 +83,8 @@ class BybitDialect:
 
     def fault(self, request: Request, reply: Reply) -> VenueError | None:
         """Bybit answers most refusals with HTTP 200: ``retCode`` tells. Only what a person must mend is not retried."""
-        code, text = _code_of(reply.body)
+        value, text = told(reply.body, "retCode", "retMsg")
+        code = whole(value)
         if reply.status == 200 and code == 0:
             return None
         reason = _FATAL.get(code) if code is not None else None
@@ -108,42 +108,11 @@ class BybitDialect:
 
     def clock_ms(self, body: bytes) -> int:
         """``time`` of the envelope, which every answer carries."""
-        try:
-            value = orjson.loads(body)["time"]
-        except (orjson.JSONDecodeError, KeyError, TypeError):
-            value = None
-        if isinstance(value, bool) or not isinstance(value, int):
-            raise VenueError(f"{self.venue}: the answer to the question for the time cannot be used", retry=True)
-        return value
+        return clock_in(self.venue, body, "time")
 
     def used_weight(self, reply: Reply) -> int | None:
         """Bybit tells only what is left of an endpoint's second."""
         return None
-
-
-class BybitSigner:
-    """Makes log-in frames by the venue's clock, as the account's REST calls have measured it."""
-
-    def __init__(self, dialect: BybitDialect, rest: Rest) -> None:
-        self._dialect = dialect
-        self._rest = rest
-
-    def login(self, now_ms: int) -> str:
-        """See `connectors.runner.Signer`."""
-        return self._dialect.login(now_ms + int(self._rest.clock_offset_ms or 0.0))
-
-
-def _code_of(body: bytes) -> tuple[int | None, str]:
-    """Bybit's code and words, as far as the body has any; the words are cut, a body may be a whole page."""
-    try:
-        answer = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return None, ""
-    if not isinstance(answer, Mapping):
-        return None, ""
-    code, text = answer.get("retCode"), answer.get("retMsg")
-    known = isinstance(code, int) and not isinstance(code, bool)
-    return (code if known else None), (text[:200] if isinstance(text, str) else "")
 
 
 def _retry_after_s(reply: Reply, code: int | None) -> float | None:

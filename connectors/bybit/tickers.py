@@ -16,7 +16,7 @@ import orjson
 
 from connectors import FeedSettings
 from connectors.bybit.parse import INDEX_PREFIX, SPOT
-from connectors.market import Oldest, Sockets, oldest
+from connectors.market import Asked, Oldest, Sockets, oldest
 from connectors.session import Action, Send, Timers
 from connectors.wire import BadFrame, Defect, mapping, millis, positive, text
 from monitor.model.events import Event, Marks
@@ -54,15 +54,13 @@ class _Mark:
 
 
 @dataclass(slots=True)
-class _Subscriptions:
-    """What one open connection was asked for, and what it has sent a snapshot of."""
+class _Subscriptions(Asked):
+    """And what it has sent a snapshot of."""
 
-    topics: set[str] = field(default_factory=set)
     begun: set[str] = field(default_factory=set)
     alone: list[str] = field(default_factory=list)
     """Topics that were refused together with others: they are tried one by one."""
     pending: dict[str, list[str]] = field(default_factory=dict)
-    next_send_at: float = -inf
 
 
 class Tickers:
@@ -245,7 +243,7 @@ class Tickers:
         """At most one message on each connection; comes back while there is more to say."""
         wanted = {_TOPIC + symbol for symbol in self._marks}
         for connection, asked in self._open.items():
-            added, removed = wanted - asked.topics, asked.topics - wanted
+            added, removed = wanted - asked.names, asked.names - wanted
             asked.alone = [topic for topic in asked.alone if topic in wanted]
             if not added and not removed and not asked.alone:
                 continue
@@ -258,11 +256,11 @@ class Tickers:
     def _send_next(self, connection: str, asked: _Subscriptions, added: set[str], removed: set[str]) -> None:
         if added:
             chunk = sorted(added)[: self._batch]
-            asked.topics |= set(chunk)
+            asked.names |= set(chunk)
             self._say(connection, asked, "subscribe", chunk)
         elif removed:
             chunk = sorted(removed)[: self._batch]
-            asked.topics -= set(chunk)
+            asked.names -= set(chunk)
             asked.begun -= {topic.removeprefix(_TOPIC) for topic in chunk}
             self._say(connection, asked, "unsubscribe", chunk)
         else:
@@ -277,7 +275,7 @@ class Tickers:
         silent = [
             symbol
             for symbol, mark in self._marks.items()
-            if now - max(mark.heard_at, mark.asked_at) > self._quiet_s and _TOPIC + symbol in asked.topics
+            if now - max(mark.heard_at, mark.asked_at) > self._quiet_s and _TOPIC + symbol in asked.names
         ]
         for first in range(0, len(silent), self._batch):
             chunk = [_TOPIC + symbol for symbol in silent[first : first + self._batch]]

@@ -1,11 +1,9 @@
 """Hyperliquid: perpetuals of all dexes of an address."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
-from random import Random, SystemRandom
-from urllib.parse import urlsplit
+from random import SystemRandom
 
-from connectors import FeedSettings, Handle
+from connectors import FeedSettings, Handle, plan
 from connectors.config import BaseAccountConfig
 from connectors.hyperliquid.account import AccountFeed
 from connectors.hyperliquid.check import check
@@ -33,11 +31,8 @@ POLL_WEIGHT = 30
 
 
 def feed_name(market_url: str) -> str:
-    """``hyperliquid`` for production, else with the address behind it."""
-    if market_url == STREAM_URL:
-        return VENUE
-    parts = urlsplit(market_url)
-    return f"{VENUE}@{parts.netloc}{parts.path}"
+    """See `connectors.plan.feed_name`."""
+    return plan.feed_name(VENUE, STREAM_URL, market_url)
 
 
 def poll_interval_s(polled: int) -> float:
@@ -56,7 +51,7 @@ def build(
     """See `connectors.VenueModule.build`. Addresses beyond `STREAMED_MAX` are read by requests alone."""
     mine = [account for account in accounts if isinstance(account, AccountConfig)]
     poll_s = poll_interval_s(len(mine) - STREAMED_MAX)
-    plan = arrange(
+    sessions = arrange(
         [
             account.settings(feed_name(account.market_url), None if i < STREAMED_MAX else poll_s)
             for i, account in enumerate(mine)
@@ -77,37 +72,23 @@ def build(
         )
         for account in mine
     }
-    return assemble(plan, rests, handle, clock, telemetry, settings, recorder)
+    return assemble(sessions, rests, handle, clock, telemetry, settings, recorder)
 
 
 def arrange(accounts: Sequence[AccountSettings], settings: FeedSettings, telemetry: Telemetry, seed: int) -> Plan:
-    """The sessions of these accounts. With the same seed and the same inputs they take the same path."""
-    feeds = {account.feed: account.market_url for account in accounts}
-    return Plan(
-        {
-            feed: MarketFeed(feed, url, settings, telemetry, Random(f"{seed}/{feed}"), VENUE)  # noqa: S311 - jitter
-            for feed, url in feeds.items()
-        },
-        [
-            AccountFeed(account, settings.life_s, telemetry, Random(f"{seed}/{account.name}"), VENUE)  # noqa: S311 - jitter
-            for account in accounts
-        ],
-        {
-            "venue": VENUE,
-            "seed": seed,
-            "settings": asdict(settings),
-            "accounts": [account.header() for account in accounts],
-        },
+    """The sessions of these accounts."""
+    return plan.arrange(
+        VENUE,
+        accounts,
+        settings,
+        seed,
+        lambda account, random: MarketFeed(account.feed, account.market_url, settings, telemetry, random, VENUE),
+        lambda account, random: AccountFeed(account, settings.life_s, telemetry, random, VENUE),
     )
 
 
 def revive(header: Mapping[str, object], telemetry: Telemetry) -> Plan:
     """See `connectors.VenueModule.revive`."""
-    match header:
-        case {"accounts": list(accounts), "settings": dict(settings), "seed": int(seed)}:
-            try:
-                known = [AccountSettings(**account) for account in accounts]
-                return arrange(known, FeedSettings(**settings), telemetry, seed)
-            except TypeError as error:
-                raise ValueError(str(error)) from None
-    raise ValueError("accounts, settings or seed are missing")
+    return plan.revive(
+        header, AccountSettings, lambda accounts, settings, seed: arrange(accounts, settings, telemetry, seed)
+    )

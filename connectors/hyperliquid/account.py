@@ -46,20 +46,10 @@ class AccountFeed(AccountBase[Round]):
     def __init__(
         self, settings: AccountSettings, life_s: float, telemetry: Telemetry, random: Random, venue: str
     ) -> None:
-        super().__init__(venue, settings, telemetry, random)
+        super().__init__(venue, settings, life_s, telemetry, random)
         self._settings = settings
         self._streaming = settings.poll_s is None
-        self._private: UserStream = UserStream(
-            f"{self.name}/user",
-            settings.private_url,
-            settings.address,
-            self.actions,
-            self._timers,
-            random,
-            self._took_over,
-            self._expired,
-            life_s,
-        )
+        self._private: UserStream = UserStream(settings.private_url, settings.address, self._wiring)
         self._handlers |= self._private.handlers
         self._state = AccountState()
         self._instruments: dict[str, Instrument] = {}

@@ -8,7 +8,6 @@ with the mark of now, and only the age of what came counts as health.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from math import inf
 from random import Random
 
@@ -17,7 +16,7 @@ import orjson
 from connectors import FeedSettings
 from connectors.hyperliquid.parse import is_greeting, mark
 from connectors.hyperliquid.stream import PING, PING_S, subscribe, unsubscribe
-from connectors.market import Oldest, SocketMarket, Sockets
+from connectors.market import Asked, Oldest, SocketMarket
 from connectors.session import Send
 from connectors.wire import BadFrame, Defect
 from monitor.model.events import Event, Marks
@@ -36,36 +35,26 @@ SUBSCRIPTIONS_MAX = 900
 """The venue allows a machine 1,000; the rest is for the accounts' own. What is beyond has no marks, and says so."""
 
 
-@dataclass(slots=True)
-class _Subscriptions:
-    """What one open connection was asked for, and what it is still to be told."""
-
-    coins: set[str] = field(default_factory=set)
-    next_send_at: float = -inf
-
-
-class MarketFeed(SocketMarket[_Subscriptions]):
+class MarketFeed(SocketMarket):
     """Marks of one address. See `connectors.session.MarketSession` for the protocol."""
 
     def __init__(
         self, feed: str, market_url: str, settings: FeedSettings, telemetry: Telemetry, random: Random, venue: str
     ) -> None:
-        super().__init__(feed, venue, telemetry, late_s=max(settings.late_s, LATE_S), mark_s=settings.mark_s)
-        self._ask_s = settings.mark_s / 2.0
-        self._read(
-            Sockets(
-                self.name,
-                lambda: market_url,
-                _Subscriptions,
-                self.actions,
-                self._timers,
-                random,
-                prove_s=settings.mark_s + BURST_S,
-                life_s=settings.life_s,
-                ping=PING,  # the venue closes a connection on which it had nothing to say for a minute
-                ping_s=PING_S,
-            )
+        super().__init__(
+            feed,
+            venue,
+            telemetry,
+            random,
+            lambda: market_url,
+            late_s=max(settings.late_s, LATE_S),
+            mark_s=settings.mark_s,
+            prove_s=settings.mark_s + BURST_S,
+            life_s=settings.life_s,
+            ping=PING,  # the venue closes a connection on which it had nothing to say for a minute
+            ping_s=PING_S,
         )
+        self._ask_s = settings.mark_s / 2.0
         # For every coin wanted: when its newest mark came (of one that never came: since when it is wanted).
         self._seen: dict[str, float] = {}
         self._times_ms: dict[str, int] = {}
@@ -118,8 +107,8 @@ class MarketFeed(SocketMarket[_Subscriptions]):
         """A burst of messages on each connection; comes back while there is more to say."""
         wanted = set(sorted(self._seen)[:SUBSCRIPTIONS_MAX])
         for connection, asked in self._open.items():
-            quiet = self._quiet(now) & asked.coins if connection == self._links.live else set()
-            if not wanted ^ asked.coins and not quiet:
+            quiet = self._quiet(now) & asked.names if connection == self._links.live else set()
+            if not wanted ^ asked.names and not quiet:
                 continue
             if now >= asked.next_send_at:
                 asked.next_send_at = now + BURST_S
@@ -127,17 +116,17 @@ class MarketFeed(SocketMarket[_Subscriptions]):
             self._timers.pull("send", asked.next_send_at)
         return ()
 
-    def _burst(self, connection: str, asked: _Subscriptions, wanted: set[str], quiet: set[str], now: float) -> None:
+    def _burst(self, connection: str, asked: Asked, wanted: set[str], quiet: set[str], now: float) -> None:
         """New coins first, then those that are asked again, the longest silent first, then those nobody wants."""
         messages: list[str] = []
-        for coin in sorted(wanted - asked.coins)[:BURST_MESSAGES]:
-            asked.coins.add(coin)
+        for coin in sorted(wanted - asked.names)[:BURST_MESSAGES]:
+            asked.names.add(coin)
             messages.append(subscribe(CHANNEL, coin=coin))
         for coin in sorted(quiet, key=self._seen.__getitem__)[: (BURST_MESSAGES - len(messages)) // 2]:
             self._asked[coin] = now
             messages += [unsubscribe(CHANNEL, coin=coin), subscribe(CHANNEL, coin=coin)]
-        for coin in sorted(asked.coins - wanted)[: BURST_MESSAGES - len(messages)]:
-            asked.coins.discard(coin)
+        for coin in sorted(asked.names - wanted)[: BURST_MESSAGES - len(messages)]:
+            asked.names.discard(coin)
             messages.append(unsubscribe(CHANNEL, coin=coin))
         self.actions += [Send(connection, text) for text in messages]
 

@@ -5,7 +5,7 @@ Facts: Hyperliquid's documentation, "Info endpoint" and "Rate limits and user li
 
 import orjson
 
-from connectors.rest import Prepared, Reply
+from connectors.rest import Prepared, Reply, clock_in
 from connectors.session import Request
 from monitor.errors import VenueError
 
@@ -65,13 +65,7 @@ class HyperliquidDialect:
 
     def clock_ms(self, body: bytes) -> int:
         """``time``."""
-        try:
-            value = orjson.loads(body)["time"]
-        except (orjson.JSONDecodeError, KeyError, TypeError):
-            value = None
-        if isinstance(value, bool) or not isinstance(value, int):
-            raise VenueError(f"{self.venue}: the answer to the question for the time cannot be used", retry=True)
-        return value
+        return clock_in(self.venue, body, "time")
 
     def used_weight(self, reply: Reply) -> int | None:
         """No answer tells."""

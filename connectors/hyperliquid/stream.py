@@ -4,12 +4,10 @@ The venue closes a connection on which it had nothing to say for a minute, so it
 ping, which is a message like any other. What is open but silent to pings is dead.
 """
 
-from random import Random
-
 import orjson
 
-from connectors.private import PrivateStream, Silent, TookOver
-from connectors.session import Action, Send, Timers
+from connectors.private import PrivateStream, Wiring
+from connectors.session import Send
 
 PING_S = 20.0
 PING = orjson.dumps({"method": "ping"}).decode()
@@ -38,19 +36,8 @@ class UserStream(PrivateStream):
     PING_S = PING_S
     PINGS_MISSED_MAX = 1
 
-    def __init__(
-        self,
-        name: str,
-        url: str,
-        address: str,
-        actions: list[Action],
-        timers: Timers,
-        random: Random,
-        took_over: TookOver,
-        silent: Silent,
-        life_s: float,
-    ) -> None:
-        super().__init__(name, url, actions, timers, random, took_over, silent, life_s)
+    def __init__(self, url: str, address: str, wiring: Wiring) -> None:
+        super().__init__(url, wiring)
         self._address = address
 
     def _greet(self, connection: str, now: float) -> None:

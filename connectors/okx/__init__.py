@@ -1,20 +1,18 @@
 """OKX (V5): linear and inverse perpetual swaps."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
-from random import Random, SystemRandom
-from urllib.parse import urlsplit
+from random import SystemRandom
 
-from connectors import FeedSettings, Handle
+from connectors import FeedSettings, Handle, plan
 from connectors.config import BaseAccountConfig
 from connectors.okx.account import AccountFeed
 from connectors.okx.check import check
 from connectors.okx.config import MARKET_URL, AccountConfig, AccountSettings
 from connectors.okx.market import MarketFeed
-from connectors.okx.rest import REQUESTS_PER_MINUTE, OkxDialect, OkxSigner
+from connectors.okx.rest import REQUESTS_PER_MINUTE, OkxDialect
 from connectors.plan import Plan
 from connectors.recorder import Recorder
-from connectors.rest import Rest, shared_budget
+from connectors.rest import ClockedSigner, Rest, shared_budget
 from connectors.runner import SessionRunner, assemble
 from monitor.clock import Clock
 from monitor.telemetry import Telemetry
@@ -25,11 +23,8 @@ VENUE = "okx"
 
 
 def feed_name(market_url: str) -> str:
-    """``okx`` for the global site, else with the address behind it."""
-    if market_url == MARKET_URL:
-        return VENUE
-    parts = urlsplit(market_url)
-    return f"{VENUE}@{parts.netloc}{parts.path}"
+    """See `connectors.plan.feed_name`."""
+    return plan.feed_name(VENUE, MARKET_URL, market_url)
 
 
 def build(
@@ -42,7 +37,7 @@ def build(
 ) -> Sequence[SessionRunner]:
     """See `connectors.VenueModule.build`. OKX's limits are by user, so every account has a budget of its own."""
     mine = [account for account in accounts if isinstance(account, AccountConfig)]
-    plan = arrange(
+    sessions = arrange(
         [account.settings(feed_name(account.market_url)) for account in mine],
         settings,
         telemetry,
@@ -62,38 +57,24 @@ def build(
             request_s=settings.request_s,
             connect_s=settings.connect_s,
         )
-        signers[name] = OkxSigner(dialect, rests[name])
-    return assemble(plan, rests, handle, clock, telemetry, settings, recorder, signers)
+        signers[name] = ClockedSigner(dialect, rests[name])
+    return assemble(sessions, rests, handle, clock, telemetry, settings, recorder, signers)
 
 
 def arrange(accounts: Sequence[AccountSettings], settings: FeedSettings, telemetry: Telemetry, seed: int) -> Plan:
-    """The sessions of these accounts. With the same seed and the same inputs they take the same path."""
-    feeds = {account.feed: account.market_url for account in accounts}
-    return Plan(
-        {
-            feed: MarketFeed(feed, url, settings, telemetry, Random(f"{seed}/{feed}"), VENUE)  # noqa: S311 - jitter
-            for feed, url in feeds.items()
-        },
-        [
-            AccountFeed(account, settings.life_s, telemetry, Random(f"{seed}/{account.name}"), VENUE)  # noqa: S311 - jitter
-            for account in accounts
-        ],
-        {
-            "venue": VENUE,
-            "seed": seed,
-            "settings": asdict(settings),
-            "accounts": [account.header() for account in accounts],
-        },
+    """The sessions of these accounts."""
+    return plan.arrange(
+        VENUE,
+        accounts,
+        settings,
+        seed,
+        lambda account, random: MarketFeed(account.feed, account.market_url, settings, telemetry, random, VENUE),
+        lambda account, random: AccountFeed(account, settings.life_s, telemetry, random, VENUE),
     )
 
 
 def revive(header: Mapping[str, object], telemetry: Telemetry) -> Plan:
     """See `connectors.VenueModule.revive`."""
-    match header:
-        case {"accounts": list(accounts), "settings": dict(settings), "seed": int(seed)}:
-            try:
-                known = [AccountSettings(**account) for account in accounts]
-                return arrange(known, FeedSettings(**settings), telemetry, seed)
-            except TypeError as error:
-                raise ValueError(str(error)) from None
-    raise ValueError("accounts, settings or seed are missing")
+    return plan.revive(
+        header, AccountSettings, lambda accounts, settings, seed: arrange(accounts, settings, telemetry, seed)
+    )

@@ -9,8 +9,10 @@ from random import Random
 
 import orjson
 
-from connectors.account import DEFINITIONS_S, FRAMES_REMEMBERED, KeyedAccount
+from connectors import permissions
+from connectors.account import DEFINITIONS_S, FRAMES_REMEMBERED
 from connectors.backoff import Backoff
+from connectors.keyed import KeyedAccount
 from connectors.okx import answers, snapshot
 from connectors.okx.config import AccountSettings
 from connectors.okx.pages import Pages
@@ -25,7 +27,7 @@ from connectors.okx.parse import (
     Warned,
     private_frame,
 )
-from connectors.okx.permissions import refusal, unknown_permissions
+from connectors.okx.permissions import HOW_TO
 from connectors.okx.private import UserStream
 from connectors.okx.rest import ADL_RUNS, LIQUIDATION_RUNS
 from connectors.okx.snapshot import Definitions, Round, table_modes
@@ -53,26 +55,9 @@ class AccountFeed(KeyedAccount[Round, UserFrame]):
     def __init__(
         self, settings: AccountSettings, life_s: float, telemetry: Telemetry, random: Random, venue: str
     ) -> None:
-        super().__init__(
-            venue,
-            settings,
-            telemetry,
-            random,
-            allow_dangerous_key=settings.allow_dangerous_key,
-            backoff_cap_s=60.0,
-            round_s=ROUND_S,
-        )
+        super().__init__(venue, settings, life_s, telemetry, random, backoff_cap_s=60.0, round_s=ROUND_S)
         self._settings = settings
-        self._private: UserStream = UserStream(
-            f"{self.name}/user",
-            settings.private_url,
-            self.actions,
-            self._timers,
-            random,
-            self._took_over,
-            self._expired,
-            life_s,
-        )
+        self._private: UserStream = UserStream(settings.private_url, self._wiring)
         self._handlers |= self._private.handlers
         self._definitions_backoff = Backoff(10.0, 600.0, random)
         self._state = AccountState()
@@ -130,7 +115,9 @@ class AccountFeed(KeyedAccount[Round, UserFrame]):
 
     def _refusal(self, dangerous: Sequence[str]) -> MarginwatchError:
         name = self._settings.name
-        return refusal(name, dangerous) if dangerous else unknown_permissions(name, self._settings.rest_url)
+        if dangerous:
+            return permissions.refusal(name, dangerous, HOW_TO)
+        return permissions.unknown(name, "api_key", self._settings.rest_url)
 
     # --- snapshots
 

@@ -4,9 +4,9 @@ Endpoints and keys: OKX's V5 documentation. Every answer is ``{"code": "0", "dat
 the code already.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any
 
 from connectors.okx import parse
 from connectors.okx.parse import AccountRow, PositionRow
@@ -22,11 +22,10 @@ from connectors.wire import (
     positive,
     rows,
     text,
+    usable,
 )
 from monitor.model.account import AccountMode, PositionMode
 from monitor.model.instrument import ContractKind, Instrument, Tier
-
-T = TypeVar("T")
 
 _MODES = {
     "1": AccountMode.SINGLE_ASSET,  # spot mode: no swaps in it
@@ -41,15 +40,6 @@ READS = "read_only"
 def data(body: bytes) -> list[Any]:
     """The rows of an answer."""
     return rows(mapping(document(body)).get("data"))
-
-
-def _usable(listed: Iterable[Any], take: Callable[[Mapping[str, Any]], T]) -> Iterator[T]:
-    """Rows of a table about all contracts. One that cannot be used is left out: it is unknown, the others are not."""
-    for row in listed:
-        try:
-            yield take(mapping(row))
-        except BadFrame:
-            continue
 
 
 def _one(body: bytes) -> Mapping[str, Any]:
@@ -112,7 +102,7 @@ class Contract:
 
 def contracts(body: bytes) -> dict[str, Contract]:
     """``account/instruments`` by symbol. Contracts = ``ctVal`` * ``ctMult`` coins (linear) or dollars (inverse)."""
-    return {found.instrument.symbol: found for found in _usable(data(body), _contract)}
+    return {found.instrument.symbol: found for found in usable(data(body), _contract)}
 
 
 def _contract(row: Mapping[str, Any]) -> Contract:
@@ -154,7 +144,7 @@ def _joined(table: list[Tier]) -> tuple[Tier, ...]:
 
 def funding_intervals(body: bytes) -> dict[str, float]:
     """``funding-rate`` by symbol: seconds between the coming payment and the one after it."""
-    return dict(_usable(data(body), _interval))
+    return dict(usable(data(body), _interval))
 
 
 def _interval(row: Mapping[str, Any]) -> tuple[str, float]:
@@ -184,7 +174,7 @@ def fees(body: bytes) -> Fees:
     """``trade-fee`` of swaps. OKX writes what is charged as negative; a rebate is not counted on."""
     row = _one(body)
     groups = dict(
-        _usable(rows(row.get("feeGroup") or []), lambda each: (text(each.get("groupId")), _fee(each, "taker")))
+        usable(rows(row.get("feeGroup") or []), lambda each: (text(each.get("groupId")), _fee(each, "taker")))
     )
     known = {name: rate for name, rate in groups.items() if rate is not None}
     return Fees(known, _fee(row, "taker"), _fee(row, "takerU"), _fee(row, "takerUSDC"))

@@ -1,6 +1,6 @@
 """One look at an account: its clock, its key, its contracts, one snapshot."""
 
-from connectors import CheckLine, FeedSettings
+from connectors import CheckLine, FeedSettings, checks
 from connectors.config import BaseAccountConfig
 from connectors.okx import answers, snapshot
 from connectors.okx.answers import Config
@@ -20,7 +20,6 @@ from monitor.model.instrument import Instrument
 from monitor.telemetry import Telemetry
 
 VENUE = "okx"
-CLOCK_TOLERANCE_MS = 1000.0
 
 
 async def check(account: BaseAccountConfig, clock: Clock) -> list[CheckLine]:
@@ -34,22 +33,10 @@ async def check(account: BaseAccountConfig, clock: Clock) -> list[CheckLine]:
     budget = Budget(REQUESTS_PER_MINUTE)
     rest = Rest(dialect, budget, clock, Telemetry(), request_s=settings.request_s, connect_s=settings.connect_s)
     async with rest:
-        lines = [await _clock(rest)]
+        lines = [await checks.clock(rest, "OKX")]
         if not lines[0].ok:
             return lines
         return lines + await _permissions(rest, account) + await _snapshot(rest, account)
-
-
-async def _clock(rest: Rest) -> CheckLine:
-    try:
-        offset_ms = await rest.measure_clock()
-    except VenueError as error:
-        return CheckLine(False, "clock", str(error))
-    side = "behind" if offset_ms > 0 else "ahead of"
-    text = f"ours is {abs(offset_ms):.0f} ms {side} OKX's"
-    if abs(offset_ms) > CLOCK_TOLERANCE_MS:
-        return CheckLine(True, "clock", f"{text}; requests are corrected for it, but the machine's clock should be set")
-    return CheckLine(True, "clock", text)
 
 
 async def _permissions(rest: Rest, account: AccountConfig) -> list[CheckLine]:
@@ -70,12 +57,7 @@ def _granted(found: Config, allowed: bool) -> CheckLine:
     if not found.permissions:
         how = "allow_dangerous_key is set" if allowed else "allow_dangerous_key is needed to run with it"
         return CheckLine(True if allowed else None, "permissions", f"OKX does not tell what the key may do; {how}")
-    if found.dangerous:
-        able = ", ".join(found.dangerous)
-        if allowed:
-            return CheckLine(True, "permissions", f"the key can do more than read ({able}); allow_dangerous_key is set")
-        return CheckLine(False, "permissions", f"the key can do more than read ({able}). {HOW_TO}")
-    return CheckLine(True, "permissions", "the key can only read")
+    return checks.able(found.dangerous, HOW_TO, allowed=allowed)
 
 
 async def _snapshot(rest: Rest, account: AccountConfig) -> list[CheckLine]:

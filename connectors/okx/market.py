@@ -6,7 +6,6 @@ and an instrument is stale when even the repetition did not come.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from math import inf
 from random import Random
 from typing import Any
@@ -14,7 +13,7 @@ from typing import Any
 import orjson
 
 from connectors import FeedSettings
-from connectors.market import Oldest, SocketMarket, Sockets, oldest
+from connectors.market import Oldest, SocketMarket, oldest
 from connectors.okx.parse import PONG
 from connectors.okx.parse import mark as mark_of
 from connectors.okx.parse import reply as reply_of
@@ -45,37 +44,27 @@ TIME_JUMP_S = 60.0
 """A mark so far ahead of the others is refused: believing it would make every later one look old."""
 
 
-@dataclass(slots=True)
-class _Subscriptions:
-    """What one open connection was asked for."""
-
-    names: set[str] = field(default_factory=set)
-    next_send_at: float = -inf
-
-
-class MarketFeed(SocketMarket[_Subscriptions]):
+class MarketFeed(SocketMarket):
     """Marks of one address. See `connectors.session.MarketSession` for the protocol."""
 
     def __init__(
         self, feed: str, market_url: str, settings: FeedSettings, telemetry: Telemetry, random: Random, venue: str
     ) -> None:
         mark_s = max(settings.mark_s, REPEAT_STALE_S)
-        super().__init__(feed, venue, telemetry, late_s=max(settings.late_s, REPEAT_LATE_S), mark_s=mark_s)
-        self._silent_s = settings.mark_s
-        self._read(
-            Sockets(
-                self.name,
-                lambda: market_url,
-                _Subscriptions,
-                self.actions,
-                self._timers,
-                random,
-                prove_s=mark_s + SEND_INTERVAL_S,
-                life_s=settings.life_s,
-                ping=PING,  # OKX ends connections on which nothing went for 30 s, and only this makes a quiet one speak
-                ping_s=settings.mark_s / PINGS_PER_LIMIT,
-            )
+        super().__init__(
+            feed,
+            venue,
+            telemetry,
+            random,
+            lambda: market_url,
+            late_s=max(settings.late_s, REPEAT_LATE_S),
+            mark_s=mark_s,
+            prove_s=mark_s + SEND_INTERVAL_S,
+            life_s=settings.life_s,
+            ping=PING,  # OKX ends connections on which nothing went for 30 s, and only this makes a quiet one speak
+            ping_s=settings.mark_s / PINGS_PER_LIMIT,
         )
+        self._silent_s = settings.mark_s
         self._heard_at = 0.0
         """When the live connection last said anything."""
         # For every instrument wanted: the venue's time of its newest mark (0: none yet), and since when it is wanted.

@@ -4,13 +4,11 @@ A refused log-in leaves the socket open. A connection counts once OKX has acknow
 may end a subscription with ``channel-conn-count-error`` and leave the socket open.
 """
 
-from random import Random
-
 import orjson
 
 from connectors.okx.parse import Reply
-from connectors.private import PrivateStream, Silent, TookOver
-from connectors.session import Action, Login, Send, Timers
+from connectors.private import PrivateStream, Wiring
+from connectors.session import Login, Send
 
 CHANNELS: tuple[dict[str, str], ...] = (
     {"channel": "positions", "instType": "ANY", "extraParams": '{"updateInterval":"2000"}'},
@@ -38,18 +36,8 @@ class UserStream(PrivateStream):
     PING_S = 10.0
     """OKX ends connections on which nothing went for 30 s; only this text counts, WebSocket pings do not."""
 
-    def __init__(
-        self,
-        name: str,
-        url: str,
-        actions: list[Action],
-        timers: Timers,
-        random: Random,
-        took_over: TookOver,
-        silent: Silent,
-        life_s: float,
-    ) -> None:
-        super().__init__(name, url, actions, timers, random, took_over, silent, life_s)
+    def __init__(self, url: str, wiring: Wiring) -> None:
+        super().__init__(url, wiring)
         self._waiting: dict[str, set[str]] = {}
         """Vital channels not yet acknowledged."""
 

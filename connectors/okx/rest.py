@@ -6,13 +6,12 @@ Facts: OKX's V5 documentation (REST authentication, WebSocket login, error codes
 import base64
 import hashlib
 import hmac
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from urllib.parse import urlencode
 
 import orjson
 
-from connectors.rest import Prepared, Reply, Rest
+from connectors.rest import Prepared, Reply, told
 from connectors.session import Request, Security
 from monitor.credential import Secret
 from monitor.errors import VenueError
@@ -94,7 +93,8 @@ class OkxDialect:
 
     def fault(self, request: Request, reply: Reply) -> VenueError | None:
         """OKX answers many refusals with HTTP 200: ``code`` tells. Only what a person must mend is not retried."""
-        code, text = _code_of(reply.body)
+        digits, text = told(reply.body, "code", "msg")
+        code = int(digits) if isinstance(digits, str) and digits.isascii() and digits.isdigit() else None
         if reply.status == 200 and code == 0:
             return None
         reason = _FATAL.get(code) if code is not None else None
@@ -128,31 +128,6 @@ class OkxDialect:
     def used_weight(self, reply: Reply) -> int | None:
         """OKX does not tell."""
         return None
-
-
-class OkxSigner:
-    """Makes log-in frames by the venue's clock, as the account's REST calls have measured it."""
-
-    def __init__(self, dialect: OkxDialect, rest: Rest) -> None:
-        self._dialect = dialect
-        self._rest = rest
-
-    def login(self, now_ms: int) -> str:
-        """See `connectors.runner.Signer`."""
-        return self._dialect.login(now_ms + int(self._rest.clock_offset_ms or 0.0))
-
-
-def _code_of(body: bytes) -> tuple[int | None, str]:
-    """OKX's code (digits in a string) and words; the words are cut, a body may be a whole page."""
-    try:
-        answer = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return None, ""
-    if not isinstance(answer, Mapping):
-        return None, ""
-    code, text = answer.get("code"), answer.get("msg")
-    known = int(code) if isinstance(code, str) and code.isascii() and code.isdigit() else None
-    return known, (text[:200] if isinstance(text, str) else "")
 
 
 def _retry_after_s(reply: Reply, code: int | None) -> float | None:

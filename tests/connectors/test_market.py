@@ -1,12 +1,11 @@
 """What every market session does alike, shown on a venue whose frames are names of what has a new mark."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from random import Random
 
 import pytest
 
-from connectors.market import JUDGE_S, STEADY_S, Oldest, SocketMarket, Sockets, oldest
+from connectors.market import JUDGE_S, STEADY_S, Oldest, SocketMarket, oldest
 from connectors.session import Connect, Disconnect, Send
 from monitor.errors import VenueError
 from monitor.model.assessment import FeedState
@@ -19,37 +18,28 @@ PING_S = 20.0
 LIFE_S = 1000.0
 
 
-@dataclass
-class Asked:
-    """What a connection was asked for."""
-
-    names: set[str] = field(default_factory=set)
-
-
-class Market(SocketMarket[Asked]):
+class Market(SocketMarket):
     """The venue."""
 
     def __init__(self, telemetry: Telemetry) -> None:
-        super().__init__("feed", "somewhere", telemetry, late_s=LATE_S, mark_s=MARK_S)
+        super().__init__(
+            "feed",
+            "somewhere",
+            telemetry,
+            Random(7),
+            lambda: f"wss://{self.urls}",
+            late_s=LATE_S,
+            mark_s=MARK_S,
+            prove_s=MARK_S,
+            life_s=LIFE_S,
+            ping="ping",
+            ping_s=PING_S,
+            fruitless=self._turn,
+        )
         self.urls = 0
         self.relaxed_s = 0.0
         self._times_ms: dict[str, int] = {}
         self._since: dict[str, float] = {}
-        self._read(
-            Sockets(
-                self.name,
-                lambda: f"wss://{self.urls}",
-                Asked,
-                self.actions,
-                self._timers,
-                Random(7),
-                prove_s=MARK_S,
-                life_s=LIFE_S,
-                ping="ping",
-                ping_s=PING_S,
-                fruitless=self._turn,
-            )
-        )
 
     def _turn(self) -> None:
         self.urls += 1

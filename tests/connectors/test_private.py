@@ -5,7 +5,7 @@ from random import Random
 
 import pytest
 
-from connectors.private import OPEN_S, OVERLAP_S, PrivateStream
+from connectors.private import OPEN_S, OVERLAP_S, PrivateStream, Wiring
 from connectors.session import Action, Connect, Disconnect, Send, Timers
 from monitor.model.events import Event
 
@@ -39,7 +39,8 @@ class Desk:
         self.now = 0.0
         self.told: list[tuple[float, bool]] = []
         self.silences: list[str] = []
-        self.stream = kind("x", "wss://x", self.actions, self.timers, Random(3), self._took_over, self._silent, LIFE_S)
+        wiring = Wiring("x", self.actions, self.timers, Random(3), self._took_over, self._silent, LIFE_S)
+        self.stream = kind("wss://x", wiring)
         self.stream.begin(0.0)
 
     def _took_over(self, now: float, gap: bool) -> None:

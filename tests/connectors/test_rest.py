@@ -9,7 +9,7 @@ from aiohttp import web
 
 from connectors.binance.product import USD_M
 from connectors.binance_common.rest import BinanceDialect
-from connectors.rest import BUDGETS_MAX, CLOCK_AGE_S, Budget, Rest, shared_budget
+from connectors.rest import BUDGETS_MAX, CLOCK_AGE_S, Budget, Rest, clock_in, shared_budget, told, whole
 from connectors.session import Request, Security
 from monitor.clock import ManualClock
 from monitor.credential import Secret
@@ -216,3 +216,27 @@ def test_an_address_has_one_budget_whoever_asks() -> None:
     for number in range(BUDGETS_MAX):
         shared_budget(f"https://more-{number}.test", 100)
     assert shared_budget("https://venue.test", 100) is not budget
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (b'{"code": -1, "msg": "no"}', (-1, "no")),
+        (b'{"code": "1", "msg": 5}', ("1", "")),
+        (b'{"msg": "' + b"x" * 300 + b'"}', (None, "x" * 200)),
+        (b"[]", (None, "")),
+        (b"<html>", (None, "")),
+    ],
+)
+def test_what_a_body_says_of_itself(body: bytes, expected: tuple[object, str]) -> None:
+    """Whatever it is; a whole page is cut."""
+    assert told(body, "code", "msg") == expected
+
+
+def test_the_venues_time_is_a_whole_number_or_an_error() -> None:
+    """Never a guess."""
+    assert clock_in("venue", b'{"time": 5}', "time") == 5
+    for body in (b'{"time": "5"}', b'{"time": true}', b"{}", b"x"):
+        with pytest.raises(VenueError, match="cannot be used"):
+            clock_in("venue", body, "time")
+    assert [whole(value) for value in (1, True, "1", 1.0, None)] == [1, None, None, None, None]

@@ -6,9 +6,10 @@ from typing import Any
 import orjson
 import pytest
 
-from connectors.account import DEFINITIONS_S, EVENT_GRACE_S, EVENTS_WAITING_MAX, WITHOUT_STREAM_S
+from connectors.account import DEFINITIONS_S, EVENT_GRACE_S, WITHOUT_STREAM_S
 from connectors.binance_common.account import RETRY_S, AccountFeed
 from connectors.binance_common.private import KEEPALIVE_S
+from connectors.keyed import EVENTS_WAITING_MAX
 from connectors.private import OVERLAP_S
 from connectors.session import Connect, Disconnect, Halt, Request, Security, Warn
 from monitor.errors import DangerousKeyError, VenueError

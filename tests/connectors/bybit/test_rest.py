@@ -7,8 +7,8 @@ from typing import Any
 import orjson
 import pytest
 
-from connectors.bybit.rest import BybitDialect, BybitSigner, sign
-from connectors.rest import Budget, Reply, Rest
+from connectors.bybit.rest import BybitDialect, sign
+from connectors.rest import Budget, ClockedSigner, Reply, Rest
 from connectors.session import Request, Security
 from monitor.clock import ManualClock
 from monitor.credential import Secret
@@ -58,7 +58,7 @@ def test_a_log_in_frame_goes_by_the_venues_clock() -> None:
     clock = ManualClock(1_790_000_000.0)
     rest = Rest(dialect(), Budget(1), clock, Telemetry(), request_s=1.0, connect_s=1.0)
     rest._offset_ms = 30_000.0
-    frame = orjson.loads(BybitSigner(dialect(), rest).login(1_790_000_000_000))
+    frame = orjson.loads(ClockedSigner(dialect(), rest).login(1_790_000_000_000))
     expires = 1_790_000_040_000
     assert frame["op"] == "auth"
     assert frame["args"] == [KEY, expires, sign(SECRET, f"GET/realtime{expires}")]
