@@ -143,6 +143,8 @@ class Daemon:
         around = Surroundings(self._clock, socket.gethostname(), handling, self._fence, self._configured(), speaks)
         built = sinks.build(self.config.sinks, around)
         names = [sink.name for sink in built]
+        # Before anybody counts on us: compiling takes seconds on a small machine, and nothing else runs meanwhile.
+        self._book.warm_up()
         async with AsyncExitStack() as stack:
             outbox = self._outbox = Outbox.open(self.config.state.path, names, self._clock, self.telemetry)
             stack.callback(outbox.close)
@@ -164,7 +166,6 @@ class Daemon:
             await http.start(self._source)
             stack.push_async_callback(http.stop)
             self.urls = http.urls
-            self._book.warm_up()
             delivery = asyncio.create_task(self._dispatcher.run(), name="dispatcher")
             stack.push_async_callback(_cancel, [delivery])
             self._deliver(self._engine.retain(self._configured(), self._sink_names(), now))

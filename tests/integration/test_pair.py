@@ -99,18 +99,19 @@ class Stage:
 
         await until_answer(both, "both in the pair", 30.0)
 
-    async def is_noted(self, identifier: str) -> None:
-        """Wait until the last noted word is this one."""
+    async def is_noted(self, severity: str, state: str) -> None:
+        """Wait until the last noted word says this."""
 
         async def noted() -> bool:
-            return await self.noted() == identifier
+            last = await self.noted()
+            return (last.get("severity"), last.get("state")) == (severity, state)
 
-        await until_answer(noted, "noted")
+        await until_answer(noted, f"{severity} {state} noted")
 
-    async def noted(self) -> str:
-        """The id of the last word that is noted."""
+    async def noted(self) -> dict[str, Any]:
+        """The last word that is noted."""
         word = await self.redis.hget("marginwatch:pair:words:binance/main", KEY)
-        return "" if word is None else str(orjson.loads(orjson.loads(word)[3])["id"])
+        return {} if word is None else dict(orjson.loads(orjson.loads(word)[3]))
 
     async def token(self) -> int:
         """The token of the lease."""
@@ -126,7 +127,7 @@ class Stage:
 
     async def speaker(self) -> int:
         """Which daemon said the last noted word: the one whose console has it."""
-        last = await self.noted()
+        last = (await self.noted())["id"]
         (index,) = [
             number for number, each in enumerate(self.daemons) if any(message["id"] == last for message in each.said())
         ][-1:]
@@ -173,8 +174,8 @@ def rounds() -> list[Any]:
     return [pytest.param(few, id=f"{few} rounds"), pytest.param(20, id="20 rounds", marks=pytest.mark.soak)]
 
 
-async def said(stage: Stage, price: str, severity: str, state: str, since: int, deadline_s: float = 20.0) -> list[str]:
-    """Move the price; wait until both brokers have this change. Returns the ids of it since message number `since`."""
+async def said(stage: Stage, price: str, severity: str, state: str, since: int, deadline_s: float = 20.0) -> None:
+    """Move the price; wait until both brokers have this change, of those since message number `since`."""
     stage.price = price
 
     def fits(messages: list[dict[str, Any]]) -> list[str]:
@@ -185,7 +186,6 @@ async def said(stage: Stage, price: str, severity: str, state: str, since: int, 
         return bool(set(in_redis) & set(fits(stage.in_mqtt())))
 
     await until_answer(arrived, f"{severity} {state} on both brokers", deadline_s)
-    return fits((await stage.in_redis())[since:])
 
 
 async def strike(stage: Stage, fault: str, index: int) -> None:
@@ -217,20 +217,20 @@ async def test_the_other_one_takes_over(stage: Stage, fault: str, count: int) ->
     steady = 0
     for _ in range(count):
         token, since, heard = await stage.token(), len(await stage.in_redis()), len(stage.in_mqtt())
-        quiet = await said(stage, WARNING, "warning", "firing", since)
-        await stage.is_noted(quiet[-1])
+        await said(stage, WARNING, "warning", "firing", since)
+        await stage.is_noted("warning", "firing")
         index = await stage.speaker()
         stage.price = CRITICAL
         await asyncio.sleep(random.uniform(0.0, 0.3))
         await strike(stage, fault, index)
         await said(stage, CRITICAL, "critical", "firing", since, TAKEN_OVER_S)
         await stage.has_changed_hands(token)
-        alone = await said(stage, EMERGENCY, "emergency", "firing", since)
-        await stage.is_noted(alone[-1])
+        await said(stage, EMERGENCY, "emergency", "firing", since)
+        await stage.is_noted("emergency", "firing")
         assert await stage.speaker() != index
         await mend(stage, fault, index)
-        over = await said(stage, SAFE, "emergency", "resolved", since)
-        await stage.is_noted(over[-1])
+        await said(stage, SAFE, "emergency", "resolved", since)
+        await stage.is_noted("emergency", "resolved")
         if await stage.token() != token + 1:
             continue  # the machine was so busy that the speaker slept longer than its lease: one blow more than ours
         steady += 1
