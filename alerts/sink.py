@@ -1,7 +1,9 @@
 """What a sink is: something that takes alerts in order, and the present state of the pools."""
 
+import ssl
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Protocol
 from urllib.parse import urlsplit
 
@@ -10,6 +12,7 @@ from pydantic_core import PydanticCustomError
 
 from alerts.alert import Alert, Silence
 from monitor.clock import Clock
+from monitor.errors import SinkError
 from monitor.model.assessment import PoolAssessment
 
 PositiveSeconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -176,6 +179,17 @@ def check_url(url: str, *schemes: str) -> str:
     if "?" in rest or "#" in rest:
         raise PydanticCustomError("url_options", "must have no options behind ? or #; the other keys are the options")
     return url
+
+
+def tls_context(name: str, ca_file: Path | None, cert_file: Path | None, key_file: Path | None) -> ssl.SSLContext:
+    """A client's TLS with these files, the system's certificates without `ca_file`. Raises SinkError in `name`."""
+    try:
+        context = ssl.create_default_context(cafile=ca_file)
+        if cert_file is not None:
+            context.load_cert_chain(cert_file, key_file)
+    except OSError as error:
+        raise SinkError(f"{name}: TLS files cannot be used: {error}", retry=False) from error
+    return context
 
 
 def _has_usable_port(url: str) -> bool:

@@ -7,7 +7,8 @@ from pydantic import BaseModel, ConfigDict
 
 from alerts.redis_link import RedisConfig
 from alerts.sink import Sink, Surroundings
-from alerts.sinks import console, homeassistant, mqtt, push, redis
+from alerts.sinks import alertmanager, console, homeassistant, mqtt, push, redis
+from alerts.sinks.alertmanager import AlertmanagerConfig
 from alerts.sinks.console import ConsoleConfig
 from alerts.sinks.homeassistant import HomeAssistantConfig
 from alerts.sinks.mqtt import MqttConfig
@@ -19,6 +20,7 @@ SINKS: Mapping[str, Callable[[Any, Surroundings], Sink]] = {
     "mqtt": mqtt.build,
     "homeassistant": homeassistant.build,
     "push": push.build,
+    "alertmanager": alertmanager.build,
 }
 
 
@@ -32,6 +34,7 @@ class SinksConfig(BaseModel):
     mqtt: MqttConfig | None = None
     homeassistant: HomeAssistantConfig | None = None
     push: PushConfig | None = None
+    alertmanager: AlertmanagerConfig | None = None
 
 
 def build(config: SinksConfig, surroundings: Surroundings) -> list[Sink]:

@@ -7,7 +7,6 @@ refusal: all three are done here.
 import asyncio
 import logging
 import re
-import ssl
 import threading
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
@@ -20,7 +19,7 @@ from uuid import uuid4
 
 from pydantic import Field, field_validator
 
-from alerts.sink import SinkConfig, check_url, refuse_password_in_url
+from alerts.sink import SinkConfig, check_url, refuse_password_in_url, tls_context
 from monitor.credential import Secret
 from monitor.errors import SinkError
 
@@ -274,7 +273,7 @@ def _make_client(
         timeout=config.timeout_s,
         keepalive=KEEPALIVE_S,
         max_queued_incoming_messages=INCOMING_MAX,
-        tls_context=_tls_context(name, config) if secure else None,
+        tls_context=tls_context(name, config.ca_file, config.cert_file, config.key_file) if secure else None,
         logger=_SILENT,
     )
     client.pending_calls_threshold = PENDING_MAX
@@ -347,16 +346,6 @@ def _expiring(ttl_s: int) -> "Properties":
     properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
     properties.MessageExpiryInterval = ttl_s
     return properties
-
-
-def _tls_context(name: str, config: BrokerConfig) -> ssl.SSLContext:
-    try:
-        context = ssl.create_default_context(cafile=config.ca_file)
-        if config.cert_file is not None:
-            context.load_cert_chain(config.cert_file, config.key_file)
-    except OSError as error:
-        raise SinkError(f"{name}: TLS files cannot be used: {error}", retry=False) from error
-    return context
 
 
 def _percent(match: re.Match[str]) -> str:
