@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 import orjson
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
 from alerts.alert import Alert, State
@@ -72,15 +72,15 @@ Entry = dict[str, Any]
 
 
 class AlertmanagerConfig(SinkConfig):
-    """``[sinks.alertmanager]``. The URL may name a user (``https://user@host/prefix``), whose `password` stands apart.
+    """``[sinks.alertmanager]``. `password` is that of the user in the URL (``https://user@host/prefix``).
 
+    Without a user it is sent as a bearer token.
     `state_s` is the time between posts of what fires, `state_ttl_s` how long an alert lives there without another.
     `board_url` is where a reader finds this monitor, `docs_url` the folder that README.md is in; both go into links.
     """
 
     url: str = "http://127.0.0.1:9093"
     password: Secret | None = None
-    token: Secret | None = None
     board_url: str = ""
     docs_url: str = ""
     state_s: PositiveSeconds = 15.0
@@ -113,16 +113,6 @@ class AlertmanagerConfig(SinkConfig):
                 )
                 raise PydanticCustomError("short_life", problem, {"least": f"{least:g}"})
         return state_ttl_s
-
-    @model_validator(mode="after")
-    def _one_way_in(self) -> "AlertmanagerConfig":
-        user = urlsplit(self.url).username
-        if self.token is not None and (user or self.password is not None):
-            raise PydanticCustomError("two_logins", "a token and a user with a password exclude each other")
-        if (self.password is None) != (user is None):
-            problem = "a password and a user in the url (https://user@host) belong together"
-            raise PydanticCustomError("half_login", problem)
-        return self
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,11 +242,10 @@ class AlertmanagerSink:
 
         config, url = self.config, urlsplit(self.config.url)
         headers = {"Content-Type": "application/json", "User-Agent": "marginwatch"}
-        if config.token is not None:
-            headers["Authorization"] = f"Bearer {config.token.reveal()}"
-        elif config.password is not None:
-            login = f"{unquote(url.username or '')}:{config.password.reveal()}"
-            headers["Authorization"] = f"Basic {b64encode(login.encode()).decode()}"
+        if config.password is not None:
+            password = config.password.reveal()
+            login = b64encode(f"{unquote(url.username or '')}:{password}".encode()).decode()
+            headers["Authorization"] = f"Basic {login}" if url.username else f"Bearer {password}"
         bare = urlunsplit((url.scheme, url.netloc.rpartition("@")[2], f"{url.path.rstrip('/')}/", "", ""))
         return aiohttp.ClientSession(
             bare,

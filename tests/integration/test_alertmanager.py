@@ -1,4 +1,4 @@
-"""The whole daemon with a real Alertmanager: a fall of the price, a kill, a restart, an acknowledgement and a silence."""
+"""The whole daemon with a real Alertmanager: a falling price, a kill, a restart, an acknowledgement, a silence."""
 
 from pathlib import Path
 

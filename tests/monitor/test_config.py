@@ -340,6 +340,6 @@ def test_the_example_shows_the_defaults(monkeypatch: pytest.MonkeyPatch) -> None
     kept = [line for line in text.splitlines() if not illustration.match(line)]
     shown = parse(re.sub(r"(?m)^#(?=\[|[a-z_]+ = )", "", "\n".join(kept)), "example")
     route = '[[sinks.push.route]]\nname = "phone"\nurl = "env:PUSH_PHONE"\n'
-    plain = parse(f"{text}[sinks.redis]\n[sinks.mqtt]\n[sinks.homeassistant]\n{route}", "example")
+    plain = parse(f"{text}[sinks.redis]\n[sinks.mqtt]\n[sinks.homeassistant]\n[sinks.alertmanager]\n{route}", "example")
     assert shown == plain
     assert plain.alerts == AlertsConfig()
