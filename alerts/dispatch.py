@@ -375,6 +375,7 @@ class Dispatcher:
         async with asyncio.timeout(lane.sink.config.timeout_s):
             await lane.sink.deliver(batch)
         self._telemetry.deliveries.add(lane.sink.name, outcome, amount=len(batch))
+        self._telemetry.delivered_at[lane.sink.name] = self._clock.now()
 
     def _next(self, lane: Lane) -> list[Envelope] | None:
         """The next messages from memory, oldest first; None when they are older than what memory holds."""

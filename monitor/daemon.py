@@ -82,6 +82,14 @@ class AlertView:
             {} if self.pair is None else {key: voice is not Voice.FOLLOWS for key, voice in self.pair.voices().items()}
         )
 
+    def working(self) -> Mapping[str, bool]:
+        """Whether a sink, one of its destinations or the state file takes what it is given."""
+        return {sink.sink: sink.failing_since is None for sink in self._dispatcher.health()}
+
+    def silences(self) -> Sequence[Silence]:
+        """The silences in force."""
+        return self._engine.silences()
+
     def rungs(self) -> Mapping[tuple[str, str], float]:
         """(rule, severity) to threshold."""
         ladders = {"margin_ratio": self.config.margin_ratio, "distance": self.config.distance}

@@ -83,6 +83,7 @@ class Pipeline:
         self._feed_states: dict[tuple[str, str, str, str], FeedChanged] = {}
         """(venue, account or empty, feed where the account is empty, stream) to its last change."""
         self._blind: Sequence[Blindness] = ()
+        self._looked_at = clock.now()
         self._queue: list[int] = []
         self._rule_changes: list[int] = []
         """Rows of pools whose rules have changed, to be compared in this cycle."""
@@ -291,6 +292,10 @@ class Pipeline:
         self._assessments = {pool: a for pool, a in self._assessments.items() if pool in kept}
 
     def _look_for_blindness(self, now: float) -> None:
+        seconds, blind = self._telemetry.blind_seconds, self.blind()
+        for key in {(account.venue, account.name) for account in self.book.accounts()}:
+            seconds[key] = seconds.get(key, 0.0) + (now - self._looked_at if key in blind else 0.0)
+        self._looked_at = now
         self._blind = self._blindness(now)
         unsynced = [(account.venue, account.name) for account in self.book.accounts() if not account.synced]
         self._submit(self._engine.on_blind(self._blind, now, unsynced))

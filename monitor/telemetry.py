@@ -54,8 +54,9 @@ class Telemetry:
     """All counters of one daemon."""
 
     __slots__ = (
-        "alerts", "assess_failures", "bad_frames", "book_drift_ratio", "connects", "deliveries", "frames", "heartbeats",
-        "persist_failures", "reconciliations", "tick_seconds", "ticks", "venue_errors",
+        "alerts", "assess_failures", "bad_frames", "blind_seconds", "book_drift_ratio", "connects", "delivered_at",
+        "deliveries", "frames", "heartbeats", "persist_failures", "reconciliations", "tick_seconds", "ticks",
+        "venue_errors",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -63,6 +64,10 @@ class Telemetry:
         self.tick_seconds = Histogram()
         self.book_drift_ratio = 0.0
         """Largest relative difference found when pool totals were last rebuilt from the legs; should be rounding."""
+        self.blind_seconds: dict[tuple[str, str], float] = {}
+        """(venue, account) to how long something of it could not be seen, since the start."""
+        self.delivered_at: dict[str, float] = {}
+        """Sink to when it last took an alert, in seconds since the epoch."""
         self.alerts = Counter("rule", "severity", "state")
         self.deliveries = Counter("sink", "outcome")
         self.reconciliations = Counter("venue", "account", "outcome")

@@ -23,7 +23,7 @@ from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
 from pydantic import BaseModel, ConfigDict, Field
 
-from alerts.alert import Alert
+from alerts.alert import Alert, Silence
 from monitor.model.assessment import FeedHealth, FeedState, LegAssessment, PoolAssessment, PoolTable
 from monitor.model.sources import PoolSource
 from monitor.telemetry import Counter, Histogram, Telemetry
@@ -60,6 +60,14 @@ class AlertSource(Protocol):
 
     def voices(self) -> Mapping[tuple[str, str], bool]:
         """Where accounts are shared with another monitor: (venue, account) to whether this one speaks for it."""
+        ...
+
+    def working(self) -> Mapping[str, bool]:
+        """Whether a sink, one of its destinations or the state file takes what it is given, by name."""
+        ...
+
+    def silences(self) -> Sequence[Silence]:
+        """The silences in force."""
         ...
 
     def rungs(self) -> Mapping[tuple[str, str], float]:
@@ -294,11 +302,23 @@ def _feed_families(feeds: Sequence[FeedHealth]) -> Iterator[_Family]:
 
 
 def _alert_families(source: AlertSource) -> Iterator[_Family]:
-    names = ("venue", "account", "pool", "rule", "severity")
-    firing: Tally[tuple[str, ...]] = Tally(
-        (a.venue or "", a.account or "", a.pool or "", a.rule, a.severity.label) for a in source.firing()
+    firing = source.firing()
+
+    def count(name: str, text: str, alerts: Iterable[Alert]) -> _Family:
+        names = ("venue", "account", "pool", "rule", "severity")
+        tally: Tally[tuple[str, ...]] = Tally(
+            (a.venue or "", a.account or "", a.pool or "", a.rule, a.severity.label) for a in alerts
+        )
+        return _labelled(name, "gauge", text, names, tally.items())
+
+    yield count("alert_firing", "Alerts that fire now.", firing)
+    yield count("alert_acknowledged", "Alerts that fire and are acknowledged.", (a for a in firing if a.acknowledged))
+    yield count("alert_silenced", "Alerts that fire and are kept from people.", (a for a in firing if a.silenced))
+    yield _gauge("silences", "Silences in force.", len(source.silences()))
+    text = "1 while a sink, one of its destinations or the state file takes what it is given, else 0."
+    yield _labelled(
+        "sink_up", "gauge", text, ("sink",), (((name,), float(up)) for name, up in source.working().items())
     )
-    yield _labelled("alert_firing", "gauge", "Alerts that fire now.", names, firing.items())
     text = "Messages that a sink has not acknowledged yet."
     yield _labelled("outbox_pending", "gauge", text, ("sink",), (((sink,), n) for sink, n in source.pending().items()))
     text = "Whether this monitor speaks for an account that it shares with another one."
@@ -321,6 +341,11 @@ def _telemetry_families(telemetry: Telemetry) -> Iterator[_Family]:
     yield _counter("venue_errors", "Errors that venues answered, by code.", telemetry.venue_errors)
     yield _count("assess_failures", "Pools shown as unknown because of a fault.", telemetry.assess_failures)
     yield _count("persist_failures", "Failed writes of alert state to disk.", telemetry.persist_failures)
+    text = "Time during which something of an account could not be seen."
+    yield _labelled("blind_seconds", "counter", text, ("venue", "account"), telemetry.blind_seconds.items())
+    text = "When a sink last took an alert, in seconds since the epoch; absent before the first."
+    last = (((sink,), at) for sink, at in telemetry.delivered_at.items())
+    yield _labelled("last_delivery_timestamp_seconds", "gauge", text, ("sink",), last)
     text = "Largest relative difference when pool totals were last rebuilt from the legs; should be rounding."
     yield _gauge("book_drift_ratio", text, telemetry.book_drift_ratio)
 

@@ -204,6 +204,30 @@ def test_a_stream_that_is_down_is_blindness_until_it_is_live() -> None:
     assert [a.state for a in watch.said if a.rule == "stale_feed"] == [State.FIRING, State.RESOLVED]
 
 
+def test_blind_time_adds_up() -> None:
+    """Before the first snapshot and while marks are old; not in between."""
+    watch = Watch()
+
+    def blind_s() -> float:
+        return watch.telemetry.blind_seconds["binance", "main"]
+
+    watch.pipeline.add_account("binance", "main")
+    for _ in range(10):
+        watch.warm(1.0)
+    assert blind_s() == pytest.approx(9.0, abs=1.0)
+    watch.add(long())
+    watch.mark(100.0)
+    watch.warm(1.0)
+    seen = blind_s()
+    for _ in range(10):
+        watch.mark(100.0)
+        watch.warm(1.0)
+    assert blind_s() == seen
+    for _ in range(20):
+        watch.warm(1.0)
+    assert blind_s() - seen == pytest.approx(20.0 - 5.0, abs=1.5)
+
+
 def test_a_lost_account_stays_blind() -> None:
     """An account that nobody watches any more is never shown as fine."""
     watch = Watch()

@@ -177,6 +177,10 @@ class Desk:
         """See `AlertSource`."""
         return self.outbox
 
+    def working(self) -> Mapping[str, bool]:
+        """See `AlertSource`: a sink works while nothing waits for it."""
+        return {sink: not waiting for sink, waiting in self.outbox.items()} | {"state": True}
+
     def acknowledge(self, key: str, by: str) -> None:
         """See `Handling`."""
         self.orders.append(("acknowledge", key, by))
@@ -221,6 +225,8 @@ def busy_telemetry() -> Telemetry:
     telemetry.alerts.add("margin_ratio", "critical", "firing")
     telemetry.deliveries.add("redis", "delivered", amount=3)
     telemetry.deliveries.add("redis", "failed")
+    telemetry.delivered_at["redis"] = NOW - 3.0
+    telemetry.blind_seconds["binance", "main"] = 12.5
     telemetry.reconciliations.add("binance", "main", "agreed", amount=5)
     telemetry.frames.add("binance", "mark", amount=1000)
     telemetry.bad_frames.add("binance", "mark", "garbage")

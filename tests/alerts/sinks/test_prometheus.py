@@ -1,5 +1,6 @@
 """What /metrics says is true, whole, in the standard's form, and made in small pieces."""
 
+from dataclasses import replace
 from math import inf, isnan, nan
 
 import pytest
@@ -7,17 +8,22 @@ from prometheus_client import CollectorRegistry, Metric, generate_latest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from alerts.alert import Severity
+from alerts.alert import Acknowledgement, Severity, Silence
 from alerts.sinks.prometheus import RATIO_BUCKETS, SLICE, Build, Exposition, MetricsConfig
 from monitor.model.assessment import FeedHealth, FeedState
 from monitor.telemetry import Telemetry
-from tests.support.desk import Desk, alert, bad_day, busy_telemetry, many_pools
+from tests.support.desk import NOW, Desk, alert, bad_day, busy_telemetry, many_pools
 from tests.support.prometheus import promtool
 
 BUILD = Build(version="0.1.0", python="3.11.7", kernel="compiled")
 OPENMETRICS = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.2"
 
 Labels = dict[str, str]
+
+
+def a_silence() -> Silence:
+    """An hour about one pool."""
+    return Silence("s", "binance/main/USDT", NOW + 3600, "anna", "known", emergency=False, at=NOW)
 
 
 def exposition(desk: Desk, telemetry: Telemetry | None = None, max_pools: int = 500) -> Exposition:
@@ -52,13 +58,18 @@ def value(metrics: list[Metric], name: str, **labels: str) -> float:
 def test_every_name_of_the_design(accept: str) -> None:
     """All metrics that outsiders were promised are there, in both formats."""
     pools = bad_day()
-    desk = Desk(pools, alerts=[alert(Severity.CRITICAL, pools[0])])
+    handled = replace(
+        alert(Severity.CRITICAL, pools[0]), acknowledged=Acknowledgement("anna", NOW), silenced=a_silence()
+    )
+    desk = Desk(pools, alerts=[handled])
     names = {sample.name for metric in scrape(exposition(desk), accept) for sample in metric.samples}
     promised = {
         "margin_ratio", "margin_balance", "maintenance_margin", "liquidation_price", "mark_price",
         "liquidation_distance_ratio", "alert_firing", "alerts_total", "deliveries_total", "outbox_pending",
         "feed_age_seconds", "feed_state", "ticks_total", "tick_seconds_bucket", "tick_seconds_count",
         "tick_seconds_sum", "reconciliations_total", "model_error_ratio", "build_info", "pools_margin_ratio_bucket",
+        "blind_seconds_total", "silences", "alert_acknowledged", "alert_silenced", "sink_up",
+        "last_delivery_timestamp_seconds",
     }  # fmt: skip
     assert {f"marginwatch_{name}" for name in promised} <= names
 
@@ -137,6 +148,34 @@ def test_alerts_are_counted_by_what_they_are() -> None:
     metrics = scrape(exposition(desk))
     assert value(metrics, "marginwatch_alert_firing", rule="stale_feed", severity="critical", pool=first.pool) == 2
     assert value(metrics, "marginwatch_alert_firing", rule="margin_ratio", severity="warning") == 1
+
+
+def test_how_people_handle_alerts() -> None:
+    """What is acknowledged or silenced goes on firing and is counted beside; silences count even when none applies."""
+    first, second, *_ = bad_day()
+    seen = replace(alert(Severity.WARNING, first), acknowledged=Acknowledgement("anna", NOW))
+    quiet = replace(alert(Severity.WARNING, second), silenced=a_silence())
+    metrics = scrape(exposition(Desk(alerts=[seen, quiet], silent=[a_silence(), a_silence()])))
+    assert len(values(metrics, "marginwatch_alert_firing")) == 2
+    assert values(metrics, "marginwatch_alert_acknowledged") == [1]
+    assert value(metrics, "marginwatch_alert_acknowledged", pool=first.pool, severity="warning") == 1
+    assert values(metrics, "marginwatch_alert_silenced") == [1]
+    assert value(metrics, "marginwatch_alert_silenced", pool=second.pool) == 1
+    assert value(metrics, "marginwatch_silences") == 2
+
+
+def test_sinks() -> None:
+    """Whether each takes what it is given, and when it last did; the state file takes part."""
+    metrics = scrape(exposition(Desk()))
+    up = {sink: value(metrics, "marginwatch_sink_up", sink=sink) for sink in ("console", "redis", "state")}
+    assert up == {"console": 1, "redis": 0, "state": 1}
+    assert value(metrics, "marginwatch_last_delivery_timestamp_seconds", sink="redis") == NOW - 3
+    assert values(metrics, "marginwatch_last_delivery_timestamp_seconds", sink="console") == []
+
+
+def test_blind_time() -> None:
+    """Seconds by account, as counted."""
+    assert value(scrape(exposition(Desk())), "marginwatch_blind_seconds_total", account="main") == 12.5
 
 
 def test_streams() -> None:
