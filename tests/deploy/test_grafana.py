@@ -3,11 +3,14 @@
 import asyncio
 import json
 import re
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from importlib.util import module_from_spec, spec_from_file_location
 from itertools import combinations
 from math import isnan
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -26,11 +29,21 @@ from tests.support.prometheus import PrometheusServer, run_prometheus
 
 GRAFANA = Path(__file__).parents[2] / "deploy" / "grafana"
 DASHBOARDS = sorted((GRAFANA / "dashboards").glob("*.json"))
-SUBSTITUTES = {"$__rate_interval": "3s", "$venue": ".*", "$account": ".*", "$pool": ".*"}
-MARGIN_RUNGS = [0.5, 0.7, 0.85, 0.95]
-DISTANCE_RUNGS = [0.01, 0.025, 0.05, 0.1]
+SUBSTITUTES = {"$__rate_interval": "3s", "$__range": "1m", "$venue": ".*", "$account": ".*", "$pool": ".*"}
+SHOWN_S = 120.0
+"""As if the dashboard showed the last two minutes."""
 
 Json = dict[str, Any]
+
+
+def script() -> ModuleType:
+    """The script that writes the dashboards."""
+    spec = spec_from_file_location("dashboards", GRAFANA / "dashboards.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def dashboard(path: Path) -> Json:
@@ -45,10 +58,12 @@ def panels(path: Path) -> list[Json]:
 
 
 def expressions(path: Path) -> Iterator[tuple[str, str]]:
-    """Each panel's title and query."""
+    """Each panel's title and query, and each annotation's."""
     for panel in panels(path):
         for target in panel["targets"]:
             yield panel["title"], target["expr"]
+    for annotation in dashboard(path)["annotations"]["list"]:
+        yield annotation["name"], annotation["expr"]
 
 
 def substituted(expression: str) -> str:
@@ -75,7 +90,13 @@ async def prometheus(
 async def desk_on_a_bad_day() -> AsyncIterator[str]:
     """The address of a server over a desk with something of everything, whose ticks go on."""
     pools = bad_day()
-    desk = Desk(pools, alerts=[alert(Severity.CRITICAL, pools[0])])
+    async with serving(Desk(pools, alerts=[alert(Severity.CRITICAL, pools[0])])) as url:
+        yield url
+
+
+@asynccontextmanager
+async def serving(desk: Desk) -> AsyncIterator[str]:
+    """The address of a server over this desk."""
     telemetry = busy_telemetry()
     metrics = Exposition(desk, telemetry, desk, Build("0.1.0", "3.11", "compiled"))
     server = HttpServer(HttpConfig(listen="127.0.0.1:0"), desk, desk, metrics, SystemClock(), desk, Secret("token"))
@@ -109,31 +130,78 @@ async def tick(telemetry: Telemetry) -> None:
 @pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: path.stem)
 async def test_every_query_brings_data(path: Path, prometheus: PrometheusServer) -> None:
-    """Each query of each panel returns at least one series, and some figure that is a number."""
+    """Each query of each panel and annotation brings, over the time shown, some figure that is a number."""
     for title, expression in expressions(path):
-        result = await prometheus.until_data(substituted(expression), deadline_s=30)
-        assert any(not isnan(float(series["value"][1])) for series in result), f"{title}: only NaN from {expression}"
+        await until_figures(prometheus, title, substituted(expression))
+
+
+async def until_figures(prometheus: PrometheusServer, title: str, expression: str, deadline_s: float = 45.0) -> None:
+    """Ask for a range, as a panel does, until there is something to show."""
+    ends = time.monotonic() + deadline_s
+    while True:
+        now = time.time()
+        asked = {"query": expression, "start": f"{now - SHOWN_S}", "end": f"{now}", "step": "1"}
+        data = await prometheus.get("query_range", **asked)
+        if any(not isnan(float(value)) for series in data["result"] for _, value in series["values"]):
+            return
+        assert time.monotonic() < ends, f"{title}: no figures from {expression}"
+        await asyncio.sleep(0.2)
 
 
 @pytest.mark.integration
 @pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: path.stem)
 async def test_every_variable_has_values(path: Path, prometheus: PrometheusServer) -> None:
-    """Each variable offers something to choose; each annotation query is one that Prometheus takes."""
+    """Each variable offers something to choose."""
     for variable in dashboard(path)["templating"]["list"]:
         if variable["type"] == "query":
             asked = re.fullmatch(r"label_values\((.+), (\w+)\)", variable["query"]["query"])
             assert asked is not None
             values = await prometheus.get(f"label/{asked[2]}/values", **{"match[]": substituted(asked[1])})
             assert values, variable["name"]
-    for annotation in dashboard(path)["annotations"]["list"]:
-        if "expr" in annotation:
-            await prometheus.query(substituted(annotation["expr"]))
 
 
-def test_there_is_an_overview() -> None:
-    """The first dashboard is there, under the name that compose.yaml makes Grafana's home."""
-    assert "overview" in {path.stem for path in DASHBOARDS}
+@pytest.mark.integration
+@pytest.mark.asyncio(loop_scope="module")
+async def test_levels(tmp_path: Path) -> None:
+    """The worst configured rung that a pool, or a position, has reached; what is unknown is not below the rungs."""
+    level, desk = script().level, Desk()
+    names = {number: word for number, (word, _) in script().LEVELS.items()}
+    async with serving(desk) as url, run_prometheus(tmp_path, url.removeprefix("http://")) as prometheus:
+
+        async def found(metric: str, rule: str, beyond: str, *labels: str) -> dict[str, str]:
+            result = await prometheus.until_data(level(metric, rule, beyond))
+            return {
+                " ".join(each["metric"][label] for label in labels): names[int(float(each["value"][1]))]
+                for each in result
+            }
+
+        assert await found("marginwatch_margin_ratio", "margin_ratio", ">=", "pool") == {
+            "binance/main/BTCUSDT:long": "critical",
+            "binance/main/DOGEUSDT:short": "emergency",
+            "binance/main/NEWUSDT:long": "unknown",
+            "binance/main/SOLUSDT:long": "below the rungs",
+            "binance/main/USDT": "notice",
+        }
+        assert await found("marginwatch_liquidation_distance_ratio", "distance", "<=", "instrument", "side") == {
+            "BTCUSDT long": "emergency",
+            "DOGEUSDT short": "emergency",
+            "NEWUSDT long": "unknown",
+            "ETHUSDT long": "warning",
+            "ETHUSDT short": "below the rungs",
+        }
+
+
+def test_the_files_are_what_the_script_writes() -> None:
+    """Nobody changed one without the other; run deploy/grafana/dashboards.py."""
+    assert {path.name: path.read_text() for path in DASHBOARDS} == script().made()
+
+
+def test_the_dashboards() -> None:
+    """Risk, one account, the monitor; the first is what compose.yaml makes Grafana's home."""
+    assert {path.stem for path in DASHBOARDS} == {"overview", "account", "monitor"}
+    compose = (GRAFANA.parent / "compose.yaml").read_text()
+    assert "GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH: /etc/marginwatch/dashboards/overview.json" in compose
 
 
 @pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: path.stem)
@@ -165,19 +233,25 @@ def test_panels_do_not_overlap(path: Path) -> None:
         assert apart or above, f"{one} over {other}"
 
 
-def test_thresholds_stand_at_the_rungs() -> None:
-    """Colours of margin ratio and distance change at the default rungs."""
-    steps = {
-        panel["title"]: [step["value"] for step in panel["fieldConfig"]["defaults"]["thresholds"]["steps"][1:]]
-        for panel in panels(GRAFANA / "dashboards" / "overview.json")
-    }
-    assert steps["Highest margin ratio"] == MARGIN_RUNGS
-    assert steps["Margin ratio by pool, with the configured rungs"] == MARGIN_RUNGS
-    assert steps["Closest to liquidation"] == DISTANCE_RUNGS
-    assert {(rule, rung) for (rule, _), rung in Desk().rungs().items()} >= {
-        *(("margin_ratio", rung) for rung in MARGIN_RUNGS),
-        *(("distance", rung) for rung in DISTANCE_RUNGS),
-    }
+@pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: path.stem)
+def test_rungs_are_the_configured_ones(path: Path) -> None:
+    """No colour changes at a ratio written into a dashboard: a panel of ratios draws the configured rungs."""
+    for panel in panels(path):
+        defaults = panel["fieldConfig"]["defaults"]
+        if defaults["unit"] == "percentunit":
+            assert len(defaults["thresholds"]["steps"]) == 1, panel["title"]
+    ratios = {target["expr"] for panel in panels(path) for target in panel["targets"] if panel["type"] == "timeseries"}
+    for metric, rule in (("margin_ratio", "margin_ratio"), ("liquidation_distance_ratio", "distance")):
+        if any(expression.startswith(f"marginwatch_{metric}{{") for expression in ratios):
+            assert f'max by (severity) (marginwatch_rung_ratio{{rule="{rule}"}})' in ratios
+
+
+def test_links_between_dashboards() -> None:
+    """A click on a pool leads to a dashboard that is there."""
+    uids = {dashboard(path)["uid"] for path in DASHBOARDS}
+    linked = set(re.findall(r"/d/([\w-]+)\?", (GRAFANA / "dashboards" / "overview.json").read_text()))
+    assert linked == {"marginwatch-account"}
+    assert linked <= uids
 
 
 def test_identity() -> None:

@@ -1,0 +1,449 @@
+#!/usr/bin/env python3
+"""Writes the dashboards beside it: run this file after a change. Standard library only; one line of JSON a panel.
+
+No colour stands at a figure written down here: rungs are read from marginwatch_rung_ratio, so that the dashboards say
+what the configuration says. What cannot be known is purple, and never green.
+"""
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+Json = dict[str, Any]
+
+FOLDER = Path(__file__).resolve().parent / "dashboards"
+SOURCE = {"type": "prometheus", "uid": "${datasource}"}
+GRID = 24
+LEVELS = {
+    0: ("below the rungs", "green"),
+    1: ("notice", "blue"),
+    2: ("warning", "yellow"),
+    3: ("critical", "orange"),
+    4: ("unknown", "purple"),
+    5: ("emergency", "red"),
+}
+
+SEVERITIES = {level: word for level, (word, _) in LEVELS.items() if level not in (0, 4)}
+
+POOL = 'venue=~"$venue", account=~"$account", pool=~"$pool"'
+ACCOUNT = 'venue=~"$venue", account=~"$account"'
+STREAM = 'venue=~"$venue", account=~"$account|"'  # the streams of a whole market have no account
+ALERT = 'venue=~"$venue|", account=~"$account|"'  # nor has an alert about the monitor itself
+RATIO = f"marginwatch_margin_ratio{{{POOL}}}"
+DISTANCE = f"marginwatch_liquidation_distance_ratio{{{POOL}}}"
+
+
+def level(figure: str, rule: str, beyond: str) -> str:
+    """The worst rung that each series of `figure` has reached: a key of `LEVELS`.
+
+    Worst first, because of series with equal labels `or` keeps those on its left. A figure that differs from itself is
+    NaN, which is unknown.
+    """
+    conditions = {
+        number: f"{figure} {beyond} bool on (job, instance) group_left () "
+        f'marginwatch_rung_ratio{{rule="{rule}", severity="{severity}"}}'
+        for number, severity in SEVERITIES.items()
+    }
+    conditions[4] = f"{figure} != bool {figure}"
+    worst_first = [f"({conditions[number]} == 1) * {number}" for number in sorted(conditions, reverse=True)]
+    return " or ".join([*worst_first, f"({figure} == bool {figure}) * 0"])
+
+
+def rungs(rule: str) -> tuple[str, str]:
+    """Query and legend of the configured rungs."""
+    return f'max by (severity) (marginwatch_rung_ratio{{rule="{rule}"}})', "rung {{severity}}"
+
+
+def query(letter: str, expression: str, legend: str = "", *, instant: bool = False) -> Json:
+    """One query of a panel."""
+    shape = {"instant": instant, "range": not instant} | ({"format": "table"} if instant else {})
+    return {"refId": letter, "datasource": SOURCE, "expr": expression, "legendFormat": legend or "__auto", **shape}
+
+
+def panel(
+    kind: str,
+    title: str,
+    description: str,
+    unit: str,
+    size: tuple[int, int],
+    queries: Sequence[tuple[str, str]],
+    *,
+    steps: Sequence[tuple[float, str]] = (),
+    base: str = "text",
+    mappings: Sequence[Json] = (),
+    overrides: Sequence[Json] = (),
+    defaults: Json | None = None,
+    **more: Any,
+) -> Json:
+    """A panel without its place; `steps` are the values from which a colour holds, `base` the colour below."""
+    thresholds = [{"value": None, "color": base}, *({"value": value, "color": colour} for value, colour in steps)]
+    return {
+        "type": kind,
+        "title": title,
+        "description": description,
+        "datasource": SOURCE,
+        "gridPos": {"w": size[0], "h": size[1]},
+        "targets": [
+            query(letter, *each, instant=kind == "table") for letter, each in zip("ABCDEF", queries, strict=False)
+        ],
+        "fieldConfig": {
+            "defaults": {
+                "unit": unit,
+                "mappings": list(mappings),
+                "thresholds": {"mode": "absolute", "steps": thresholds},
+                **(defaults or {}),
+            },
+            "overrides": list(overrides),
+        },
+        **more,
+    }
+
+
+def stat(title: str, description: str, unit: str, width: int, expression: str, **more: Any) -> Json:
+    """One figure, as it is now."""
+    options = {"colorMode": "background", "graphMode": "none", "reduceOptions": {"calcs": ["lastNotNull"]}}
+    defaults = {"color": {"mode": "thresholds"}, **more.pop("defaults", {})}
+    queries = [(expression, "")]
+    return panel("stat", title, description, unit, (width, 4), queries, options=options, defaults=defaults, **more)
+
+
+def lines(
+    title: str,
+    description: str,
+    unit: str,
+    width: int,
+    queries: Sequence[tuple[str, str]],
+    *,
+    overrides: Sequence[Json] = (),
+    **custom: Any,
+) -> Json:
+    """Figures over time; the series of `rungs` are dashed in their severity's colour."""
+    custom = {"lineWidth": 2, "showPoints": "never", "spanNulls": False, **custom}
+    options = {"legend": {"displayMode": "list", "placement": "bottom"}, "tooltip": {"mode": "multi", "sort": "desc"}}
+    return panel(
+        "timeseries", title, description, unit, (width, 8), queries, options=options,
+        defaults={"color": {"mode": "palette-classic"}, "custom": custom},
+        overrides=[*_rung_lines(queries), *overrides],
+    )  # fmt: skip
+
+
+def bars(title: str, description: str, width: int, *queries: tuple[str, str]) -> Json:
+    """Counts over time, one on the other."""
+    stacking = {"mode": "normal", "group": "A"}
+    return lines(title, description, "short", width, queries, drawStyle="bars", fillOpacity=60, stacking=stacking)
+
+
+def table(
+    title: str,
+    description: str,
+    width: int,
+    by: str,
+    columns: Sequence[tuple[str, str, str]],
+    *,
+    sort: str,
+    overrides: Sequence[Json] = (),
+) -> Json:
+    """One row for each value of the labels `by`; `columns` are (name, unit, query)."""
+    names = {f"Value #{letter}": name for letter, (name, _, _) in zip("ABCDEF", columns, strict=False)}
+    labels = by.split(", ")
+    organize = {
+        "excludeByName": {"Time": True},
+        "indexByName": {name: place for place, name in enumerate([*labels, *names])},
+        "renameByName": {**{label: label.capitalize() for label in labels}, **names},
+    }
+    units = [override(name, unit=unit, decimals=2) for name, unit, _ in columns if unit != "none"]
+    return panel(
+        "table", title, description, "none", (width, 9), [(expression, "") for _, _, expression in columns],
+        overrides=[*units, *overrides], options={"sortBy": [{"displayName": sort, "desc": True}]},
+        transformations=[{"id": "merge", "options": {}}, {"id": "organize", "options": organize}],
+    )  # fmt: skip
+
+
+def override(name: str, **properties: Any) -> Json:
+    """Properties of the series or column called `name`; ``__`` stands for a dot."""
+    found = [{"id": key.replace("__", "."), "value": value} for key, value in properties.items()]
+    return {"matcher": {"id": "byName", "options": name}, "properties": found}
+
+
+def words(values: dict[int, tuple[str, str]]) -> list[Json]:
+    """Texts and colours in place of figures."""
+    options = {str(value): {"text": text, "color": colour} for value, (text, colour) in values.items()}
+    return [{"type": "value", "options": options}]
+
+
+def _rung_lines(queries: Sequence[tuple[str, str]]) -> Iterator[Json]:
+    if any(legend == "rung {{severity}}" for _, legend in queries):
+        for level, severity in SEVERITIES.items():
+            dash = {"fill": "dash", "dash": [8, 8]}
+            fixed = {"mode": "fixed", "fixedColor": LEVELS[level][1]}
+            yield override(f"rung {severity}", color=fixed, custom__lineStyle=dash, custom__lineWidth=1)
+
+
+def row(title: str) -> Json:
+    """A heading."""
+    return {"type": "row", "title": title, "collapsed": False, "panels": [], "gridPos": {"w": GRID, "h": 1}}
+
+
+def placed(panels: Sequence[Json]) -> list[Json]:
+    """The panels from left to right, a new line where one does not fit any more."""
+    found = []
+    x = y = height = 0
+    for number, each in enumerate(panels, 1):
+        size = each["gridPos"]
+        if x + size["w"] > GRID:
+            x, y, height = 0, y + height, 0
+        found.append({"id": number, **each, "gridPos": {"x": x, "y": y, **size}})
+        x, height = x + size["w"], max(height, size["h"])
+    return found
+
+
+def variable(name: str, condition: str) -> Json:
+    """What may be chosen at the top: the values of a label, all of them at first."""
+    asked = f"label_values(marginwatch_margin_ratio{condition}, {name})"
+    return {
+        "name": name,
+        "label": name.capitalize(),
+        "type": "query",
+        "datasource": SOURCE,
+        "query": {"qryType": 1, "query": asked, "refId": "Variable"},
+        "includeAll": True,
+        "allValue": ".*",
+        "multi": True,
+        "current": {"text": ["All"], "value": ["$__all"]},
+        "refresh": 2,
+        "sort": 1,
+    }
+
+
+def dashboard(name: str, title: str, description: str, panels: Sequence[Json]) -> Json:
+    """A whole dashboard, with the variables, links and annotations that all have."""
+    firing = f"sum by (severity, rule, account, pool) (marginwatch_alert_firing{{{ALERT}}})"
+    source = {"name": "datasource", "label": "Data source", "type": "datasource", "query": "prometheus", "current": {}}
+    return {
+        "uid": f"marginwatch-{name}",
+        "title": title,
+        "description": description,
+        "tags": ["marginwatch"],
+        "schemaVersion": 41,
+        "refresh": "5s",
+        "time": {"from": "now-1h", "to": "now"},
+        "graphTooltip": 1,
+        "links": [
+            {
+                "type": "dashboards",
+                "title": "marginwatch",
+                "tags": ["marginwatch"],
+                "keepTime": True,
+                "includeVars": True,
+            }
+        ],
+        "annotations": {
+            "list": [
+                {
+                    "name": "Alerts firing",
+                    "datasource": SOURCE,
+                    "enable": True,
+                    "iconColor": "red",
+                    "expr": firing,
+                    "step": "5s",
+                    "titleFormat": "{{severity}} {{rule}}",
+                    "textFormat": "{{account}} {{pool}}",
+                }
+            ]
+        },
+        "templating": {
+            "list": [
+                source,
+                variable("venue", ""),
+                variable("account", '{venue=~"$venue"}'),
+                variable("pool", '{venue=~"$venue", account=~"$account"}'),
+            ]
+        },
+        "panels": placed(panels),
+    }
+
+
+COLOURED = {"type": "color-background", "mode": "basic"}
+LEVEL_CELL = override("Rung", mappings=words(LEVELS), custom__cellOptions=COLOURED)
+STREAM_STATES = {1: ("live", "green"), 2: ("late", "yellow"), 3: ("stale", "orange"), 4: ("down", "red")}
+SINK_STATES = {0: ("fails", "red"), 1: ("works", "green")}
+RATE = "[$__rate_interval]"
+FIRING = f"marginwatch_alert_firing{{{ALERT}}}"
+FIRING_LINES = lines(
+    "Alerts firing", "By rule and severity.", "short", 12,
+    [(f'sum by (rule, severity) ({FIRING}) or label_replace(vector(0), "rule", "none", "", "")',
+      "{{rule}} {{severity}}")],
+    lineInterpolation="stepAfter",
+)  # fmt: skip
+RATIO_LINES = lines(
+    "Margin ratio by pool, with the configured rungs",
+    "Maintenance margin / margin balance: 100 % is the venue's first liquidation stage. A gap is an unknown ratio.",
+    "percentunit", 14, [(RATIO, "{{pool}}"), rungs("margin_ratio")], axisSoftMin=0, axisSoftMax=1,
+)  # fmt: skip
+DELIVERIES = bars(
+    "Deliveries", "What the sinks took, and what failed.", 12,
+    (f"sum by (sink, outcome) (increase(marginwatch_deliveries_total{RATE}))", "{{sink}} {{outcome}}"),
+)  # fmt: skip
+WAITING = lines(
+    "Waiting for sinks", "Messages that a sink has not acknowledged yet.", "short", 12,
+    [("sum by (sink) (marginwatch_outbox_pending)", "{{sink}}")],
+)  # fmt: skip
+
+
+def overview() -> Json:
+    """Risk now, sight, and whether it was told."""
+    to_account = "/d/marginwatch-account?var-pool=${__data.fields.Pool}&${__url_time_range}"
+    return dashboard("overview", "marginwatch overview", "Risk now, what is seen, and what was said.", [
+        row("Risk now"),
+        stat("Worst rung reached", "Of the margin ratio, as configured. Purple: a pool that cannot be known.",
+             "short", 4, f"max({level(RATIO, 'margin_ratio', '>=')})", mappings=words(LEVELS), base="green"),
+        stat("Highest margin ratio", "100 % is the venue's first liquidation stage. Unknown pools are not in it.",
+             "percentunit", 4, f"max({RATIO})", defaults={"decimals": 1}),
+        stat("Closest to liquidation", "The smallest relative move of a mark to its liquidation price.",
+             "percentunit", 4, f"min({DISTANCE})", defaults={"decimals": 2}),
+        stat("Unknown pools", "Pools whose margin ratio cannot be computed: nothing watches them.",
+             "short", 3, "sum(marginwatch_pools_unknown)", steps=[(1, "purple")], base="green"),
+        stat("Alerts firing", "All severities.",
+             "short", 3, f"sum({FIRING}) or vector(0)", steps=[(1, "red")], base="green"),
+        stat("Acknowledged", "Of those that fire: somebody has seen them.",
+             "short", 3, f"sum(marginwatch_alert_acknowledged{{{ALERT}}}) or vector(0)"),
+        stat("Silences", "In force now: what they cover is kept from people.",
+             "short", 3, "sum(marginwatch_silences)", steps=[(1, "purple")]),
+        RATIO_LINES,
+        table("Pools, the riskiest first", "A click leads to the account.", 10, "pool", [
+            ("Rung", "none", f"max by (pool) ({level(RATIO, 'margin_ratio', '>=')})"),
+            ("Margin ratio", "percentunit", f"max by (pool) ({RATIO})"),
+            ("To liquidation", "percentunit", f"min by (pool) ({DISTANCE})"),
+        ], sort="Rung", overrides=[LEVEL_CELL, override("Pool", links=[{"title": "The account", "url": to_account}])]),
+        row("Sight"),
+        stat("Sight", "Whether every account of every monitor is in sync and fresh.",
+             "short", 6, "min(marginwatch_ready)", mappings=words({0: ("BLIND", "red"), 1: ("all seen", "green")})),
+        stat("Blind time", "How long something of an account could not be seen, in the time shown.",
+             "s", 6, f"max(increase(marginwatch_blind_seconds_total{{{ACCOUNT}}}[$__range]))",
+             steps=[(1, "red")], base="green"),
+        stat("Oldest data", "Of all streams. A user stream is quiet while nothing happens.",
+             "s", 6, f"max(marginwatch_feed_age_seconds{{{STREAM}}})"),
+        stat("Monitors", "That answer Prometheus.",
+             "short", 6, 'count(up{job="marginwatch"} == 1) or vector(0)', steps=[(1, "green")], base="red"),
+        row("What was said"),
+        FIRING_LINES,
+        bars("Alerts raised and resolved", "Everything said but repeats.", 12,
+             (f"sum by (rule, severity, state) (increase(marginwatch_alerts_total{RATE}))",
+              "{{rule}} {{severity}} {{state}}")),
+        DELIVERIES,
+        WAITING,
+        row("Large books"),
+        panel("bargauge", "Pools not shown one by one, by margin ratio",
+              "Only the riskiest are exported one by one ([metrics] max_pools).", "short", (24, 6),
+              [("sum by (le) (marginwatch_pools_margin_ratio_bucket)", "up to {{le}}")],
+              options={"reduceOptions": {"calcs": ["lastNotNull"]}}),
+    ])  # fmt: skip
+
+
+def account() -> Json:
+    """One account, or those chosen."""
+    leg = "{{instrument}} {{side}}"
+    of_leg = "max by (pool, instrument, side)"
+    return dashboard("account", "marginwatch account", "The pools and positions of the accounts chosen.", [
+        row("Pools"),
+        RATIO_LINES,
+        table("Pools", "Amounts are in the pool's own unit.", 10, "pool", [
+            ("Rung", "none", f"max by (pool) ({level(RATIO, 'margin_ratio', '>=')})"),
+            ("Margin ratio", "percentunit", f"max by (pool) ({RATIO})"),
+            ("Margin balance", "short", f"max by (pool) (marginwatch_margin_balance{{{POOL}}})"),
+            ("Maintenance", "short", f"max by (pool) (marginwatch_maintenance_margin{{{POOL}}})"),
+            ("Model error", "percentunit", f"max by (pool) (marginwatch_model_error_ratio{{{POOL}}})"),
+        ], sort="Rung", overrides=[LEVEL_CELL]),
+        lines("Margin balance against maintenance margin",
+              "Liquidation begins where they meet. In the pool's own unit.", "short", 12,
+              [(f"marginwatch_margin_balance{{{POOL}}}", "{{pool}} balance"),
+               (f"marginwatch_maintenance_margin{{{POOL}}}", "{{pool}} maintenance")]),
+        FIRING_LINES,
+        row("Positions"),
+        lines("Distance to liquidation by position, with the configured rungs",
+              "Relative move of the mark to the liquidation price. A position without such a price has no line.",
+              "percentunit", 12, [(DISTANCE, "{{pool}} " + leg), rungs("distance")], axisSoftMin=0),
+        lines("Mark price against liquidation price", "Choose a pool to compare the two.", "short", 12,
+              [(f"marginwatch_mark_price{{{POOL}}}", f"{leg} mark"),
+               (f"marginwatch_liquidation_price{{{POOL}}}", f"{leg} liquidation")]),
+        table("Positions", "Nothing as liquidation price: there is none.", 24, "pool, instrument, side", [
+            ("Rung", "none", f"{of_leg} ({level(DISTANCE, 'distance', '<=')})"),
+            ("To liquidation", "percentunit", f"{of_leg} ({DISTANCE})"),
+            ("Mark price", "none", f"{of_leg} (marginwatch_mark_price{{{POOL}}})"),
+            ("Liquidation price", "none", f"{of_leg} (marginwatch_liquidation_price{{{POOL}}})"),
+        ], sort="Rung", overrides=[LEVEL_CELL]),
+    ])  # fmt: skip
+
+
+def monitor() -> Json:
+    """How the monitor itself does."""
+    ticks = f"sum by (le) (rate(marginwatch_tick_seconds_bucket{RATE}))"
+    stream = "{{venue}} {{account}} {{stream}}"
+    stream_state = " or ".join(
+        f'(marginwatch_feed_state{{{STREAM}, state="{state}"}} == 1) * {number}'
+        for number, (state, _) in STREAM_STATES.items()
+    )
+    to_the_right = {"unit": "bytes", "custom__axisPlacement": "right"}
+    memory = override("/^memory/", **to_the_right) | {"matcher": {"id": "byRegexp", "options": "/^memory/"}}
+    timeline: Json = {
+        "options": {"mergeValues": True, "showValue": "auto"},
+        "defaults": {"color": {"mode": "thresholds"}, "custom": {"fillOpacity": 70, "lineWidth": 0}},
+    }
+    return dashboard("monitor", "marginwatch monitor", "Whether the monitor sees, keeps up and delivers.", [
+        row("Keeping up"),
+        lines("Frame received to decision", "Median and 99th percentile.", "s", 8,
+              [(f"histogram_quantile(0.5, {ticks})", "median"), (f"histogram_quantile(0.99, {ticks})", "p99")],
+              scaleDistribution={"type": "log", "log": 10}),
+        lines("Ticks and frames", "Frames of prices decided, and all frames received.", "ops", 8,
+              [(f"sum(rate(marginwatch_ticks_total{RATE}))", "ticks decided"),
+               (f"sum by (venue, stream) (rate(marginwatch_frames_total{RATE}))", "frames {{venue}} {{stream}}")]),
+        lines("Processor and memory", "Of one core.", "percentunit", 8,
+              [(f"rate(process_cpu_seconds_total{RATE}) and on (job, instance) marginwatch_build_info",
+                "cpu {{instance}}"),
+               ("process_resident_memory_bytes and on (job, instance) marginwatch_build_info", "memory {{instance}}")],
+              overrides=[memory]),
+        row("Sight"),
+        panel("state-timeline", "Streams", "By the age of their data.", "short", (12, 8),
+              [(f"max by (venue, account, stream) ({stream_state})", stream)], mappings=words(STREAM_STATES),
+              **timeline),
+        lines("Age of the newest data", "A user stream is quiet while nothing happens.", "s", 12,
+              [(f"marginwatch_feed_age_seconds{{{STREAM}}}", stream)]),
+        lines("Blind time", "Seconds a minute in which something of an account could not be seen.", "s", 8,
+              [(f"60 * rate(marginwatch_blind_seconds_total{{{ACCOUNT}}}{RATE})", "{{venue}} {{account}}")]),
+        lines("Model error by pool, with the tolerance", "How far the computed figures are from the venue's report.",
+              "percentunit", 8, [(f"marginwatch_model_error_ratio{{{POOL}}}", "{{pool}}"), rungs("model_error")]),
+        bars("Reconciliations", "Snapshots held against the book, by what came of it.", 8,
+             (f"sum by (outcome) (increase(marginwatch_reconciliations_total{{{ACCOUNT}}}{RATE}))", "{{outcome}}")),
+        row("Voice"),
+        panel("state-timeline", "Sinks", "Whether each takes what it is given; the state file takes part.",
+              "short", (12, 8), [("min by (sink) (marginwatch_sink_up)", "{{sink}}")], mappings=words(SINK_STATES),
+              **timeline),
+        lines("Since the last delivery", "Long while nothing happens.", "s", 12,
+              [("time() - max by (sink) (marginwatch_last_delivery_timestamp_seconds)", "{{sink}}")]),
+        WAITING,
+        DELIVERIES,
+        bars("Faults", "What should not be: frames refused, pools that could not be assessed, state not saved.", 24,
+             (f"sum(increase(marginwatch_bad_frames_total{RATE})) or vector(0)", "frames refused"),
+             (f"sum(increase(marginwatch_assess_failures_total{RATE}))", "pools not assessed"),
+             (f"sum(increase(marginwatch_persist_failures_total{RATE}))", "state not saved")),
+    ])  # fmt: skip
+
+
+def written(made: Json) -> str:
+    """The dashboard as it is kept: a line for each panel, so that a change is seen where it is."""
+    panels = ",\n".join(json.dumps(each, ensure_ascii=False) for each in made["panels"])
+    rest = json.dumps({key: value for key, value in made.items() if key != "panels"}, indent=1, ensure_ascii=False)
+    return f'{rest[:-2]},\n "panels": [\n{panels}\n]\n}}\n'
+
+
+def made() -> dict[str, str]:
+    """File name to content."""
+    return {f"{each.__name__}.json": written(each()) for each in (overview, account, monitor)}
+
+
+if __name__ == "__main__":
+    for name, text in made().items():
+        (FOLDER / name).write_text(text, encoding="utf-8")
+        sys.stdout.write(f"{FOLDER / name}\n")
