@@ -34,7 +34,7 @@ each_service = pytest.mark.parametrize("name", SERVICES)
 
 def test_the_whole_house_is_there() -> None:
     """The daemon and everything it talks to."""
-    assert set(SERVICES) == {"marginwatch", "redis", "mosquitto", "prometheus", "grafana"}
+    assert set(SERVICES) == {"marginwatch", "redis", "mosquitto", "prometheus", "grafana", "alertmanager"}
 
 
 @each_service

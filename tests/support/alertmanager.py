@@ -24,8 +24,8 @@ PASSWORD_HASH = "$2b$04$abcdefghijklmnopqrstuu/LVz6MZlItEy42I2juLihZ66HnQx/cy"
 class Alertmanager(ServerProcess):
     """prometheus-alertmanager in `directory`; it forgets every alert when it is stopped, as it does anywhere.
 
-    Each alert is a group of its own and is sent at once to `webhook`, when one is given. `login` demands `USER` and
-    `PASSWORD`.
+    Unless `config` says otherwise each alert is a group of its own and is sent at once to `webhook`, when one is given.
+    `login` demands `USER` and `PASSWORD`.
     """
 
     def __init__(
@@ -36,6 +36,7 @@ class Alertmanager(ServerProcess):
         login: bool = False,
         tls: Certificate | None = None,
         prefix: str = "",
+        config: Path | None = None,
     ) -> None:
         port = free_port()
         receiver: dict[str, Any] = {"name": "people"}
@@ -59,7 +60,7 @@ class Alertmanager(ServerProcess):
         (directory / "web.yml").write_text(yaml.safe_dump(web_config) if web_config else "")
         command = [
             require("prometheus-alertmanager", "prometheus-alertmanager"),
-            f"--config.file={directory / 'alertmanager.yml'}",
+            f"--config.file={config or directory / 'alertmanager.yml'}",
             f"--web.config.file={directory / 'web.yml'}",
             f"--web.listen-address=127.0.0.1:{port}",
             f"--web.route-prefix={prefix or '/'}",
