@@ -55,10 +55,10 @@ def test_the_containers_are_wired() -> None:
     assert services["alertmanager"]["profiles"] == ["alertmanager"]
     for file, address in (
         (
-            "deploy/prometheus/prometheus.yml",
+            "prometheus/prometheus.yml",
             '#  alertmanagers: [{static_configs: [{targets: ["alertmanager:9093"]}]}]',
         ),
-        ("deploy/compose/marginwatch.toml", '#url = "http://alertmanager:9093"'),
+        ("compose/marginwatch.toml", '#url = "http://alertmanager:9093"'),
     ):
         assert address in (ROOT / "deploy" / file).read_text().splitlines()
     shared = set(services["alertmanager"]["networks"]) & set(services["marginwatch"]["networks"])

@@ -1,12 +1,15 @@
 """The Prometheus files are valid, every rule is unit-tested, and every rule says a number and where to read on."""
 
 import re
+import shutil
+import textwrap
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from monitor.http import HttpConfig
 from tests.support.prometheus import promtool
 
 ROOT = Path(__file__).parents[2]
@@ -34,6 +37,20 @@ def test_promtool_accepts_the_configuration() -> None:
     """Promtool checks the scrape configuration, with the rule file it names."""
     checked = promtool("check", "config", PROMETHEUS / "prometheus.yml")
     assert checked.returncode == 0, checked.stderr
+
+
+@pytest.mark.integration
+def test_the_recipe_of_the_readme(tmp_path: Path) -> None:
+    """What README says to add to a configuration is one, beside a copy of the rules, and scrapes where we listen."""
+    block = re.search(r"```yaml\n( *rule_files.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert block is not None
+    shutil.copy(RULES, tmp_path)
+    config = tmp_path / "prometheus.yml"
+    config.write_text(textwrap.dedent(block[1]))
+    checked = promtool("check", "config", config)
+    assert checked.returncode == 0, checked.stderr
+    (scraped,) = yaml.safe_load(config.read_text())["scrape_configs"]
+    assert (scraped["job_name"], scraped["static_configs"]) == ("marginwatch", [{"targets": [HttpConfig().listen]}])
 
 
 @pytest.mark.integration
