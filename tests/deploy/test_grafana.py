@@ -28,6 +28,7 @@ from tests.support.desk import Desk, alert, bad_day, busy_telemetry
 from tests.support.prometheus import PrometheusServer, run_prometheus
 
 GRAFANA = Path(__file__).parents[2] / "deploy" / "grafana"
+RULES = GRAFANA.parent / "prometheus" / "marginwatch.rules.yml"
 DASHBOARDS = sorted((GRAFANA / "dashboards").glob("*.json"))
 SUBSTITUTES = {"$__rate_interval": "3s", "$__range": "1m", "$venue": ".*", "$account": ".*", "$pool": ".*"}
 SHOWN_S = 120.0
@@ -81,7 +82,7 @@ async def prometheus(
     """Prometheus that scrapes a desk on a bad day over our server, or the daemon of the running demo."""
     directory = tmp_path_factory.mktemp(request.param)
     source = desk_on_a_bad_day() if request.param == "desk" else running_demo(directory)
-    async with source as url, run_prometheus(directory, url.removeprefix("http://")) as running:
+    async with source as url, run_prometheus(directory, url.removeprefix("http://"), rules=(RULES,)) as running:
         await running.until_data("increase(marginwatch_ticks_total[3s]) > 0")
         yield running
 
@@ -159,6 +160,16 @@ async def test_every_variable_has_values(path: Path, prometheus: PrometheusServe
             assert asked is not None
             values = await prometheus.get(f"label/{asked[2]}/values", **{"match[]": substituted(asked[1])})
             assert values, variable["name"]
+
+
+@pytest.mark.integration
+@pytest.mark.asyncio(loop_scope="module")
+async def test_the_rules_work_on_the_same_metrics(prometheus: PrometheusServer) -> None:
+    """Each rule was evaluated without a fault, and the one about a margin that is in danger is about to fire."""
+    await prometheus.until_data('ALERTS{alertname="MarginwatchMarginWarning", pool!=""}', deadline_s=60)
+    rules = [rule for group in (await prometheus.get("rules"))["groups"] for rule in group["rules"]]
+    assert len(rules) > 10
+    assert {(rule["health"], rule.get("lastError", "")) for rule in rules} == {("ok", "")}
 
 
 @pytest.mark.integration
