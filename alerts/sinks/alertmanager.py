@@ -17,7 +17,7 @@ alerts of a monitor that died end by themselves, some minutes later.
 import asyncio
 import ssl
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -149,7 +149,8 @@ class AlertmanagerSink:
         self._session: aiohttp.ClientSession | None = None
         self._posting = asyncio.Lock()
         self._last: dict[str, Alert] = {}
-        """The last word posted about each key; those that are over are forgotten when they fire nowhere any more."""
+        """The last word posted about each key."""
+        self._doubted: dict[str, Alert] = {}
         self._over: dict[tuple[str, ...], tuple[float, Post]] = {}
         """What ended lately, and until when that is worth saying again."""
         self._doubtful_until = 0.0
@@ -174,8 +175,7 @@ class AlertmanagerSink:
     async def tend(self, firing: Sequence[Envelope]) -> None:
         """Post again everything that fires, so that it does not end; a round trip also when nothing does."""
         async with self._posting:
-            keys = {envelope.alert.key for envelope in firing}
-            self._last = {k: last for k, last in self._last.items() if k in keys or last.state is State.FIRING}
+            self._doubt({envelope.alert.key: envelope.alert for envelope in firing})
             now = self._clock.now()
             self._over = {identity: over for identity, over in self._over.items() if now < over[0]}
             ends = [post for _, post in self._over.values()] if now < self._doubtful_until else []
@@ -190,6 +190,19 @@ class AlertmanagerSink:
         session, self._session = self._session, None
         if session is not None:
             await session.close()
+
+    def _doubt(self, firing: Mapping[str, Alert]) -> None:
+        """Forget the words that what fires contradicts for the second time.
+
+        Once it may just have been overtaken; twice, the alert is over, or another monitor has spoken in between.
+        """
+        doubted = {
+            key: last for key, last in self._last.items() if key not in firing or _order(firing[key]) < _order(last)
+        }
+        for key, last in doubted.items():
+            if self._doubted.get(key) is last:
+                del self._last[key]
+        self._doubted = doubted
 
     async def _tell(self, alerts: Sequence[Alert], again: Sequence[Post] = ()) -> None:
         """Post these words, except those that a newer one has overtaken, and `again`; one request at the least."""

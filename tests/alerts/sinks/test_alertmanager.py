@@ -356,6 +356,27 @@ async def test_a_repetition_that_was_overtaken_brings_nothing_back() -> None:
         await sink.close()
 
 
+async def test_what_contradicts_twice_is_true() -> None:
+    """Another monitor has spoken in between, and counts from fewer words than this one knew: what fires is posted."""
+    url, posted = f"http://127.0.0.1:{free_port()}", []
+
+    async def answer(request: web.BaseRequest) -> web.Response:
+        posted.extend(await request.json())
+        return web.Response()
+
+    story = Story()
+    raised, over = story.ratio(0.75), story.closed()
+    async with serving(answer, url):
+        sink = make(url)
+        await sink.connect()
+        await sink.deliver(envelopes(over))
+        for _ in range(2):
+            del posted[:]
+            await sink.tend(envelopes(raised))
+        assert [seconds(each["endsAt"]) > story.clock.now() for each in posted] == [True]
+        await sink.close()
+
+
 # Against the real one
 
 integration = pytest.mark.integration
