@@ -65,8 +65,10 @@ RUNBOOKS = {
     "stale_feed": "blindness",
     "model_error": "model-disagreement",
     "sink_failure": "delivery-failing",
+    "rules_changed": "moved-by-the-venue",
 }
 """Rule to the section of README that says what to do."""
+ANY_RUNBOOK = "what-each-alert-means-and-what-to-do"
 
 Entry = dict[str, Any]
 
@@ -320,7 +322,7 @@ def _entry(alert: Alert, ends_at: float, summary: str, ahead: float, links: Link
     annotations = {
         "summary": summary,
         "advice": alert.advice,
-        "runbook_url": f"{links.docs}README.md#{RUNBOOKS[alert.rule]}",
+        "runbook_url": f"{links.docs}README.md#{RUNBOOKS.get(alert.rule, ANY_RUNBOOK)}",
         "host": alert.host,
         "id": alert.id,
     }
