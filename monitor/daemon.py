@@ -5,7 +5,7 @@ import gc
 import platform
 import signal
 import socket
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, suppress
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
@@ -13,17 +13,16 @@ from typing import TYPE_CHECKING
 import structlog
 
 from alerts import sinks
-from alerts.alert import Alert, Severity, Silence
-from alerts.config import AlertsConfig
+from alerts.alert import Alert, Silence
 from alerts.dispatch import Dispatcher
 from alerts.engine import Engine
 from alerts.handling import EngineHandling
-from alerts.lease import Voice
 from alerts.outbox import Outbox
 from alerts.pair import Pair
 from alerts.redis_link import RedisLink, connector
 from alerts.sink import Stamp, Surroundings
 from alerts.sinks.prometheus import Build, Exposition
+from alerts.view import AlertView
 from connectors import FeedSettings, Runner, connector_of
 from connectors.config import BaseAccountConfig
 from monitor import heartbeat
@@ -57,44 +56,6 @@ GC_ALLOCATIONS = 20_000
 """New containers between two collections; the interpreter's own 700 mean one in the middle of every other alert."""
 
 log = structlog.get_logger(__name__)
-
-
-class AlertView:
-    """What metrics and HTTP ask of the alerting side."""
-
-    def __init__(self, dispatcher: Dispatcher, engine: Engine, config: AlertsConfig) -> None:
-        self._dispatcher = dispatcher
-        self._engine = engine
-        self.pair: Pair | None = None
-        self.config = config
-
-    def firing(self) -> Sequence[Alert]:
-        """The alerts that fire now, also those about which another monitor speaks."""
-        return self._engine.firing()
-
-    def pending(self) -> Mapping[str, int]:
-        """Messages that a sink does not have yet, by sink."""
-        return self._dispatcher.pending()
-
-    def voices(self) -> Mapping[tuple[str, str], bool]:
-        """Where accounts are shared with another monitor: (venue, account) to whether this one speaks for it."""
-        return (
-            {} if self.pair is None else {key: voice is not Voice.FOLLOWS for key, voice in self.pair.voices().items()}
-        )
-
-    def working(self) -> Mapping[str, bool]:
-        """Whether a sink, one of its destinations or the state file takes what it is given."""
-        return {sink.sink: sink.failing_since is None for sink in self._dispatcher.health()}
-
-    def silences(self) -> Sequence[Silence]:
-        """The silences in force."""
-        return self._engine.silences()
-
-    def rungs(self) -> Mapping[tuple[str, str], float]:
-        """(rule, severity) to threshold."""
-        ladders = {"margin_ratio": self.config.margin_ratio, "distance": self.config.distance}
-        rungs = {(name, severity.label): rung for name, ladder in ladders.items() for severity, rung in ladder.rungs()}
-        return rungs | {("model_error", Severity.WARNING.label): self.config.model_error.tolerance}
 
 
 class Daemon:
