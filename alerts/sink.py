@@ -87,7 +87,8 @@ class Surroundings:
 
     `fence`, where two monitors share accounts, gives the stamp without which Redis must not take an alert.
     `accounts` are the configured ones (venue, name); a later reload of the configuration may change them. `speaks` says
-    whether this monitor speaks for such an account at the moment, where two monitors share accounts.
+    whether this monitor speaks for such an account at the moment, where two monitors share accounts. `is_well` says
+    whether everything that matters has been seen lately.
     """
 
     clock: Clock
@@ -96,6 +97,7 @@ class Surroundings:
     fence: "Callable[[Alert], Stamp | None] | None" = None
     accounts: Collection[tuple[str, str]] = ()
     speaks: "Callable[[tuple[str, str]], bool] | None" = None
+    is_well: "Callable[[], bool]" = lambda: True
 
 
 class Sink(Protocol):

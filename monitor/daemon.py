@@ -109,7 +109,9 @@ class Daemon:
         """
         handling = EngineHandling(self._engine, self._deliver, self._keep_silences, self._clock, self._elsewhere)
         speaks = None if self._pair is None else self._pair.speaks_for
-        around = Surroundings(self._clock, socket.gethostname(), handling, self._fence, self._configured(), speaks)
+        around = Surroundings(
+            self._clock, socket.gethostname(), handling, self._fence, self._configured(), speaks, self._is_well
+        )
         built = sinks.build(self.config.sinks, around)
         names = [sink.name for sink in built]
         # Before anybody counts on us: compiling takes seconds on a small machine, and nothing else runs meanwhile.

@@ -10,6 +10,8 @@ alerts of a monitor that died end by themselves, some minutes later.
 - An acknowledged alert goes on firing, with an annotation: how often it is repeated is Alertmanager's to decide.
 - A silenced alert is kept from people, so it is not posted; one that stood there ends, and its summary says that it is
   silenced and not over.
+- With `watchdog` one alert always stands while the monitor does its job, for a route to a dead-man's switch: when it is
+  not posted any more, that switch calls somebody.
 - Times are put on Alertmanager's clock, as its answers tell it: with a clock of ours that is minutes slow, everything
   that fires would be over when it arrives.
 """
@@ -40,7 +42,6 @@ from alerts.sink import (
     refuse_password_in_url,
     tls_context,
 )
-from monitor.clock import Clock
 from monitor.credential import Secret
 from monitor.errors import SinkError
 from monitor.model.assessment import PoolAssessment
@@ -79,6 +80,7 @@ class AlertmanagerConfig(SinkConfig):
 
     Without a user it is sent as a bearer token.
     `state_s` is the time between posts of what fires, `state_ttl_s` how long an alert lives there without another.
+    `watchdog` keeps the alert ``MarginwatchWatchdog`` standing while everything that matters is seen.
     `board_url` is where a reader finds this monitor, `docs_url` the folder that README.md is in; both go into links.
     """
 
@@ -86,6 +88,7 @@ class AlertmanagerConfig(SinkConfig):
     password: Secret | None = None
     board_url: str = ""
     docs_url: str = ""
+    watchdog: bool = False
     state_s: PositiveSeconds = 15.0
     state_ttl_s: Annotated[int, Field(ge=2)] = 240
     ca_file: Path | None = None
@@ -144,9 +147,12 @@ class AlertmanagerSink:
 
     name = "alertmanager"
 
-    def __init__(self, config: AlertmanagerConfig, clock: Clock, tls: ssl.SSLContext | bool) -> None:
+    def __init__(self, config: AlertmanagerConfig, surroundings: Surroundings, tls: ssl.SSLContext | bool) -> None:
         self.config = config
-        self._clock = clock
+        self._clock = surroundings.clock
+        self._host = surroundings.host
+        self._is_well = surroundings.is_well
+        self._began_at = self._clock.now()
         self._tls = tls
         self._links = Links(config.board_url, config.docs_url and config.docs_url.rstrip("/") + "/")
         self._session: aiohttp.ClientSession | None = None
@@ -181,6 +187,10 @@ class AlertmanagerSink:
             self._doubt({envelope.alert.key: envelope.alert for envelope in firing})
             await self._tell([envelope.alert for envelope in firing])
             await self._end_again()
+            if self.config.watchdog and self._is_well():
+                now = self._clock.now()
+                ends_at = now + self.config.state_ttl_s
+                await self._post([watchdog(self._host, self._began_at, ends_at, self._ahead_s, self._links)])
 
     def troubles(self) -> Sequence[Trouble]:
         """Say that there are none beyond those of the sink itself."""
@@ -279,7 +289,7 @@ def build(config: AlertmanagerConfig, surroundings: Surroundings) -> Alertmanage
     """Make the sink; nothing is connected yet. Raises SinkError when its TLS files cannot be used."""
     secure = config.url.startswith("https:")
     tls = tls_context("alertmanager", config.ca_file, config.cert_file, config.key_file) if secure else True
-    return AlertmanagerSink(config, surroundings.clock, tls)
+    return AlertmanagerSink(config, surroundings, tls)
 
 
 def posts(before: Alert | None, alert: Alert, lives_until: float, ahead_s: float, links: Links) -> list[Post]:
@@ -298,6 +308,20 @@ def posts(before: Alert | None, alert: Alert, lives_until: float, ahead_s: float
         Post(_entry(each, lives_until if over_at is None else over_at, text, ahead_s, links), over_at is not None)
         for each, over_at, text in found
     ]
+
+
+def watchdog(host: str, began_at: float, ends_at: float, ahead_s: float, links: Links) -> Entry:
+    """The alert that stands while the monitor on `host` does its job; times as in `posts`."""
+    entry: Entry = {
+        "labels": {"alertname": "MarginwatchWatchdog", "severity": "none", "host": host},
+        "annotations": {
+            "summary": f"marginwatch on {host} sees everything; when this ends, it does not",
+            "runbook_url": f"{links.docs}README.md#monitor-missing",
+        },
+        "startsAt": rfc3339(began_at + ahead_s),
+        "endsAt": rfc3339(ends_at + ahead_s),
+    }
+    return entry | ({"generatorURL": links.board} if links.board else {})
 
 
 def labels(alert: Alert) -> dict[str, str]:

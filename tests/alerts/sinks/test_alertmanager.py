@@ -76,10 +76,12 @@ def envelopes(said: Iterable[Alert]) -> list[Envelope]:
     return [Envelope(number, alert, encode(alert)) for number, alert in enumerate(said, 1)]
 
 
-def make(url: str, clock: Clock | None = None, **config: Any) -> AlertmanagerSink:
+def make(
+    url: str, clock: Clock | None = None, is_well: Callable[[], bool] = lambda: True, **config: Any
+) -> AlertmanagerSink:
     """A sink that is not connected."""
     section = AlertmanagerConfig.model_validate({"url": url, **config})
-    return build(section, Surroundings(clock or SystemClock(), "box"))
+    return build(section, Surroundings(clock or SystemClock(), "box", is_well=is_well))
 
 
 @asynccontextmanager
@@ -458,6 +460,30 @@ async def test_a_request_that_is_carried_out_late(server: Alertmanager) -> None:
         assert await server.standing() == {(KEY, "warning")}
         await sink.tend([])
         assert await server.standing() == set()
+
+
+@pytest.mark.integration
+async def test_the_watchdog_stands_while_the_monitor_does_its_job(server: Alertmanager) -> None:
+    """It ends when the monitor sees nothing, or is gone: whoever waits for it is told by its absence."""
+    well = [True]
+    sink = make(server.url, is_well=lambda: well[0], watchdog=True, **QUICK)
+    await sink.connect()
+
+    async def names() -> list[str]:
+        return [alert["labels"]["alertname"] for alert in await server.alerts()]
+
+    try:
+        await sink.tend([])
+        assert await names() == ["MarginwatchWatchdog"]
+        well[0] = False
+        await sink.tend([])
+
+        async def ended() -> bool:
+            return await names() == []
+
+        await until_answer(ended, "it ends")
+    finally:
+        await sink.close()
 
 
 @integration
