@@ -1,4 +1,4 @@
-"""What programs, and people without JavaScript, see over HTTP: JSON documents and the plain page. Pure: values in, bytes and text out.
+"""What programs, and people without JavaScript, see over HTTP: JSON, the plain page. Pure: values in, bytes and text out.
 
 Figures bear the names, and numbers and times the form, that they have in messages (`alerts.message`): an unknown figure
 is null, and the pool's `unknown` says why; a margin ratio without bound is ``"Infinity"``; what does not exist (a
@@ -65,7 +65,17 @@ def pool_json(row: PoolRow) -> bytes:
 
 def _assessed(assessment: PoolAssessment | None) -> Json:
     if assessment is None:
-        absent = ("basis", "unit", "venue_margin_ratio", "distance", "model_error", "mark_at", "stale", "remedy", "legs")
+        absent = (
+            "basis",
+            "unit",
+            "venue_margin_ratio",
+            "distance",
+            "model_error",
+            "mark_at",
+            "stale",
+            "remedy",
+            "legs",
+        )
         return dict.fromkeys(absent)
     remedy = assessment.remedy
     return {

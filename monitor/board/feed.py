@@ -25,7 +25,7 @@ READERS_MAX = 16
 WRITE_S = 10.0
 """How long a reader may take for one round."""
 
-_log = structlog.get_logger()
+log = structlog.get_logger()
 
 
 class Feed:
@@ -102,7 +102,7 @@ class Feed:
                 self._round = await self._make(self._round)
             except Exception:
                 # Readers see that nothing comes and say so; the next round may succeed.
-                _log.exception("a round of the board could not be made")
+                log.exception("a round of the board could not be made")
             else:
                 turn, self._turn = self._turn, asyncio.Event()
                 turn.set()

@@ -21,7 +21,7 @@ _WORST_FIRST = (FeedState.DOWN, FeedState.STALE, FeedState.LATE, FeedState.LIVE)
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """One moment. `sections` and `pools` are JSON by name, `pools` by danger; `changed` and `gone` tell it from `since`.
+    """One moment. `sections` and `pools` are JSON by name, `pools` by danger; the rest tells it from the round `since`.
 
     The first round has no other before it: its `since` is 0, which no reader holds.
     """
@@ -46,9 +46,7 @@ class Round:
         sections = {name: self.sections[name] for name in self.changed_sections} | gone
         yield from self._pieces(self.since, sections, (self.pools[pool] for pool in self.changed_pools))
 
-    def _pieces(
-        self, since: int | None, sections: Mapping[str, bytes], pools: Iterable[bytes]
-    ) -> Iterator[bytes]:
+    def _pieces(self, since: int | None, sections: Mapping[str, bytes], pools: Iterable[bytes]) -> Iterator[bytes]:
         head = {"round": self.number, "since": since, "at": rfc3339(self.at), "total": self.total}
         yield orjson.dumps(head)[:-1]
         for name, section in sections.items():

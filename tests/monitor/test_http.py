@@ -206,7 +206,9 @@ async def test_the_page_cuts_and_escapes() -> None:
         assert "binance/desk0/&lt;script&gt;" in text
 
 
-@pytest.mark.parametrize("path", ["/plain", "/page.css", "/metrics", "/healthz", "/readyz", "/api/v1/pools", "/nothing"])
+@pytest.mark.parametrize(
+    "path", ["/plain", "/page.css", "/metrics", "/healthz", "/readyz", "/api/v1/board", "/api/v1/history", "/nothing"]
+)
 async def test_strict_headers(path: str) -> None:
     """Every answer forbids scripts, foreign content, framing, sniffing and storing."""
     async with serving(Desk()) as client:

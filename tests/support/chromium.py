@@ -47,6 +47,10 @@ _FLAGS = (
 _KEYS = {"Tab": (9, ""), "Enter": (13, "\r"), "Escape": (27, ""), " ": (32, " ")}
 
 
+class PageError(AssertionError):
+    """An expression that could not be evaluated, for example because the page is just being loaded."""
+
+
 class Browser:
     """A running Chromium, and the one connection over which it is driven."""
 
@@ -65,7 +69,8 @@ class Browser:
         await self._socket.send(json.dumps(call | ({"sessionId": session} if session else {})))
         async with asyncio.timeout(ANSWER_S):
             found = await answer
-        assert "error" not in found, f"{method}: {found.get('error')}"
+        if "error" in found:
+            raise PageError(f"{method}: {found['error']}")
         result: dict[str, Any] = found["result"]
         return result
 
@@ -141,18 +146,21 @@ class Page:
         answer = await self.send(
             "Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True, userGesture=True
         )
-        assert "exceptionDetails" not in answer, f"{expression}: {answer['exceptionDetails']}"
+        if "exceptionDetails" in answer:
+            raise PageError(f"{expression}: {answer['exceptionDetails']}")
         return answer["result"].get("value")
 
     async def until(self, expression: str, deadline_s: float = DEADLINE_S) -> Any:
         """Wait until an expression is true; fails the test with the page's text when it is not in time."""
         ends = time.monotonic() + deadline_s
-        while not (found := await self.evaluate(expression)):
+        while True:
+            with suppress(PageError):
+                if found := await self.evaluate(expression):
+                    return found
             if time.monotonic() > ends:
                 text = await self.evaluate("document.body.innerText")
                 raise AssertionError(f"not within {deadline_s:g} s: {expression}\n{text}\n{self.troubles}")
             await asyncio.sleep(0.02)
-        return found
 
     async def text(self, selector: str) -> str:
         """What stands in the first element that a selector finds, on one line."""
@@ -187,7 +195,7 @@ class Page:
     async def screenshot(self, path: Path) -> None:
         """The part in view, as PNG."""
         shot = await self.send("Page.captureScreenshot", format="png", optimizeForSpeed=False)
-        path.write_bytes(base64.b64decode(shot["data"]))
+        path.write_bytes(base64.b64decode(shot["data"]))  # noqa: ASYNC240 - a few hundred kilobytes
 
 
 @asynccontextmanager
@@ -224,7 +232,9 @@ async def _address(process: asyncio.subprocess.Process, port_file: Path) -> str:
     """Where the browser listens, once it has written that down."""
     ends = time.monotonic() + START_S
     while True:
-        lines = port_file.read_text().split() if port_file.exists() else []
+        lines: list[str] = []
+        with suppress(FileNotFoundError):
+            lines = port_file.read_text().split()  # noqa: ASYNC240 - two lines
         if len(lines) == 2:
             return f"ws://127.0.0.1:{lines[0]}{lines[1]}"
         assert process.returncode is None, f"chromium ended with {process.returncode}"

@@ -70,7 +70,7 @@ async def test_everything_first_then_what_changes() -> None:
     async with served(desk) as url, reading(url) as reader:
         first = await reader.next()
         assert first["since"] is None
-        assert [pool["scope"] for pool in first["pools"]][0] == "DOGEUSDT:short"
+        assert next(pool["scope"] for pool in first["pools"]) == "DOGEUSDT:short"
         second = await reader.next()
         assert (second["since"], second["pools"]) == (first["round"], [])
         assert "alerts" not in second
