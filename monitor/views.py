@@ -1,4 +1,4 @@
-"""What programs, and people without JavaScript, see over HTTP: JSON, the plain page. Pure: values in, bytes and text out.
+"""What programs, and people without JavaScript, see over HTTP. Pure: values in, bytes and text out.
 
 Figures bear the names, and numbers and times the form, that they have in messages (`alerts.message`): an unknown figure
 is null, and the pool's `unknown` says why; a margin ratio without bound is ``"Infinity"``; what does not exist (a

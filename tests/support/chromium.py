@@ -76,7 +76,14 @@ class Browser:
 
     @asynccontextmanager
     async def page(
-        self, url: str, *, width: int = 1280, height: int = 800, dark: bool = False, phone: bool = False
+        self,
+        url: str,
+        *,
+        width: int = 1280,
+        height: int = 800,
+        dark: bool = False,
+        phone: bool = False,
+        scale: float = 1,
     ) -> "AsyncIterator[Page]":
         """A page in a profile of its own, closed at the end of the block."""
         context = (await self.send("Target.createBrowserContext"))["browserContextId"]
@@ -85,7 +92,6 @@ class Browser:
         page = self._pages[session] = Page(self, session)
         for domain in ("Page", "Runtime", "Log", "Network"):
             await page.send(f"{domain}.enable")
-        scale = 2 if phone else 1
         size = {"width": width, "height": height, "deviceScaleFactor": scale, "mobile": phone}
         await page.send("Emulation.setDeviceMetricsOverride", **size)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}

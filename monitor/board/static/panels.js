@@ -69,7 +69,10 @@ export class Alerts {
     write(find(".level"), alert.severity);
     const since = duration((now - Date.parse(alert.raised_at)) / 1000);
     write(find(".since"), `since ${moment(alert.raised_at, now)}, ${since}`);
-    write(find(".text"), alert.text);
+    // The number comes first in a message; the rest says of what.
+    const cut = alert.text.indexOf(" · ");
+    write(find(".first"), cut < 0 ? alert.text : alert.text.slice(0, cut));
+    write(find(".rest"), cut < 0 ? "" : alert.text.slice(cut));
     write(find(".advice"), alert.advice ?? "");
     const handled = [];
     if (alert.acknowledged) handled.push(`acknowledged by ${alert.acknowledged.by} at ${moment(alert.acknowledged.at, now)}`);
