@@ -51,7 +51,10 @@ export function staying(present, wanted) {
   return kept;
 }
 
-/** Put the children of `parent` into the order `wanted`, moving as few as possible, none of which loses the focus. */
+/**
+ * Put the children of `parent` into the order `wanted`, moving as few as possible, none of which loses the focus. To be
+ * called before their attributes are written.
+ */
 export function arrange(parent, wanted) {
   const kept = staying([...parent.children], wanted);
   const focused = parent.contains(document.activeElement) ? document.activeElement : null;
@@ -59,7 +62,8 @@ export function arrange(parent, wanted) {
   for (let index = wanted.length - 1; index >= 0; index--) {
     const child = wanted[index];
     if (!kept.has(child)) {
-      if (child.isConnected && parent.moveBefore) parent.moveBefore(child, before);
+      // Only where the focus is: Chromium 156 leaves what it moves so in old colours if they had changed just before.
+      if (focused !== null && child.contains(focused) && parent.moveBefore) parent.moveBefore(child, before);
       else parent.insertBefore(child, before);
     }
     before = child;

@@ -24,7 +24,6 @@ class Entries {
         this.entries.set(key, entry);
         make(entry, item);
       }
-      show(entry, item);
       order.push(entry);
     }
     for (const key of left) {
@@ -35,6 +34,7 @@ class Entries {
       this.entries.delete(key);
     }
     arrange(this.list, order);
+    items.forEach((item, index) => show(order[index], item));
     hide(this.none, order.length > 0);
   }
 }

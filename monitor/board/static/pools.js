@@ -61,6 +61,7 @@ export class Pools {
         this.rows.delete(name);
       }
     }
+    const changed = [];
     for (const name of this.changed) {
       const pool = state.pools.get(name);
       if (pool === undefined) continue;
@@ -70,7 +71,9 @@ export class Pools {
         row.trace(this.history.pools[name] ?? [], this.points ?? 2);
         this.rows.set(name, row);
       }
-      row.show(pool, this.rungs);
+      row.pool = pool;
+      row.danger = danger(pool);
+      changed.push(row);
     }
     this.changed.clear();
     const order = [...this.rows.values()].sort((a, b) => b.danger - a.danger || (a.name < b.name ? -1 : 1));
@@ -84,6 +87,7 @@ export class Pools {
       named("rows"),
       order.map((row) => row.element),
     );
+    for (const row of changed) row.show(this.rungs);
     this.count(state, seen);
   }
 
@@ -136,10 +140,8 @@ class Row {
     this.detail.open(open, this.pool);
   }
 
-  show(pool, rungs) {
-    this.pool = pool;
-    this.danger = danger(pool);
-    const parts = this.parts;
+  show(rungs) {
+    const { parts, pool } = this;
     const level = levelOf(pool.margin_ratio, rungs.margin_ratio);
     set(this.element, "data-level", level);
     set(this.element, "data-stale", pool.stale ? "true" : null);
