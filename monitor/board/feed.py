@@ -11,9 +11,10 @@ from contextlib import contextmanager
 import structlog
 from aiohttp import web
 
+from alerts.message import encode
 from alerts.sink import Handling
 from alerts.sinks.prometheus import AlertSource
-from monitor.board.state import POOLS_MAX, Round, follow, sections
+from monitor.board.state import POOLS_MAX, Round, follow, sections, worst
 from monitor.clock import Clock
 from monitor.model.sources import PoolSource
 from monitor.turns import in_turns
@@ -22,6 +23,8 @@ from monitor.views import pool_json, rows
 ROUND_S = 1.0
 READERS_MAX = 16
 """Open event streams. They are beside `requests_max`: a wall of boards must not shut the door to metrics."""
+_UNBUFFERED = {"X-Accel-Buffering": "no"}
+"""Asks nginx to pass rounds on as they come."""
 WRITE_S = 10.0
 """How long a reader may take for one round."""
 
@@ -50,7 +53,7 @@ class Feed:
 
     async def events(self, request: web.Request, headers: Mapping[str, str]) -> web.StreamResponse:
         """Send rounds to one reader until it leaves. Raises ConnectionError when it left or was dropped."""
-        response = web.StreamResponse(headers={**headers, "Content-Type": "text/event-stream"})
+        response = web.StreamResponse(headers={**headers, "Content-Type": "text/event-stream", **_UNBUFFERED})
         with self._reading(request.protocol):
             await response.prepare(request)
             held = -1
@@ -115,9 +118,15 @@ class Feed:
         pools: dict[str, bytes] = {}
         chosen = rows(table, dict(self._source.assessments()), POOLS_MAX)
 
+        firing = self._alerts.firing()
+        alerts: list[bytes] = []
+
         def encoded() -> Iterator[bytes]:
             for row in chosen:
                 pools[row.pool] = pool_json(row)
+                yield b""
+            for alert in worst(firing):
+                alerts.append(encode(alert))
                 yield b""
 
         async for _ in in_turns(encoded()):
@@ -126,7 +135,8 @@ class Feed:
             self._source.ready(),
             self._alerts.rungs(),
             self._source.health(),
-            self._alerts.firing(),
+            len(firing),
+            alerts,
             self._handling.silences(),
         )
         return follow(before, at, len(table.pools), others, pools)

@@ -1,6 +1,6 @@
 """The last hour of every shown pool's margin ratio, in a fixed amount of memory. Pure: the time is passed in."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -31,13 +31,16 @@ class History:
         """Whether `now` belongs to a point that has nothing yet."""
         return self._started is None or self._slot_at(now) > self._slot
 
-    def note(self, now: float, pools: Sequence[str], ratios: Iterable[float]) -> None:
+    def note(self, now: float, pools: Sequence[str], ratios: Sequence[float]) -> None:
         """Margin ratios at `now`; nan is unknown. Beyond the bound the pools noted longest ago are forgotten."""
         self._advance(now)
         column = self._slot % POINTS
-        for pool, ratio in zip(pools[: len(self._ratios)], ratios, strict=False):
-            row = self._row(pool)
-            self._ratios[row, column] = np.fmax(self._ratios[row, column], ratio)
+        noted = pools[: len(self._ratios)]
+        for pool in noted:
+            if pool in self._rows:
+                self._rows[pool] = self._rows.pop(pool)  # at the end: noted last, so that no new pool takes its row
+        rows = [self._row(pool) for pool in noted]
+        self._ratios[rows, column] = np.fmax(self._ratios[rows, column], np.asarray(ratios, np.float32)[: len(rows)])
 
     def series(self, pool: str) -> list[float]:
         """The points of a pool, the oldest first, from the first that is known to the present one; nan is unknown."""
@@ -54,11 +57,11 @@ class History:
         return int((now - (self._started or 0.0)) // self.step_s)
 
     def _row(self, pool: str) -> int:
-        row = self._rows.pop(pool, None)
+        row = self._rows.get(pool)
         if row is None:
             row = self._free.pop() if self._free else self._rows.pop(next(iter(self._rows)))
             self._ratios[row] = np.nan
-        self._rows[pool] = row  # at the end: noted last
+            self._rows[pool] = row
         return row
 
     def _advance(self, now: float) -> None:

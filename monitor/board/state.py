@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import orjson
 
 from alerts.alert import Alert, Silence
-from alerts.message import encode, rfc3339, silence_fields
+from alerts.message import rfc3339, silence_fields
 from monitor.model.assessment import FeedHealth, FeedState
 from monitor.views import Json
 
@@ -78,21 +78,26 @@ def follow(
     )
 
 
+def worst(firing: Sequence[Alert]) -> list[Alert]:
+    """Those alerts that are shown, the worst and among equals the latest first."""
+    return sorted(firing, key=lambda alert: (-alert.severity, -alert.raised_at, alert.key))[:ALERTS_MAX]
+
+
 def sections(
     ready: tuple[bool, Sequence[str]],
     rungs: Mapping[tuple[str, str], float],
     feeds: Iterable[FeedHealth],
-    firing: Sequence[Alert],
+    firing: int,
+    alerts: Iterable[bytes],
     silences: Iterable[Silence],
 ) -> dict[str, bytes]:
-    """Everything but the pools, as JSON by name."""
-    worst = sorted(firing, key=lambda alert: (-alert.severity, -alert.raised_at, alert.key))[:ALERTS_MAX]
+    """Everything but the pools, as JSON by name. `alerts` are those shown, as messages, of the many that fire."""
     return {
         "ready": orjson.dumps({"ready": ready[0], "reasons": list(ready[1])}),
         "rungs": orjson.dumps(_ladders(rungs)),
         "feeds": orjson.dumps([_feed(feed) for feed in sorted(feeds, key=_feed_order)]),
-        "alerts_total": orjson.dumps(len(firing)),
-        "alerts": b"[" + b",".join(map(encode, worst)) + b"]",
+        "alerts_total": orjson.dumps(firing),
+        "alerts": b"[" + b",".join(alerts) + b"]",
         "silences": orjson.dumps([silence_fields(silence) for silence in silences]),
     }
 

@@ -59,6 +59,9 @@ export class Alerts {
     );
     const title = "Alerts" + (state.alerts_total ? ` (${state.alerts_total})` : "");
     write(named("alerts-title"), title);
+    const more = state.alerts_total - state.alerts.length;
+    hide(named("alerts-more"), more <= 0);
+    if (more > 0) write(named("alerts-more"), `${more} more alerts fire.`);
     if (changed) this.announce(state);
   }
 

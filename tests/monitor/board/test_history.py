@@ -89,6 +89,15 @@ def test_beyond_the_bound_the_oldest_pools_are_forgotten() -> None:
     assert [n for n in range(30) if history.series(f"a/b/{n}")] == [20, 21, 22]
 
 
+def test_a_new_pool_takes_the_row_of_none_that_is_noted_with_it() -> None:
+    """Only what is not noted any more is forgotten, wherever it stands among the others."""
+    history = History(pools_max=2)
+    history.note(START, ["a/b/1", "a/b/2"], [0.1, 0.2])
+    history.note(START + 2.0, ["a/b/3", "a/b/1"], [0.3, 0.1])
+    assert history.series("a/b/1")[0] == 0.1
+    assert history.series("a/b/2") == []
+
+
 def test_a_row_that_is_used_again_starts_empty() -> None:
     """A new pool does not inherit the past of a forgotten one."""
     history = History(pools_max=1)

@@ -367,11 +367,16 @@ async def test_many_pools(browser: Browser) -> None:
             await asyncio.gather(stirring, return_exceptions=True)
 
 
-async def test_more_pools_than_are_shown_are_counted(browser: Browser) -> None:
-    """What is cut is said."""
-    async with served(Desk(many_pools(1200))) as url, browser.page(f"{url}/") as page:
+async def test_more_than_is_shown_is_counted(browser: Browser) -> None:
+    """What is cut is said, of pools and of alerts."""
+    pools = many_pools(1200)
+    async with (
+        served(Desk(pools, alerts=[alert(Severity.NOTICE, pool) for pool in pools[:150]])) as url,
+        browser.page(f"{url}/") as page,
+    ):
         await page.until("document.querySelectorAll('.row.pool').length === 1000")
         assert await page.text("#pools-more") == "200 pools with less risk are not shown."
+        assert await page.text("#alerts-more") == "50 more alerts fire."
 
 
 @pytest.mark.parametrize("dark", [False, True])

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alerts.alert import Severity, Silence
-from monitor.board.state import ALERTS_MAX, Round, follow, sections
+from alerts.message import encode
+from monitor.board.state import ALERTS_MAX, Round, follow, sections, worst
 from monitor.model.assessment import FeedHealth, FeedState
 from tests.support.desk import NOW, Desk, alert, bad_day
 
@@ -80,7 +81,8 @@ def test_sections() -> None:
     desk, pools = Desk(), bad_day()
     silence = Silence("s0", "binance/main/*", NOW + 60, "ann", "because", False, NOW)
     firing = [alert(Severity.NOTICE, pools[4]), alert(Severity.EMERGENCY, pools[1])]
-    found = sections((False, ("blind",)), desk.rungs(), desk.feeds, firing, [silence])
+    shown = map(encode, worst(firing))
+    found = sections((False, ("blind",)), desk.rungs(), desk.feeds, 2, shown, [silence])
     documents = {name: orjson.loads(section) for name, section in found.items()}
     assert documents["ready"] == {"ready": False, "reasons": ["blind"]}
     assert documents["rungs"]["margin_ratio"]["critical"] == 0.85
@@ -96,16 +98,15 @@ def test_sections() -> None:
 def test_the_worst_stream_comes_first() -> None:
     """By state, then by name."""
     feeds = [FeedHealth("v", f"a{n}", "mark", state, 1.0) for n, state in enumerate(FeedState)]
-    found = orjson.loads(sections((True, ()), {}, feeds, [], [])["feeds"])
+    found = orjson.loads(sections((True, ()), {}, feeds, 0, [], [])["feeds"])
     assert [feed["state"] for feed in found] == ["down", "stale", "late", "live"]
 
 
 def test_very_many_alerts_are_cut() -> None:
-    """The worst are shown and the total says how many there are."""
+    """The worst are shown."""
     pool = bad_day()[0]
     firing = [alert(Severity.WARNING, pool, rule=f"r{n}") for n in range(ALERTS_MAX + 5)]
     firing.append(alert(Severity.CRITICAL, pool))
-    found = sections((True, ()), {}, [], firing, [])
-    shown = orjson.loads(found["alerts"])
-    assert (len(shown), orjson.loads(found["alerts_total"])) == (ALERTS_MAX, ALERTS_MAX + 6)
-    assert shown[0]["severity"] == "critical"
+    shown = worst(firing)
+    assert len(shown) == ALERTS_MAX
+    assert [each.severity for each in shown[:2]] == [Severity.CRITICAL, Severity.WARNING]

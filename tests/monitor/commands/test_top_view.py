@@ -9,7 +9,8 @@ import pytest
 from rich.console import Console
 
 from alerts.alert import Acknowledgement, Severity
-from monitor.board.state import follow, sections
+from alerts.message import encode
+from monitor.board.state import follow, sections, worst
 from monitor.commands.top_view import Look
 from monitor.views import pool_json, rows
 from tests.support.desk import NOW, Desk, alert, bad_day, many_pools
@@ -18,7 +19,9 @@ from tests.support.desk import NOW, Desk, alert, bad_day, many_pools
 def document(desk: Desk) -> dict[str, Any]:
     """The state of a desk as the daemon writes it."""
     pools = {row.pool: pool_json(row) for row in rows(desk.table(), desk.assessments(), 1000)}
-    found = sections(desk.ready(), desk.rungs(), desk.feeds, desk.alerts, desk.silent)
+    found = sections(
+        desk.ready(), desk.rungs(), desk.feeds, len(desk.alerts), map(encode, worst(desk.alerts)), desk.silent
+    )
     state: dict[str, Any] = orjson.loads(b"".join(follow(None, NOW, len(desk.pools), found, pools).full()))
     return state
 
