@@ -53,7 +53,11 @@ export class Orders {
     for (const button of document.querySelectorAll("dialog [data-cancel]")) {
       button.addEventListener("click", () => button.closest("dialog").close());
     }
-    this.tokenDialog.addEventListener("close", () => this.settle(false));
+    this.tokenDialog.addEventListener("close", () => {
+      if (this.tokenDialog.open) return; // it was opened again meanwhile
+      named("token").value = "";
+      this.settle(false);
+    });
     this.showToken();
   }
 

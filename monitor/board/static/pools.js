@@ -119,6 +119,7 @@ class Row {
       pnl: find(".pnl .sum"),
       balance: find(".balance"),
       basis: find(".basis"),
+      old: find(".old"),
       why: find(".why"),
       svg: find("svg"),
       area: find(".area"),
@@ -151,8 +152,8 @@ class Row {
     const filled = ratio === null ? 0 : Math.min(Math.max(ratio, 0), 1);
     const width = (filled * 100).toFixed(1) + "%";
     if (this.width !== width) parts.bar.style.width = this.width = width;
-    const basis = (pool.basis === null ? "" : BREAK + pool.basis) + (pool.stale ? BREAK + "marks are old" : "");
-    write(parts.basis, basis);
+    write(parts.basis, pool.basis === null ? "" : BREAK + pool.basis);
+    write(parts.old, pool.stale ? "marks are old" : "");
     const why = pool.unknown.join("; ");
     hide(parts.why, !why);
     write(parts.why, why);
