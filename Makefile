@@ -16,7 +16,7 @@ ENVIRONMENT = test -n "$(PYTHON)" || { echo "marginwatch needs Python 3.11 or ne
 WORKERS ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help install develop demo test soak bench lint format types lock servers clean
+.PHONY: help install develop demo test soak bench pictures lint format types lock servers clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,6 +40,9 @@ soak: $(DEV_STAMP) servers  ## run the long fault rounds
 
 bench: $(DEV_STAMP)  ## measure the hot path, ccxt's handler beside it
 	@$(BIN)/python -m tests.bench
+
+pictures: $(DEV_STAMP) servers  ## take the pictures of docs/ anew, from the demo
+	@$(BIN)/python -m tests.pictures
 
 lint: $(DEV_STAMP)  ## check style
 	@$(BIN)/ruff check

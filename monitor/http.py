@@ -1,4 +1,4 @@
-"""The HTTP server: metrics, health, JSON and a plain page, read from the book when somebody asks.
+"""The HTTP server: metrics, health, JSON, the board and a plain page, read from the book when somebody asks.
 
 It answers on the loopback interface unless told otherwise. Every answer that grows with the book is made in small
 pieces with a turn for the event loop in between, so that a reader of many pools does not delay a tick.
@@ -8,9 +8,8 @@ import asyncio
 import errno
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from ipaddress import ip_address
-from time import perf_counter
 from typing import Protocol
 
 import orjson
@@ -22,24 +21,21 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from alerts.message import encode, rfc3339
 from alerts.sink import Handling
 from alerts.sinks.prometheus import AlertSource
+from monitor.board.routes import EVENTS_PATH, Board
 from monitor.clock import Clock
 from monitor.credential import Secret
 from monitor.errors import ConfigurationError, Fault
 from monitor.handling import Orders
 from monitor.model.sources import PoolSource
+from monitor.turns import in_turns
 from monitor.views import STYLESHEET, Json, PageState, page, pool_json, rows
-
-TURN_S = 0.000_25
-"""How long an answer may keep the event loop before it gives way."""
-
-PIECE_BYTES = 65_536
-"""Answers are sent in pieces of about this size."""
 
 POOLS_DEFAULT, POOLS_MAX, PAGE_POOLS_MAX, PAGE_ALERTS_MAX = 500, 100_000, 200, 50
 
 CONNECTIONS_MAX = 64
-"""Open connections; beyond it the oldest are dropped. aiohttp waits for ever for the first request of a connection, and
-what a stranger leaves open must never cost the file descriptors that reach the venues."""
+"""Open connections beside the board's event streams; beyond it the oldest are dropped. aiohttp waits for ever for the
+first request of a connection, and what a stranger leaves open must never cost the file descriptors that reach the
+venues."""
 
 LAG_BEAT_S, LAG_BEATS, LAG_S_MAX = 0.5, 30, 2.0
 """The loop is responsive when none of the last 15 seconds' beats came more than 2 seconds late."""
@@ -163,6 +159,7 @@ class HttpServer:
     ) -> None:
         self._config = config
         self._orders = Orders(handling, token, lambda body, status: _json(body, status=status))
+        self._board = Board(source, alerts, handling, clock, _HEADERS)
         self._source = source
         self._alerts = alerts
         self._metrics = metrics
@@ -184,7 +181,7 @@ class HttpServer:
         app = web.Application(middlewares=[self._guard])
         app.add_routes(
             [
-                web.get("/", self._page),
+                web.get("/plain", self._page),
                 web.get("/page.css", self._stylesheet),
                 web.get("/metrics", self._get_metrics),
                 web.get("/healthz", self._healthz),
@@ -192,6 +189,7 @@ class HttpServer:
                 web.get("/api/v1/pools", self._pools),
                 web.get("/api/v1/alerts", self._firing),
                 *self._orders.routes(),
+                *self._board.routes(),
             ]
         )
         runner = web.AppRunner(app, access_log=None, logger=_server_log(), shutdown_timeout=1.0)
@@ -203,7 +201,7 @@ class HttpServer:
             await runner.cleanup()
             raise ConfigurationError(source, [Fault("http.listen", _why_not(self._config.listen, error))]) from error
         self._runner = runner
-        self._beating = asyncio.create_task(self._watch.run(self._drop_oldest), name="http-loop-watch")
+        self._beating = asyncio.create_task(self._watch.run(self._at_each_beat), name="http-loop-watch")
         _log.info("http listens", urls=self.urls)
         if not self._config.loopback:
             _log.warning(
@@ -216,6 +214,7 @@ class HttpServer:
             self._beating.cancel()
             await asyncio.gather(self._beating, return_exceptions=True)
             self._beating = None
+        self._board.feed.close()
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None
@@ -226,6 +225,8 @@ class HttpServer:
         if self._config.loopback and not self._own_name(request.headers.get("Host", "")):
             # A page from elsewhere whose name was made to point at this machine must not read the account.
             return _json({"error": "unknown host; allow it with http.allowed_hosts"}, status=421)
+        if request.path == EVENTS_PATH:
+            return await handler(request)  # Lasts for as long as its reader looks, and has bounds of its own.
         if self.under_way >= self._config.requests_max:
             return _json({"error": "too many requests at once"}, status=503)
         self.under_way += 1
@@ -243,9 +244,14 @@ class HttpServer:
         finally:
             self.under_way -= 1
 
+    def _at_each_beat(self) -> None:
+        self._drop_oldest()
+        self._board.remember()
+
     def _drop_oldest(self) -> None:
         server = self._runner.server if self._runner is not None else None
-        connections = server.connections if server is not None else []
+        streams = self._board.feed.protocols  # They are old because somebody looks.
+        connections = [each for each in server.connections if each not in streams] if server is not None else []
         for connection in connections[: max(0, len(connections) - CONNECTIONS_MAX)]:
             connection.force_close()
 
@@ -318,31 +324,13 @@ def _json(body: Json, *, status: int = 200) -> web.Response:
 
 
 async def _stream(request: web.Request, content_type: str, pieces: Iterable[bytes]) -> web.StreamResponse:
-    """Send the pieces as they are made, with a turn for the event loop after each `TURN_S` of work."""
+    """Send the pieces as they are made, with turns for the event loop in between."""
     response = web.StreamResponse(headers=_HEADERS | {"Content-Type": content_type})
     await response.prepare(request)
-    async for piece in _in_turns(pieces):
+    async for piece in in_turns(pieces):
         await response.write(piece)
     await response.write_eof()
     return response
-
-
-async def _in_turns(pieces: Iterable[bytes]) -> AsyncIterator[bytes]:
-    """The pieces joined to `PIECE_BYTES`, made for at most about `TURN_S` at a time."""
-    waiting: list[bytes] = []
-    size = 0
-    await asyncio.sleep(0)  # Reading the request was work already.
-    turn_ends = perf_counter() + TURN_S
-    for piece in pieces:
-        waiting.append(piece)
-        size += len(piece)
-        if size >= PIECE_BYTES:
-            yield b"".join(waiting)
-            waiting, size = [], 0
-        if perf_counter() >= turn_ends:
-            await asyncio.sleep(0)
-            turn_ends = perf_counter() + TURN_S
-    yield b"".join(waiting)
 
 
 def _document(head: Json, name: str, items: Iterable[bytes]) -> Iterator[bytes]:

@@ -1,4 +1,4 @@
-"""What people and programs see over HTTP: JSON documents and the plain page. Pure: values in, bytes and text out.
+"""What programs, and people without JavaScript, see over HTTP. Pure: values in, bytes and text out.
 
 Figures bear the names, and numbers and times the form, that they have in messages (`alerts.message`): an unknown figure
 is null, and the pool's `unknown` says why; a margin ratio without bound is ``"Infinity"``; what does not exist (a
@@ -65,7 +65,17 @@ def pool_json(row: PoolRow) -> bytes:
 
 def _assessed(assessment: PoolAssessment | None) -> Json:
     if assessment is None:
-        absent = ("basis", "unit", "venue_margin_ratio", "distance", "model_error", "mark_at", "remedy", "legs")
+        absent = (
+            "basis",
+            "unit",
+            "venue_margin_ratio",
+            "distance",
+            "model_error",
+            "mark_at",
+            "stale",
+            "remedy",
+            "legs",
+        )
         return dict.fromkeys(absent)
     remedy = assessment.remedy
     return {
@@ -75,6 +85,7 @@ def _assessed(assessment: PoolAssessment | None) -> Json:
         "distance": number(assessment.distance),
         "model_error": number(assessment.model_error),
         "mark_at": None if assessment.marked_at is None else rfc3339(assessment.marked_at),
+        "stale": assessment.stale,
         "remedy": remedy
         and {
             "target_ratio": number(remedy.target_ratio),
@@ -143,7 +154,7 @@ def page(state: PageState) -> Iterator[str]:
     yield _list("Alerts", state.alerts)
     yield _list("Streams in trouble", [_feed(feed) for feed in troubled])
     yield from _pools(state)
-    yield """<p><a href="/api/v1/pools">pools</a> · <a href="/api/v1/alerts">alerts</a> ·
+    yield """<p><a href="/">board</a> · <a href="/api/v1/pools">pools</a> · <a href="/api/v1/alerts">alerts</a> ·
 <a href="/metrics">metrics</a> ·
 <a href="/readyz">readiness</a> · <a href="/healthz">health</a></p>
 </body>

@@ -12,6 +12,7 @@ from monitor.commands.handle import ack, silence, silences, unsilence
 from monitor.commands.record import record
 from monitor.commands.replay import replay
 from monitor.commands.run import run
+from monitor.commands.top import top
 from monitor.commands.watch import watch
 
 app = typer.Typer(
@@ -48,5 +49,5 @@ def options(
     """
 
 
-for command in (run, check, watch, demo, ack, silence, silences, unsilence, assess, replay, record):
+for command in (run, check, watch, demo, top, ack, silence, silences, unsilence, assess, replay, record):
     app.command()(command)

@@ -104,7 +104,7 @@ async def _demo(scenario: str, seconds: float, seed: int, picture: Path | None, 
 def _introduce(console: "Console", on_stage: "Stage") -> None:
     for table in on_stage.tables:
         console.print(f"  exchange   {table['rest_url']}  ({table['venue']}, simulated)")
-    console.print(f"  page       {on_stage.http_url}/")
+    console.print(f"  board      {on_stage.http_url}/")
     console.print(f"  metrics    {on_stage.http_url}/metrics")
     console.print(f"  health     {on_stage.http_url}/readyz")
     console.print("  state      SQLite in a temporary directory; warnings go to this terminal\n")

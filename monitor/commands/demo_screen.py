@@ -1,5 +1,6 @@
 """What the demo shows: the pools as a table with bars, warnings as they fire, and at the end what happened."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -120,13 +121,13 @@ class Scene:
         return Group(*shown, *(Text(text, "bold red") for text in missing))
 
 
-def bar(ratio: float | None, cells: int = BAR_CELLS) -> Text:
+def bar(ratio: float | None, cells: int = BAR_CELLS, rungs: Mapping[Severity, float] = RUNGS) -> Text:
     """A margin ratio as a bar from 0 to 1, coloured by the rung it has reached; the rungs stand in it as ticks."""
     if ratio is None:
         return Text("unknown".ljust(cells), "bold red")
     filled = round(min(max(ratio, 0.0), 1.0) * cells)
-    style = _style(ratio)
-    ticks = {min(cells - 1, int(rung * cells)) for rung in RUNGS.values()}
+    style = ratio_style(ratio, rungs)
+    ticks = {min(cells - 1, int(rung * cells)) for rung in rungs.values()}
     text = Text()
     for cell in range(cells):
         if cell < filled:
@@ -146,7 +147,7 @@ def _row(pool: str, document: dict[str, Any], gone: str | None, bar_cells: int) 
     cells: list[RenderableType] = [
         name,
         bar(ratio, bar_cells),
-        Text("?" if ratio is None else f"{ratio:.3f}", _style(ratio or 0)),
+        Text("?" if ratio is None else f"{ratio:.3f}", ratio_style(ratio or 0)),
     ]
     if near is None:
         return [*cells, "", "", ""]
@@ -159,8 +160,9 @@ def _row(pool: str, document: dict[str, Any], gone: str | None, bar_cells: int) 
     ]
 
 
-def _style(ratio: float) -> str:
-    reached = [severity for severity, rung in RUNGS.items() if ratio >= rung]
+def ratio_style(ratio: float, rungs: Mapping[Severity, float] = RUNGS) -> str:
+    """The colour of the highest rung that a margin ratio has reached."""
+    reached = [severity for severity, rung in rungs.items() if ratio >= rung]
     return {None: "green", Severity.NOTICE: "cyan", Severity.WARNING: "yellow"}.get(max(reached, default=None), "red")
 
 

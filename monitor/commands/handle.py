@@ -131,14 +131,27 @@ def door(config: Path, url: str | None) -> tuple[str, str]:
     from monitor.config import load_door
     from monitor.token import read_token, token_path
 
+    base = place(config, url)
     if url is not None:
-        return url.rstrip("/"), os.environ.get("MARGINWATCH_TOKEN", "")
+        return base, os.environ.get("MARGINWATCH_TOKEN", "")
     http, state = load_door(config)
-    host, port = http.address
+    token = http.token or read_token(token_path(state.path))
+    return base, token.reveal()
+
+
+def place(config: Path, url: str | None) -> str:
+    """Where the daemon listens, without a slash at the end. Raises UserError."""
+    from monitor.config import load_door
+    from monitor.errors import Fault, UserError
+
+    if url is not None:
+        if not url.startswith(("http://", "https://")):
+            raise UserError("--url", [Fault("", "must begin with http:// or https://")])
+        return url.rstrip("/")
+    host, port = load_door(config)[0].address
     everywhere = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - asked here, not listened on
     host = everywhere.get(host, host)
-    token = http.token or read_token(token_path(state.path))
-    return f"http://{f'[{host}]' if ':' in host else host}:{port}", token.reveal()
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def _ask(config: Path, url: str | None, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
@@ -150,8 +163,6 @@ def _ask(config: Path, url: str | None, method: str, path: str, body: dict[str, 
     from monitor.errors import Fault, MarginwatchError, UserError
 
     base, token = door(config, url)
-    if not base.startswith(("http://", "https://")):
-        raise UserError("--url", [Fault("", "must begin with http:// or https://")])
     headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
     request = Request(  # noqa: S310 - the scheme was checked
         f"{base}{path}", None if body is None else json.dumps(body).encode(), headers, method=method

@@ -171,7 +171,7 @@ async def test_the_page_says_what_is_wrong() -> None:
     pools = bad_day()
     desk = Desk(pools, reasons=("binance/main: marks are 7 s old",), alerts=[alert(Severity.CRITICAL, pools[0])])
     async with serving(desk) as client:
-        status, text, response = await client.get("/")
+        status, text, response = await client.get("/plain")
         assert (status, response.headers["Content-Type"]) == (200, "text/html; charset=utf-8")
         for words in (
             "binance/main: marks are 7 s old",
@@ -190,7 +190,7 @@ async def test_the_page_of_a_calm_day() -> None:
     """Without pools and trouble the page says so, and shows no banner."""
     live = [feed for feed in Desk().feeds if feed.age_s is not None]
     async with serving(Desk([], live)) as client:
-        _, text, _ = await client.get("/")
+        _, text, _ = await client.get("/plain")
         assert "No pool has risk open." in text
         assert 'class="bad"' not in text
 
@@ -200,13 +200,15 @@ async def test_the_page_cuts_and_escapes() -> None:
     pools = many_pools(250)
     pools[249] = replace(pools[249], pool="binance/desk0/<script>")
     async with serving(Desk(pools)) as client:
-        _, text, _ = await client.get("/")
+        _, text, _ = await client.get("/plain")
         assert "50 pools with less risk are not shown." in text
         assert "<script" not in text
         assert "binance/desk0/&lt;script&gt;" in text
 
 
-@pytest.mark.parametrize("path", ["/", "/page.css", "/metrics", "/healthz", "/readyz", "/api/v1/pools", "/nothing"])
+@pytest.mark.parametrize(
+    "path", ["/plain", "/page.css", "/metrics", "/healthz", "/readyz", "/api/v1/board", "/api/v1/history", "/nothing"]
+)
 async def test_strict_headers(path: str) -> None:
     """Every answer forbids scripts, foreign content, framing, sniffing and storing."""
     async with serving(Desk()) as client:

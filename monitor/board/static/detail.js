@@ -1,0 +1,83 @@
+// What unfolds below a pool: its figures, its legs, what would help, and the way to silence it.
+
+import { amount, hide, percent, price, signed, time, write } from "./words.js";
+
+const COLUMNS = [
+  ["Position", (leg) => `${leg.instrument} ${leg.side}`],
+  ["Size", (leg) => price(leg.size) ?? "unknown"],
+  ["Mark", (leg) => price(leg.mark_price) ?? "unknown"],
+  ["Liquidation", (leg, pool) => price(leg.liquidation_price) ?? (pool.unknown.length ? "unknown" : "none")],
+  ["Distance", (leg, pool) => percent(leg.distance, pool.unknown.length ? "unknown" : "none")],
+  ["PnL", (leg) => signed(leg.unrealized_pnl)],
+  ["Notional", (leg) => amount(leg.notional)],
+];
+
+export class Detail {
+  constructor(element, orders) {
+    this.element = element;
+    this.orders = orders;
+  }
+
+  open(open, pool) {
+    hide(this.element, !open);
+    if (open) this.show(pool);
+  }
+
+  show(pool) {
+    if (this.element.hidden) return;
+    this.facts ??= this.build(pool);
+    write(this.facts, facts(pool).join(" · "));
+    const legs = pool.legs ?? [];
+    hide(this.scroller, !legs.length);
+    while (this.body.rows.length > legs.length) this.body.deleteRow(-1);
+    legs.forEach((leg, index) => {
+      const row = this.body.rows[index] ?? this.body.insertRow();
+      COLUMNS.forEach(([, words], column) => write(row.cells[column] ?? row.insertCell(), words(leg, pool)));
+    });
+  }
+
+  build(pool) {
+    const facts = document.createElement("p");
+    const table = document.createElement("table");
+    this.body = table.createTBody();
+    const heads = table.createTHead().insertRow();
+    for (const [name] of COLUMNS) {
+      const head = document.createElement("th");
+      head.scope = "col";
+      head.textContent = name;
+      heads.append(head);
+    }
+    this.scroller = document.createElement("div");
+    this.scroller.className = "scroller";
+    this.scroller.tabIndex = 0;
+    this.scroller.role = "region";
+    this.scroller.ariaLabel = "Positions of " + pool.pool;
+    this.scroller.append(table);
+    const button = document.createElement("button");
+    button.type = "button";
+    button.textContent = "Silence this pool…";
+    button.addEventListener("click", () => this.orders.silence(pool.pool));
+    this.element.append(facts, this.scroller, button);
+    return facts;
+  }
+}
+
+function facts(pool) {
+  const unit = pool.unit ? " " + pool.unit : "";
+  const found = [
+    pool.pool,
+    "margin balance " + amount(pool.margin_balance) + unit,
+    "maintenance margin " + amount(pool.maintenance_margin) + unit,
+  ];
+  if (pool.basis === "computed") found.push("computed from the venue's rules");
+  if (pool.basis === "reported") found.push("maintenance margin as the venue last reported it");
+  if (pool.venue_margin_ratio !== null) found.push("the venue's own figure " + percent(pool.venue_margin_ratio));
+  if (pool.model_error !== null) found.push("model error " + percent(pool.model_error));
+  if (pool.mark_at !== null) found.push("marks of " + time(pool.mark_at));
+  if (pool.remedy) {
+    const cut = pool.remedy.cut_fraction;
+    const close = cut === null ? "" : ", or close " + percent(cut) + " of it";
+    found.push(`to be back at ${percent(pool.remedy.target_ratio)} add ${amount(pool.remedy.add_collateral)}${unit}${close}`);
+  }
+  return found;
+}

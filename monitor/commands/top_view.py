@@ -1,0 +1,223 @@
+"""What `marginwatch top` shows: the state of a daemon, as ``/api/v1/board`` tells it, on so many columns and lines."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from math import inf, isinf
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from alerts.alert import Severity, State
+from monitor.commands.demo_screen import bar, ratio_style
+from monitor.commands.show import SEVERITY_STYLES, warning_line
+from monitor.views import percent
+
+OLD_S = 4.0
+"""Without an answer for so long, what is shown is old."""
+ALERTS_MAX, REASONS_MAX, FEEDS_MAX = 6, 4, 4
+BAR_CELLS, BAR_CELLS_WIDE = 14, 20
+WIDE = 134
+"""Columns from which there is room for whole names and long bars."""
+SECTIONS = {"at", "total", "pools", "ready", "rungs", "feeds", "alerts", "alerts_total", "silences"}
+
+# What stands beside the pool's name in any case: the ratio, and how bad it is.
+_FIXED = 31
+_CELLS = {"distance": 11, "bar": BAR_CELLS_WIDE + 2, "mark": 14, "liquidation": 14, "pnl": 20, "basis": 10}
+# A column stands where the terminal is at least so wide.
+_WIDTHS = {"distance": 60, "bar": 78, "mark": 106, "liquidation": 106, "pnl": 124, "basis": WIDE}
+
+
+@dataclass(slots=True)
+class Look:
+    """What is known of one daemon. Times `now` are steady seconds of this machine."""
+
+    url: str
+    state: dict[str, Any] | None = None
+    answered_at: float | None = None
+    trouble: str = ""
+
+    def take(self, document: dict[str, Any], now: float) -> None:
+        """A new state. Raises KeyError or ValueError for what is none."""
+        missing = SECTIONS - document.keys()
+        if missing:
+            raise KeyError(*sorted(missing))  # another program's answer is refused here, not while it is shown
+        datetime.fromisoformat(document["at"])
+        self.state, self.answered_at = document, now
+
+    def screen(self, width: int, height: int | None, now: float) -> RenderableType:
+        """Everything for a terminal of this size; without a height as long as it is."""
+        state = self.state
+        if state is None or self.answered_at is None:
+            return Group(Text(self.url, "bold"), Text(f"NO ANSWER: {self.trouble or 'asking'}", "bold red"))
+        age_s = now - self.answered_at
+        old = bool(self.trouble) or age_s > OLD_S
+        lines = [*self._head(state, age_s if old else None), *_banner(state), *_alerts(state)]
+        lines += _feeds(state)
+        room = None if height is None else max(height - len(lines) - 4, 1)
+        pools = state["pools"][:room]
+        table = _table(pools, _rungs(state, "margin_ratio"), width)
+        below = [Text(f"{state['total'] - len(pools)} pools with less risk are not shown.", "dim")]
+        if not state["total"]:
+            below = [Text("No pool has risk open.")]
+        elif state["total"] == len(pools):
+            below = []
+        shown = Group(*_fitting(lines[1:]), table, *below) if pools else Group(*_fitting(lines[1:]), *below)
+        return Group(*_fitting(lines[:1]), _Dimmed(shown) if old else shown)
+
+    def _head(self, state: Mapping[str, Any], old_s: float | None) -> Iterator[Text]:
+        at = datetime.fromisoformat(state["at"]).strftime("%H:%M:%S")
+        line = Text()
+        if old_s is None:
+            line.append("● live ", "green").append(f"{at} UTC")
+        else:
+            why = f" ({self.trouble})" if self.trouble else ""
+            line.append(f" NO ANSWER, {old_s:.0f} s old ", "bold reverse red").append(
+                f" as of {at} UTC{why}", "bold red"
+            )
+        alerts = state["alerts_total"]
+        line.append(f"  {state['total']} pools · {alerts} alert{'' if alerts == 1 else 's'} · ")
+        line.append(f"{len(state['silences'])} silenced  " if state["silences"] else "").append(self.url, "dim")
+        yield line
+
+
+@dataclass(slots=True)
+class _Dimmed:
+    """Whatever it holds, without its colours: old figures never look live."""
+
+    inside: RenderableType
+    style: str = field(default="grey50")
+
+    def __rich_console__(self, console: Any, options: Any) -> Iterator[Any]:
+        from rich.segment import Segment
+        from rich.style import Style
+
+        style = Style.parse(self.style)
+        for line in console.render_lines(self.inside, options, pad=False):
+            yield from (Segment(segment.text, style) for segment in line)
+            yield Segment.line()
+
+
+def _fitting(lines: list[Text]) -> Iterator[Text]:
+    """Each on one line, cut where the terminal ends."""
+    for line in lines:
+        line.no_wrap, line.overflow = True, "ellipsis"
+        yield line
+
+
+def _banner(state: Mapping[str, Any]) -> Iterator[Text]:
+    """What is not seen."""
+    if not state["ready"]["ready"]:
+        reasons = state["ready"]["reasons"] or ["the daemon is not ready"]
+        for reason in reasons[:REASONS_MAX]:
+            yield Text(f" BLIND  {reason} ", "bold white on red")
+        if len(reasons) > REASONS_MAX:
+            yield Text(f" BLIND  and {len(reasons) - REASONS_MAX} more reasons ", "bold white on red")
+
+
+def _alerts(state: Mapping[str, Any]) -> Iterator[Text]:
+    for message in state["alerts"][:ALERTS_MAX]:
+        when = datetime.fromisoformat(message["raised_at"]).strftime("%H:%M:%S")
+        severity = Severity[message["severity"].upper()]
+        line = warning_line(when, severity, State.FIRING, message["text"])
+        if message.get("acknowledged"):
+            line.append(f"  acknowledged by {message['acknowledged']['by']}", "dim")
+        if message.get("silenced"):
+            line.append(f"  silenced by {message['silenced']['by']}", "dim")
+        yield line
+    if state["alerts_total"] > ALERTS_MAX:
+        yield Text(f"and {state['alerts_total'] - ALERTS_MAX} more alerts", "dim")
+
+
+def _feeds(state: Mapping[str, Any]) -> Iterator[Text]:
+    """Those in trouble one by one, the others counted."""
+    troubled = [feed for feed in state["feeds"] if feed["state"] != "live"]
+    for feed in troubled[:FEEDS_MAX]:
+        age = "no data yet" if feed["age_s"] is None else f"data {feed['age_s']:.1f} s old"
+        name = "/".join(part for part in (feed["venue"], feed["account"], feed["stream"]) if part)
+        yield Text(f"stream {name}: {feed['state']}, {age} {feed['detail']}".rstrip(), "yellow")
+    if len(troubled) > FEEDS_MAX:
+        yield Text(f"and {len(troubled) - FEEDS_MAX} more streams in trouble", "yellow")
+    yield Text(f"{len(state['feeds']) - len(troubled)} of {len(state['feeds'])} streams live", "dim")
+
+
+def _table(pools: list[dict[str, Any]], rungs: Mapping[Severity, float], width: int) -> Table:
+    names = [name for name, wanted in _WIDTHS.items() if width >= wanted]
+    natural = max((len(pool["pool"]) for pool in pools), default=0) + _FIXED + sum(_CELLS[name] for name in names)
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim", width=min(width, natural))
+    table.add_column("pool", no_wrap=True, overflow="ellipsis", ratio=1, min_width=9)
+    table.add_column("ratio", no_wrap=True, justify="right")
+    table.add_column("", no_wrap=True)
+    for name in names:
+        right = name in ("distance", "mark", "liquidation", "pnl")
+        table.add_column("" if name == "bar" else name, no_wrap=True, justify="right" if right else "left")
+    for pool in pools:
+        table.add_row(*_row(pool, rungs, names, wide=width >= WIDE))
+    return table
+
+
+def _row(
+    pool: Mapping[str, Any], rungs: Mapping[Severity, float], names: list[str], *, wide: bool
+) -> Iterator[RenderableType]:
+    ratio = _figure(pool["margin_ratio"])
+    level = _level(ratio, rungs)
+    style = "bold red" if ratio is None else ratio_style(ratio, rungs)
+    # Where a name is cut, what tells two pools apart stands in front.
+    short = Text(pool["scope"]).append(f"  {pool['account']} {pool['venue']}", "dim")
+    yield Text(pool["pool"]) if wide else short
+    yield Text("unknown" if ratio is None else percent(ratio), style)
+    words = "marks are old" if pool["stale"] else level.label if level else ""
+    yield Text(words, "reverse red" if pool["stale"] else SEVERITY_STYLES[level] if level else "")
+    legs = pool["legs"] or []
+    near = min(legs, key=lambda leg: inf if leg["distance"] is None else float(leg["distance"]), default=None)
+    pnl = [_figure(leg["unrealized_pnl"]) for leg in legs]
+    for name in names:
+        match name:
+            case "bar":
+                cells = BAR_CELLS_WIDE if wide else BAR_CELLS
+                yield Text("░" * cells, "bold red") if ratio is None else bar(ratio, cells, rungs)
+            case "distance":
+                yield _distance(pool, near)
+            case "mark":
+                yield "" if near is None else _price(near["mark_price"], "unknown")
+            case "liquidation":
+                absent = "unknown" if pool["unknown"] else "none"
+                yield "" if near is None else _price(near["liquidation_price"], absent)
+            case "pnl":
+                known = legs and None not in pnl
+                yield f"{sum(each for each in pnl if each is not None):+,.2f} {pool['unit']}" if known else ""
+            case _:
+                yield pool["basis"] or ""
+
+
+def _distance(pool: Mapping[str, Any], near: Mapping[str, Any] | None) -> str:
+    if near is None:
+        return ""
+    if near["distance"] is None:
+        return "unknown" if pool["unknown"] else "none"
+    return percent(float(near["distance"]))
+
+
+def _rungs(state: Mapping[str, Any], rule: str) -> dict[Severity, float]:
+    return {Severity[name.upper()]: float(rung) for name, rung in state["rungs"].get(rule, {}).items()}
+
+
+def _level(ratio: float | None, rungs: Mapping[Severity, float]) -> Severity | None:
+    """The rung that a margin ratio has reached; at 1 it is an emergency without any."""
+    if ratio is None:
+        return None
+    reached = [severity for severity, rung in rungs.items() if ratio >= rung]
+    return Severity.EMERGENCY if ratio >= 1 else max(reached, default=None)
+
+
+def _figure(value: float | str | None) -> float | None:
+    return None if value is None else float(value)
+
+
+def _price(value: float | str | None, absent: str) -> str:
+    figure = _figure(value)
+    if figure is None or isinf(figure):
+        return absent
+    return f"{figure:,.2f}" if abs(figure) >= 100 else f"{figure:.6g}"

@@ -1,0 +1,445 @@
+"""The board in a real browser, over a desk: what it shows, how it is worked, and what it never does."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from alerts.alert import Acknowledgement, Severity
+from monitor.clock import ManualClock, SystemClock
+from tests.support.board import TOKEN, served
+from tests.support.chromium import Browser, Page, chromium
+from tests.support.desk import Desk, alert, bad_day, many_pools
+from tests.support.server_process import free_port, until, until_answer
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture
+async def browser() -> AsyncIterator[Browser]:
+    """A browser for one test."""
+    async with chromium() as running:
+        yield running
+
+
+@asynccontextmanager
+async def board(browser: Browser, desk: Desk, **page: int | bool) -> AsyncIterator[Page]:
+    """The board of a desk, once it shows its pools; at the end nothing may have gone wrong on it."""
+    async with served(desk) as url, browser.page(f"{url}/", **page) as shown:  # type: ignore[arg-type]
+        await shown.until(f"document.querySelectorAll('.row.pool').length === {len(desk.pools)}")
+        await shown.until("document.documentElement.dataset.link === 'live'")
+        yield shown
+        assert shown.troubles == []
+        assert {address.startswith(f"{url}/") for address in shown.requested} == {True}
+
+
+def busy() -> Desk:
+    """A bad day on which three alerts fire."""
+    pools = bad_day()
+    firing = [(Severity.NOTICE, 4), (Severity.EMERGENCY, 1), (Severity.CRITICAL, 0)]
+    return Desk(pools, alerts=[alert(severity, pools[index]) for severity, index in firing])
+
+
+async def test_pools_by_danger(browser: Browser) -> None:
+    """Every pool with its figures, the most dangerous first; endless and unknown are said in words."""
+    async with board(browser, busy()) as page:
+        scopes = await page.texts(".row.pool .scope")
+        assert scopes == ["DOGEUSDT", "NEWUSDT", "BTCUSDT", "USDT", "SOLUSDT"]
+        assert await page.texts(".row.pool .percent") == ["no margin left", "unknown", "86.8 %", "55.0 %", "0.40 %"]
+        levels = await page.evaluate("[...document.querySelectorAll('.row.pool')].map(row => row.dataset.level)")
+        assert levels == ["emergency", "unknown", "critical", "notice", "calm"]
+        assert await page.text(".row.pool:nth-child(2) .why") == "no tiers for NEWUSDT"
+        assert await page.text(".row.pool:nth-child(3) .price .line") == "mark 59,000 → liquidation 58,909.5"
+        assert await page.text(".row.pool:nth-child(3) .price .sub") == "0.15 % away"
+        assert await page.text(".row.pool:nth-child(4) .price .sub") == "4.80 % away ETHUSDT long, 2 legs"
+        assert await page.text(".row.pool:nth-child(5) .price .sub") == "no liquidation price"
+        assert await page.text(".row.pool:nth-child(3) .name .sub") == "binance · main · computed"
+        assert await page.evaluate("document.querySelector('.row.pool:nth-child(3) .bar i').style.width") == "86.8%"
+        assert "critical 85 %" in await page.text("#ladder")
+        assert await page.evaluate("document.title") == "(3) no margin left DOGEUSDT:short · marginwatch"
+
+
+async def test_the_rungs_are_the_configured_ones(browser: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ticks, words and colours follow the ladder that is in force."""
+    ladder = {("margin_ratio", "warning"): 0.30, ("margin_ratio", "critical"): 0.90}
+    monkeypatch.setattr(Desk, "rungs", lambda self: ladder)
+    async with board(browser, Desk()) as page:
+        assert await page.text("#ladder") == "rungs: warning 30 %, critical 90 %"
+        ticks = await page.evaluate("document.documentElement.style.getPropertyValue('--rungs')")
+        assert ticks.count("linear-gradient") == 2
+        levels = await page.evaluate("[...document.querySelectorAll('.row.pool')].map(row => row.dataset.level)")
+        assert levels == ["emergency", "unknown", "warning", "warning", "calm"]
+
+
+async def test_changes_arrive_by_themselves(browser: Browser) -> None:
+    """A pool that becomes dangerous moves up and keeps the focus; one that is closed goes."""
+    desk = busy()
+    async with board(browser, desk) as page:
+        await page.evaluate("document.querySelector('.row.pool:nth-child(5) .open').focus()")
+        doge, new, sol, usdt = desk.pools[1], desk.pools[2], desk.pools[3], desk.pools[4]
+        desk.pools = [doge, new, replace(sol, maintenance_margin=4_600.0, margin_ratio=0.92), usdt]
+        await page.until("document.querySelectorAll('.row.pool').length === 4")
+        assert await page.texts(".row.pool .scope") == ["DOGEUSDT", "NEWUSDT", "SOLUSDT", "USDT"]
+        assert await page.text(".row.pool:nth-child(3) .percent") == "92.0 %"
+        assert await page.evaluate("document.activeElement.innerText.startsWith('SOLUSDT')")
+
+
+async def test_what_is_equal_is_left_alone(browser: Browser) -> None:
+    """A round without news writes into no pool, so that nothing is laid out, moved or read aloud again."""
+    async with board(browser, busy()) as page:
+        watch = """window.written = 0; new MutationObserver(found => { window.written += found.length; })
+            .observe(document.getElementById("rows"), {subtree: true, childList: true, characterData: true})"""
+        await page.evaluate(watch)
+        at = await page.text("#link-words")
+        await page.until(f"document.getElementById('link-words').innerText !== {json.dumps(at)}")
+        assert await page.evaluate("window.written") == 0
+
+
+async def test_an_old_mark_looks_old(browser: Browser) -> None:
+    """A pool whose marks have grown old says so and is grey."""
+    desk = busy()
+    desk.pools[0] = replace(desk.pools[0], stale=True)
+    async with board(browser, desk) as page:
+        assert "marks are old" in await page.text(".row.pool:nth-child(3) .name")
+        gray = "getComputedStyle(document.querySelector('.row.pool:nth-child({}) .ratio')).filter"
+        assert await page.evaluate(gray.format(3)) == "grayscale(1)"
+        assert await page.evaluate(gray.format(1)) == "none"
+
+
+async def test_blindness_cannot_be_missed(browser: Browser) -> None:
+    """A banner across the page, read aloud at once, with every reason; it goes when everything is seen again."""
+    desk = busy()
+    desk.reasons = ("binance/main: mark stale BTCUSDT", "binance/main: no snapshot yet")
+    async with board(browser, desk) as page:
+        assert await page.texts("#blind li") == list(desk.reasons)
+        assert (await page.evaluate("document.title")).startswith("BLIND")
+        assert await page.evaluate("document.getElementById('blind').getAttribute('role')") == "alert"
+        width, top = await page.evaluate(
+            "(r => [r.width / innerWidth, r.top])(document.getElementById('blind').getBoundingClientRect())"
+        )
+        assert width > 0.9
+        assert top < 100
+        desk.reasons = ()
+        await page.until("document.getElementById('blind').hidden")
+
+
+async def test_streams_with_the_worst_first(browser: Browser) -> None:
+    """Each with its state in words and the age of its data."""
+    async with board(browser, busy()) as page:
+        assert await page.texts(".feed") == [
+            "binance main user late no data yet no snapshot yet",
+            "binance mark live 0.4 s",
+        ]
+
+
+class Ahead:
+    """A clock that runs, and can be set forward."""
+
+    def __init__(self) -> None:
+        self._clock = SystemClock()
+        self.by = 0.0
+
+    def now(self) -> float:
+        """See `Clock`."""
+        return self._clock.now() + self.by
+
+
+async def test_an_hour_s_line_survives_a_reload(browser: Browser) -> None:
+    """The daemon keeps it, not the page."""
+    desk, clock = busy(), Ahead()
+    async with served(desk, clock=clock) as url, aiohttp.ClientSession() as session:
+
+        async def noted() -> int:
+            async with session.get(f"{url}/api/v1/history") as response:
+                return len((await response.json())["pools"].get(desk.pools[0].pool, ()))
+
+        async def noted_more_than(before: int) -> bool:
+            return await noted() > before
+
+        for n in range(6):
+            desk.pools[0] = replace(desk.pools[0], margin_ratio=0.3 + n / 10)
+            before, clock.by = await noted(), clock.by + 2.0
+            await until_answer(lambda before=before: noted_more_than(before), "the history goes on")
+        async with browser.page(f"{url}/") as page:
+            for _ in range(2):
+                line = "[...document.querySelectorAll('.row.pool')].find(r => r.innerText.includes('BTCUSDT'))"
+                await page.until(f"{line}.querySelector('.trace').getAttribute('d').split('L').length >= 5")
+                label = await page.evaluate(f"{line}.querySelector('svg').getAttribute('aria-label')")
+                assert label.replace("\u202f", " ") == "margin ratio between 30.0 % and 80.0 %"
+                await page.evaluate("document.documentElement.remove()")
+                await page.send("Page.reload")
+
+
+async def test_acknowledge_with_the_token(browser: Browser) -> None:
+    """It is asked for once and kept in the tab only; the alert then shows who has seen it."""
+    desk = busy()
+    async with board(browser, desk) as page:
+        await page.click(".alert:nth-child(2) .acknowledge")
+        await page.until("document.getElementById('token-dialog').open")
+        await page.write(TOKEN)
+        await page.evaluate("document.getElementById('token-by').focus()")
+        await page.write("ann")
+        await page.press("Enter")
+        await until(lambda: bool(desk.orders), "the order arrives")
+        assert desk.orders == [("acknowledge", "margin_ratio/binance/main/BTCUSDT:long", "ann")]
+        seen = Acknowledgement("ann", desk.alerts[2].raised_at + 3)
+        desk.alerts[2] = replace(desk.alerts[2], acknowledged=seen)
+        await page.until("document.querySelector('.alert:nth-child(2) .handled').innerText.includes('by ann')")
+        assert await page.evaluate("document.querySelector('.alert:nth-child(2) .acknowledge').hidden")
+        await page.click(".alert:nth-child(1) .acknowledge")
+        await until(lambda: len(desk.orders) == 2, "no token is asked for again")
+        assert await page.evaluate("sessionStorage.getItem('marginwatch.token')") == TOKEN
+        assert await page.evaluate("localStorage.getItem('marginwatch.token')") is None
+        assert not [address for address in page.requested if TOKEN in address]
+
+
+async def test_a_wrong_token(browser: Browser) -> None:
+    """The dialog says so and stays for another try; nothing was done meanwhile."""
+    desk = busy()
+    async with served(desk) as url, browser.page(f"{url}/") as page:
+        await page.until("document.querySelectorAll('.alert').length === 3")
+        await page.click(".alert:nth-child(1) .acknowledge")
+        for token in ("wrong", TOKEN):
+            await page.until("document.getElementById('token-dialog').open")
+            await page.evaluate("document.getElementById('token').focus()")
+            await page.write(token)
+            await page.evaluate("document.getElementById('token-by').value = 'ann'")
+            await page.evaluate("document.querySelector('[name=keep][value=browser]').checked = true")
+            await page.press("Enter")
+            if token == "wrong":
+                await page.until("document.getElementById('token-refusal').innerText.includes('refused this token')")
+                assert desk.orders == []
+        await until(lambda: bool(desk.orders), "the right token works")
+        assert await page.evaluate("localStorage.getItem('marginwatch.token')") == TOKEN
+        await page.click("#token-button")
+        await page.click("#token-forget")
+        assert await page.evaluate("localStorage.getItem('marginwatch.token')") is None
+        assert len(page.troubles) == 1  # the browser itself notes the 401
+        assert "401" in page.troubles[0]
+
+
+async def give_token(page: Page) -> None:
+    """As if it had been given before."""
+    stored = {"marginwatch.token": TOKEN, "marginwatch.by": "ann"}
+    await page.evaluate(f"Object.entries({json.dumps(stored)}).forEach(pair => sessionStorage.setItem(...pair))")
+
+
+async def test_silence_and_its_end(browser: Browser) -> None:
+    """From an alert, with an end and a reason; it is listed with its author, and can be ended."""
+    desk = busy()
+    desk.alerts = desk.alerts[2:]
+    async with board(browser, desk) as page:
+        await give_token(page)
+        await page.click(".alert .silence")
+        await page.until("document.getElementById('silence-dialog').open")
+        assert await page.evaluate("document.getElementById('silence-subject').value") == "binance/main/BTCUSDT:long"
+        await page.evaluate("document.getElementById('silence-for').value = '7200'")
+        await page.evaluate("document.getElementById('silence-reason').focus()")
+        await page.write("adding margin")
+        await page.press("Enter")
+        await page.until("document.querySelectorAll('.silence-entry').length === 1")
+        assert desk.orders == [("silence", "binance/main/BTCUSDT:long", "ann")]
+        (silence,) = desk.silent
+        assert (silence.until - silence.at, silence.emergency) == (7200, False)
+        entry = await page.text(".silence-entry")
+        assert "binance/main/BTCUSDT:long" in entry
+        assert "ann: adding margin" in entry
+        await page.click(".silence-entry .end")
+        await page.until("document.querySelectorAll('.silence-entry').length === 0")
+        assert desk.orders[-1] == ("end", "s0", "ann")
+
+
+async def test_a_refused_silence_says_why(browser: Browser) -> None:
+    """In the dialog, which stays open with what was written."""
+    async with served(busy()) as url, browser.page(f"{url}/") as page:
+        await page.until("document.querySelectorAll('.alert').length === 3")
+        await give_token(page)
+        await page.click("#silence-button")
+        await page.write("refused")
+        await page.evaluate("document.getElementById('silence-reason').focus()")
+        await page.write("why not")
+        await page.press("Enter")
+        await page.until("document.getElementById('silence-refusal').innerText.includes('asked to be refused')")
+        assert await page.evaluate("document.getElementById('silence-reason').value") == "why not"
+        await page.press("Escape")
+        await page.until("!document.getElementById('silence-dialog').open")
+
+
+async def test_gone_and_back(browser: Browser) -> None:
+    """Without the daemon the page is grey within seconds and says how old its figures are; later it lives again."""
+    desk, listen = busy(), f"127.0.0.1:{free_port()}"
+    async with browser.page("about:blank") as page:
+        async with served(desk, listen) as url:
+            await page.send("Page.navigate", url=f"{url}/")
+            await page.until("document.documentElement.dataset.link === 'live'")
+            assert await page.evaluate("getComputedStyle(document.querySelector('main')).filter") == "none"
+        await page.until("document.documentElement.dataset.link === 'gone'", 10)
+        assert "No answer from the daemon since" in await page.text("#gone")
+        await page.until("/The figures are [5-9] seconds old/.test(document.getElementById('gone').innerText)")
+        assert await page.evaluate("getComputedStyle(document.querySelector('main')).filter") == "grayscale(1)"
+        assert (await page.evaluate("document.title")).startswith("NO DATA")
+        desk.pools = desk.pools[:1]
+        async with served(desk, listen):
+            await page.until("document.documentElement.dataset.link === 'live'", 15)
+            await page.until("document.querySelectorAll('.row.pool').length === 1")
+            assert await page.evaluate("document.getElementById('gone').hidden")
+
+
+async def test_rounds_that_come_late_are_old(browser: Browser) -> None:
+    """A daemon whose clock stands still, or a line that holds rounds back, is not live however busily it sends."""
+    async with served(busy(), clock=ManualClock(SystemClock().now())) as url, browser.page(f"{url}/") as page:
+        await page.until("document.documentElement.dataset.link === 'live'")
+        await page.until("document.documentElement.dataset.link === 'gone'")
+        assert "seconds old" in await page.text("#gone")
+
+
+async def test_every_control_by_keyboard(browser: Browser) -> None:
+    """Tab reaches each of them in turn, and what has the focus shows it."""
+    desk = busy()
+    desk.silence("binance/main", 600, "ann", "because")
+    async with board(browser, desk) as page:
+        await page.until("document.querySelectorAll('.silence-entry').length === 1")
+        controls = "[...document.querySelectorAll('a, button, input')].filter(e => e.checkVisibility())"
+        count = await page.evaluate(f"{controls}.length")
+        assert count > 15
+        for _ in range(count + 5):
+            await page.press("Tab")
+            await page.evaluate("document.activeElement.reached = true")
+            outlined = await page.evaluate("getComputedStyle(document.activeElement).outlineStyle !== 'none'")
+            assert outlined or await page.evaluate("document.activeElement === document.body")
+        missed = f"{controls}.filter(e => !e.reached).map(e => e.outerHTML)"
+        assert await page.evaluate(missed) == []
+        await page.evaluate("document.querySelector('.row.pool:nth-child(4) .open').focus()")
+        await page.press("Enter")
+        assert await page.evaluate("document.activeElement.getAttribute('aria-expanded')") == "true"
+        assert len(await page.texts(".row.pool:nth-child(4) .detail tbody tr")) == 2
+
+
+async def test_names_for_a_screen_reader(browser: Browser) -> None:
+    """Every control has a name, pools are a table, places are landmarks, and news are said without the rest."""
+    desk = busy()
+    async with board(browser, desk) as page:
+        tree = (await page.send("Accessibility.getFullAXTree"))["nodes"]
+        nodes = [(node["role"]["value"], node.get("name", {}).get("value", "")) for node in tree if not node["ignored"]]
+        controls = [name for role, name in nodes if role in {"button", "link", "searchbox", "textbox", "combobox"}]
+        assert len(controls) > 15
+        assert all(controls)
+        assert len(set(controls)) == len(controls)  # two buttons of one name could not be told apart
+        roles = [role for role, _ in nodes]
+        assert {"main", "banner", "contentinfo", "navigation", "table", "row", "rowheader", "columnheader"} <= {*roles}
+        assert {"Alerts (3)", "Pools", "Silences", "Streams"} <= {name for role, name in nodes if role == "region"}
+        await page.until("document.getElementById('announcements').innerText === '3 alerts fire'")
+        desk.alerts.append(alert(Severity.WARNING, desk.pools[3]))
+        await page.until("document.getElementById('announcements').innerText.startsWith('warning: ')")
+        assert (await page.text("#announcements")).count("binance") == 1
+
+
+async def test_many_pools(browser: Browser) -> None:
+    """With a thousand pools that all change every second a click is answered, and a filter finds one of them."""
+    pools = many_pools(1000)
+    desk = Desk(pools)
+    async with board(browser, desk) as page:
+
+        async def stir() -> None:
+            for by in range(1, 1000):
+                desk.pools = [replace(pool, margin_ratio=pool.margin_ratio * (1 - by / 5000)) for pool in pools]
+                await asyncio.sleep(0.5)
+
+        stirring = asyncio.create_task(stir())
+        try:
+            for _ in range(5):
+                asked = "document.querySelector('.row.pool .open').getAttribute('aria-expanded')"
+                before = await page.evaluate(asked)
+                async with asyncio.timeout(3):
+                    await page.evaluate("document.querySelector('.row.pool .open').click()")
+                    assert await page.evaluate(asked) != before
+            await page.evaluate("document.getElementById('filter').focus()")
+            await page.write("coin77usdt")
+            await page.until("[...document.querySelectorAll('.row.pool')].filter(e => !e.hidden).length === 1")
+            assert await page.evaluate("document.documentElement.dataset.link") == "live"
+        finally:
+            stirring.cancel()
+            await asyncio.gather(stirring, return_exceptions=True)
+
+
+async def test_more_than_is_shown_is_counted(browser: Browser) -> None:
+    """What is cut is said, of pools and of alerts."""
+    pools = many_pools(1200)
+    async with (
+        served(Desk(pools, alerts=[alert(Severity.NOTICE, pool) for pool in pools[:150]])) as url,
+        browser.page(f"{url}/") as page,
+    ):
+        await page.until("document.querySelectorAll('.row.pool').length === 1000")
+        assert await page.text("#pools-more") == "200 pools with less risk are not shown."
+        assert await page.text("#alerts-more") == "50 more alerts fire."
+
+
+@pytest.mark.parametrize("dark", [False, True])
+async def test_a_phone(browser: Browser, tmp_path: Path, dark: bool) -> None:
+    """At 360 pixels nothing goes beyond the side, whatever is open, in the scheme that the phone asks for."""
+    desk = busy()
+    desk.reasons = ("binance/main: mark stale " + "BTCUSDT," * 12,)
+    desk.silence("binance/a-very-long-name-of-an-account/1000000MOGUSDT:short", 600, "ann", "because of " + "x" * 150)
+    desk.alerts[0] = replace(desk.alerts[0], text="55 % " + "binance/a-very-long-name/1000000MOGUSDT:short" * 2)
+    async with board(browser, desk, width=360, height=740, phone=True, dark=dark) as page:
+        await page.until("document.querySelectorAll('.silence-entry').length === 1")
+        await page.evaluate("document.querySelectorAll('.open').forEach(button => button.click())")
+        assert await page.evaluate("document.scrollingElement.scrollWidth <= innerWidth")
+        await page.click("#silence-button")
+        assert await page.evaluate("document.scrollingElement.scrollWidth <= innerWidth")
+        ground = await page.evaluate("getComputedStyle(document.body).backgroundColor")
+        assert ground == ("rgb(13, 17, 23)" if dark else "rgb(243, 245, 248)")
+
+
+@pytest.mark.parametrize("dark", [False, True])
+async def test_contrast(browser: Browser, dark: bool) -> None:
+    """Every word stands out from its ground by at least 4.5 to 1, as WCAG 2 asks for at level AA."""
+    desk = busy()
+    desk.reasons = ("blind",)
+    async with board(browser, desk, dark=dark) as page:
+        await page.until("!document.getElementById('blind').hidden")
+        assert await page.evaluate(CONTRASTS) == []
+
+
+CONTRASTS = """(() => {
+  const parse = (text) => {
+    const found = text.match(/[\\d.]+/g).map(Number);
+    return text.startsWith("color(") ? [found[0] * 255, found[1] * 255, found[2] * 255, found[3] ?? 1]
+      : [found[0], found[1], found[2], found[3] ?? 1];
+  };
+  const light = (rgb) => {
+    const [r, g, b] = rgb.map((c) => (c /= 255) <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4);
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const ground = (element) => {
+    const layers = [];
+    for (let e = element; e; e = e.parentElement) layers.push(parse(getComputedStyle(e).backgroundColor));
+    return layers.reverse().reduce((under, [r, g, b, a]) =>
+      [r * a + under[0] * (1 - a), g * a + under[1] * (1 - a), b * a + under[2] * (1 - a)], [255, 255, 255]);
+  };
+  const bad = [];
+  for (const element of document.querySelectorAll("body *")) {
+    const own = [...element.childNodes].some((n) => n.nodeType === 3 && n.data.trim());
+    if (!own || !element.checkVisibility() || element.closest(".unseen, .skip")) continue;
+    const a = light(parse(getComputedStyle(element).color).slice(0, 3));
+    const b = light(ground(element));
+    const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+    if (ratio < 4.5) bad.push([element.className, element.innerText, ratio.toFixed(2)]);
+  }
+  return bad;
+})()"""
+
+
+async def test_without_javascript(browser: Browser) -> None:
+    """The page leads to a plain table, which needs none."""
+    async with served(busy()) as url, browser.page("about:blank") as page:
+        await page.send("Emulation.setScriptExecutionDisabled", value=True)
+        await page.send("Page.navigate", url=f"{url}/")
+        await page.until("document.querySelector('noscript a')?.getAttribute('href') === '/plain'")
+        await page.send("Page.navigate", url=f"{url}/plain")
+        await page.until("document.querySelectorAll('tbody tr').length === 5")

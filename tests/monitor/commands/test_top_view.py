@@ -1,0 +1,150 @@
+"""The screen of `marginwatch top`: most dangerous first, nothing unknown or old that looks well, on any width."""
+
+import io
+from dataclasses import replace
+from typing import Any
+
+import orjson
+import pytest
+from rich.console import Console
+
+from alerts.alert import Acknowledgement, Severity
+from alerts.message import encode
+from monitor.board.state import follow, sections, worst
+from monitor.commands.top_view import Look
+from monitor.views import pool_json, rows
+from tests.support.desk import NOW, Desk, alert, bad_day, many_pools
+
+
+def document(desk: Desk) -> dict[str, Any]:
+    """The state of a desk as the daemon writes it."""
+    pools = {row.pool: pool_json(row) for row in rows(desk.table(), desk.assessments(), 1000)}
+    found = sections(
+        desk.ready(), desk.rungs(), desk.feeds, len(desk.alerts), map(encode, worst(desk.alerts)), desk.silent
+    )
+    state: dict[str, Any] = orjson.loads(b"".join(follow(None, NOW, len(desk.pools), found, pools).full()))
+    return state
+
+
+def seen(desk: Desk, *, age_s: float = 0.0, trouble: str = "") -> Look:
+    """What is known of a desk that answered so long before 100."""
+    look = Look("http://desk:9464")
+    look.take(document(desk), 100.0 - age_s)
+    look.trouble = trouble
+    return look
+
+
+def screen(look: Look, width: int = 160, height: int | None = None, *, colour: bool = False) -> list[str]:
+    """The lines on a terminal."""
+    console = Console(
+        file=io.StringIO(), width=width, force_terminal=colour, color_system="256" if colour else None, highlight=False
+    )
+    with console.capture() as capture:
+        console.print(look.screen(width, height, 100.0))
+    return [line.rstrip() for line in capture.get().splitlines()]
+
+
+def busy() -> Desk:
+    """A bad day with one alert."""
+    pools = bad_day()
+    return Desk(pools, alerts=[alert(Severity.CRITICAL, pools[0])])
+
+
+def test_everything_on_a_wide_terminal() -> None:
+    """Time, counts, alerts, streams in trouble, and each pool with its figures, the most dangerous first."""
+    lines = screen(seen(busy()))
+    assert lines[0] == "● live 14:13:20 UTC  5 pools · 1 alert · http://desk:9464"
+    assert lines[1] == "14:13:15  critical   87% binance/main/BTCUSDT:long"
+    assert lines[2:4] == ["stream binance/main/user: late, no data yet no snapshot yet", "1 of 2 streams live"]
+    names = [line.split()[0] for line in lines[5:]]
+    assert names == [f"binance/main/{n}" for n in ("DOGEUSDT:short", "NEWUSDT:long", "BTCUSDT:long", "USDT", "SOLUSDT:long")]  # fmt: skip # noqa: E501
+    assert "no margin left  emergency" in lines[5]
+    assert lines[6].count("unknown") == 3
+    assert "░░░" in lines[6]
+    for words in ("86.76 %  critical", "0.15 %", "█┊·┊", "59,000.00", "58,909.50", "+0.00 USDT", "computed"):
+        assert words in lines[7]
+    assert lines[9].count("none") == 2
+
+
+@pytest.mark.parametrize("width", [36, 40, 60, 78, 80, 106, 124, 134, 200])
+def test_any_width(width: int) -> None:
+    """No line is longer than the terminal, and which pool it is and how bad it is always stand there."""
+    lines = screen(seen(busy()), width)
+    assert max(map(len, lines)) <= width
+    (line,) = [line for line in lines if "86.76 %" in line]
+    assert "BTC" in line
+    assert ("0.15 %" in line) == (width >= 60)
+    assert ("58,909.50" in line) == (width >= 106)
+
+
+def test_a_low_terminal() -> None:
+    """What does not fit is counted, and what is worst stays."""
+    lines = screen(seen(Desk(many_pools(50))), 100, 20)
+    assert len(lines) <= 20
+    assert "COIN49USDT" in lines[4]
+    assert lines[-1].endswith("pools with less risk are not shown.")
+
+
+def test_blind() -> None:
+    """Every reason stands at the top, up to a few; the others are counted."""
+    desk = busy()
+    desk.reasons = tuple(f"binance/a{n}: no snapshot yet" for n in range(6))
+    lines = screen(seen(desk))
+    assert [line.startswith(" BLIND ") for line in lines[:7]] == [False, *[True] * 5, False]
+    assert "and 2 more reasons" in lines[5]
+
+
+def test_handled_alerts() -> None:
+    """Who has seen one, and what is silent."""
+    desk = busy()
+    silence = desk.silence("binance/main", 600, "bob", "because")
+    desk.alerts = [replace(desk.alerts[0], acknowledged=Acknowledgement("ann", NOW), silenced=silence)]
+    lines = screen(seen(desk))
+    assert "1 silenced" in lines[0]
+    assert lines[1].endswith("acknowledged by ann  silenced by bob")
+
+
+def test_no_pools() -> None:
+    """An empty book is said to be empty."""
+    assert "No pool has risk open." in screen(seen(Desk([])))
+
+
+def test_old_marks() -> None:
+    """A pool whose marks are old says so instead of how bad it was."""
+    pools = bad_day()
+    lines = screen(seen(Desk([replace(pools[0], stale=True)])), 80)
+    assert "marks are old" in lines[-1]
+
+
+def test_a_pool_not_assessed_in_full() -> None:
+    """Its ratio stands there, and what is not known is left out."""
+    pools = bad_day()
+    lines = screen(seen(Desk(pools[:1], assessed={})))
+    assert "86.76 %  critical" in lines[-1]
+    assert "USDT " not in lines[-1].split("%", 1)[1]
+
+
+@pytest.mark.parametrize(("age_s", "trouble"), [(9.0, ""), (1.0, "refused")])
+def test_old_figures_never_look_live(age_s: float, trouble: str) -> None:
+    """Without an answer the first line says so in words, and every colour is gone from the rest."""
+    lines = screen(seen(busy(), age_s=age_s, trouble=trouble))
+    assert lines[0].startswith(f" NO ANSWER, {age_s:.0f} s old  as of 14:13:20 UTC{trouble and ' (refused)'}")
+    assert "live" not in lines[0]
+    coloured = screen(seen(busy(), age_s=age_s, trouble=trouble), colour=True)
+    codes = {part.split("m")[0] for line in coloured[1:] for part in line.split("\x1b[")[1:]}
+    assert codes <= {"0", "38;5;244"}
+    assert (
+        len({part.split("m")[0] for line in screen(seen(busy()), colour=True) for part in line.split("\x1b[")[1:]}) > 5
+    )
+
+
+def test_before_any_answer() -> None:
+    """Nothing is known, and that is what it says."""
+    look = Look("http://desk:9464", trouble="Connection refused")
+    assert screen(look) == ["http://desk:9464", "NO ANSWER: Connection refused"]
+
+
+def test_another_program_s_answer() -> None:
+    """What is no state of a daemon is refused where it comes in."""
+    with pytest.raises(KeyError, match="alerts"):
+        Look("http://desk:9464").take({"pools": []}, 1.0)
