@@ -46,7 +46,7 @@ class Board:
         return [
             web.get("/", self._page),
             web.get("/board/{name}", self._file),
-            web.get(EVENTS_PATH, self._events),
+            web.get(EVENTS_PATH, self._events, allow_head=False),
             web.get("/api/v1/board", self._state),
             web.get("/api/v1/history", self._get_history),
         ]

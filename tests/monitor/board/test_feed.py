@@ -216,6 +216,12 @@ async def test_a_fault_is_survived(monkeypatch: pytest.MonkeyPatch) -> None:
         assert failures == []
 
 
+async def test_a_stream_has_no_head() -> None:
+    """Who asks for headers only would hold a reader's place and never leave it."""
+    async with served(Desk()) as url, session() as client, client.head(url + EVENTS) as response:
+        assert response.status == 405
+
+
 async def test_the_state_for_programs() -> None:
     """The same as the first round of a stream, for whoever asks once."""
     async with served(Desk()) as url, session() as client, client.get(url + "/api/v1/board") as response:
