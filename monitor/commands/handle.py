@@ -2,11 +2,15 @@
 
 import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from monitor.commands.run import DEFAULT_CONFIG
+
+if TYPE_CHECKING:
+    from http.client import HTTPResponse
+    from urllib.request import Request
 
 ANSWER_S = 10.0
 _UNITS_S = {"s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
@@ -154,11 +158,19 @@ def place(config: Path, url: str | None) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
+def opened(request: "Request", timeout_s: float = ANSWER_S) -> "HTTPResponse":
+    """The daemon's answer, asked directly: the token is not for a proxy that the environment names."""
+    from urllib.request import ProxyHandler, build_opener
+
+    answer: HTTPResponse = build_opener(ProxyHandler({})).open(request, timeout=timeout_s)
+    return answer
+
+
 def _ask(config: Path, url: str | None, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
     """The daemon's answer. Raises UserError with its reason when it refuses, MarginwatchError when it is not there."""
     import json
     from urllib.error import HTTPError, URLError
-    from urllib.request import Request, urlopen
+    from urllib.request import Request
 
     from monitor.errors import Fault, MarginwatchError, UserError
 
@@ -168,7 +180,7 @@ def _ask(config: Path, url: str | None, method: str, path: str, body: dict[str, 
         f"{base}{path}", None if body is None else json.dumps(body).encode(), headers, method=method
     )
     try:
-        with urlopen(request, timeout=ANSWER_S) as answer:  # noqa: S310
+        with opened(request) as answer:
             return json.load(answer)
     except HTTPError as error:
         try:

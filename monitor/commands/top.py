@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from monitor.commands.handle import Config, Url
+from monitor.commands.handle import Config, Url, opened
 from monitor.commands.run import DEFAULT_CONFIG
 
 if TYPE_CHECKING:
@@ -95,11 +95,11 @@ def _fetch(look: "Look", now: float) -> bool:
     import json
     from http.client import HTTPException
     from urllib.error import HTTPError, URLError
-    from urllib.request import Request, urlopen
+    from urllib.request import Request
 
     request = Request(f"{look.url}/api/v1/board")  # noqa: S310 - the scheme was checked
     try:
-        with urlopen(request, timeout=ANSWER_S) as answer:  # noqa: S310
+        with opened(request, ANSWER_S) as answer:
             document: dict[str, Any] = json.load(answer)
         look.take(document, now)
     except HTTPError as error:

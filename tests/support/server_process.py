@@ -87,6 +87,11 @@ class ServerProcess:
     def suspend(self) -> None:
         """Let it hang: connections stay open, nothing is answered."""
         self._signal(signal.SIGSTOP)
+        # The signal is on its way; until every thread has stopped one of them may still answer.
+        ends = time.monotonic() + DEADLINE_S
+        while not self._is_stopped():
+            assert time.monotonic() < ends, "the server does not stop"
+            time.sleep(0.001)
 
     def resume(self) -> None:
         """Let it go on."""
@@ -102,6 +107,11 @@ class ServerProcess:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+    def _is_stopped(self) -> bool:
+        assert self._process is not None, "the server does not run"
+        stats = Path(f"/proc/{self._process.pid}/task").glob("*/stat")
+        return all(stat.read_text().rpartition(")")[2].split()[0] in "tTZ" for stat in stats)
 
     def _signal(self, number: signal.Signals) -> None:
         assert self._process is not None, "the server does not run"

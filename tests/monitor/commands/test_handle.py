@@ -65,6 +65,9 @@ async def test_orders_to_a_running_daemon(tmp_path: Path) -> None:
             token = (tmp_path / "state.sqlite.token").read_text().strip()
             url = ("--url", f"http://127.0.0.1:{running.port}")
             assert (await marginwatch("ack", KEY, *url, env={"MARGINWATCH_TOKEN": token})).code == 0
+            # Nobody listens at the proxy: asked directly, the token goes to the daemon alone.
+            past = {"MARGINWATCH_TOKEN": token, "http_proxy": "http://127.0.0.1:9", "no_proxy": ""}
+            assert (await marginwatch("ack", KEY, *url, env=past)).code == 0
             refused = await marginwatch("ack", KEY, *url, env={"MARGINWATCH_TOKEN": "guessed"})
             assert (refused.code, "token" in refused.err) == (2, True)
             assert token not in (tmp_path / "err").read_text()
