@@ -5,9 +5,10 @@ is not modelled. Until a second report says the same, only the part of the diffe
 dangerous is carried.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from monitor.margin.risk import Risk
+from monitor.model.assessment import Disagreement
 
 _SMALLEST = 1e-8
 """The last digit that venues print: differences are measured against no less."""
@@ -18,12 +19,13 @@ class Anchor:
     """What is carried for a pool.
 
     `offset` is added to the model, `claim` is the whole difference that the last report showed, `error` its size
-    relative to the figures compared.
+    relative to the figures compared. `disagreement` is the figure that the error is of, for people.
     """
 
     offset: Risk
     claim: Risk
     error: float
+    disagreement: Disagreement
 
 
 def anchor(report: Risk, model: Risk, *, computed: bool, before: Anchor | None, tolerance: float) -> Anchor | None:
@@ -35,12 +37,15 @@ def anchor(report: Risk, model: Risk, *, computed: bool, before: Anchor | None, 
     if claim.margin_balance != claim.margin_balance or claim.maintenance_margin != claim.maintenance_margin:
         return None
     error = _relative(claim.margin_balance, report.margin_balance)
-    if computed:
-        error = max(error, _relative(claim.maintenance_margin, report.maintenance_margin))
+    worst = Disagreement("margin balance", model.margin_balance, report.margin_balance)
+    of_maintenance = _relative(claim.maintenance_margin, report.maintenance_margin)
+    if computed and of_maintenance > error:
+        error = of_maintenance
+        worst = Disagreement("maintenance margin", model.maintenance_margin, report.maintenance_margin)
     repeated = before is not None and before.error > tolerance and _same(claim, before.claim, report, tolerance)
     if error <= tolerance or repeated:
-        return Anchor(claim, claim, error)
-    return Anchor(_frightening(claim), claim, error)
+        return Anchor(claim, claim, error, worst)
+    return Anchor(_frightening(claim), claim, error, worst)
 
 
 def after_change(held: Anchor, *, computed: bool, growth: float) -> Anchor:
@@ -50,9 +55,9 @@ def after_change(held: Anchor, *, computed: bool, growth: float) -> Anchor:
     have grown with it.
     """
     if computed:
-        return Anchor(_frightening(held.offset), held.claim, held.error)
+        return replace(held, offset=_frightening(held.offset))
     grown = held.offset.maintenance_margin * max(1.0, growth)
-    return Anchor(Risk(min(0.0, held.offset.margin_balance), grown), held.claim, held.error)
+    return replace(held, offset=Risk(min(0.0, held.offset.margin_balance), grown))
 
 
 def _frightening(offset: Risk) -> Risk:

@@ -8,7 +8,7 @@ from monitor.margin.remedy import remedy
 from monitor.margin.risk import Leg, Pool, Risk
 from monitor.margin.rules import VenueRules, account_pools
 from monitor.model.account import Account
-from monitor.model.assessment import Basis, LegAssessment, PoolAssessment
+from monitor.model.assessment import Basis, Disagreement, LegAssessment, PoolAssessment
 from monitor.model.ids import pool_id
 
 
@@ -24,10 +24,11 @@ def assess_pool(
     remedy_ratio: float | None = None,
     marked_at: float | None = None,
     model_error: float | None = None,
+    disagreement: Disagreement | None = None,
 ) -> PoolAssessment:
     """Assess one pool. `remedy_ratio`: where the ratio is above it, say what would bring it back there.
 
-    `marked_at` and `model_error` are handed through.
+    `marked_at`, `model_error` and `disagreement` are handed through.
 
     Every liquidation price moves one instrument and holds the others still, with all of the pool's legs on that
     instrument moving together (a hedge-mode pair has one liquidation price).
@@ -58,6 +59,7 @@ def assess_pool(
         distance=min(distances) if distances else None,
         marked_at=marked_at,
         model_error=model_error,
+        disagreement=disagreement,
         remedy=None if remedy_ratio is None else remedy(pool, remedy_ratio),
         unknown=tuple(_unknown(pool)),
     )

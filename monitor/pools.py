@@ -143,6 +143,7 @@ class Pools:
             remedy_ratio=remedy_ratio,
             marked_at=self._marked_at(row),
             model_error=None if held is None else held.error,
+            disagreement=None if held is None else held.disagreement,
         )
 
     def with_former_rules(self) -> list[int]:

@@ -37,7 +37,7 @@ ALLOWED: list[tuple[str, tuple[str, ...]]] = [
     ("monitor.pricepath", BASE),
     ("monitor.sdnotify", BASE),
     ("monitor.tomlfile", BASE),
-    ("monitor.anchoring", ("monitor.margin",)),
+    ("monitor.anchoring", ("monitor.margin", "monitor.model")),
     (
         "monitor.pools",
         ("monitor.anchoring", "monitor.ledger", "monitor.kernel", "monitor.assess", "monitor.margin", *BASE),

@@ -33,8 +33,13 @@ def judge(pool: PoolAssessment, config: ModelErrorConfig) -> Verdict:
 
 
 def describe(pool: PoolAssessment, verdict: Verdict) -> Wording:
-    """The disagreement first, then both ratios."""
-    venue = "" if pool.venue_margin_ratio is None else f", the venue says {_words.ratio(pool.venue_margin_ratio)}"
+    """The disagreement first, then both numbers: as computed, and as the venue reported it.
+
+    Neither is the pool's present margin ratio, which goes on from the report and so agrees with the venue by then.
+    """
     size = "unknown" if verdict.value is None else _words.percent(verdict.value)
-    text = f"{size} model error · {pool.pool} · margin ratio {_words.ratio(pool.margin_ratio)}{venue}"
+    text = f"{size} model error · {pool.pool}"
+    if (found := pool.disagreement) is not None:
+        computed, reported = _words.amount(found.computed), _words.amount(found.reported)
+        text += f" · {found.figure} {computed} {pool.unit} computed, the venue says {reported}"
     return Wording(text, "Trust the venue's figures for this pool until they agree again.")

@@ -119,7 +119,10 @@ def _integer(value: object) -> int:
 
 @dataclass(frozen=True, slots=True)
 class CoinRow:
-    """One coin of the unified account. `balance` is what is owned less what is owed, without unrealized PnL."""
+    """One coin of the unified account. `balance` is what is owned less what is owed, without unrealized PnL.
+
+    Where `owed` is None Bybit did not tell it, and `balance` is what is owned.
+    """
 
     coin: str
     balance: float
@@ -130,20 +133,22 @@ class CoinRow:
     unrealized_pnl: float | None = None
     maintenance_margin: float | None = None
     """Both of the positions in this coin."""
+    owed: float | None = None
 
 
 def coin(row: Mapping[str, Any]) -> CoinRow:
     """A coin of the wallet stream or of ``wallet-balance``."""
-    owed = optional(row.get("spotBorrow")) or 0.0
+    owed = optional(row.get("spotBorrow"))
     flags = row.get("marginCollateral"), row.get("collateralSwitch")
     return CoinRow(
         text(row.get("coin")),
-        number(row.get("walletBalance")) - owed,
+        number(row.get("walletBalance")) - (0.0 if owed is None else owed),
         optional(row.get("equity")),
         optional(row.get("usdValue")),
         False if False in flags else True if flags == (True, True) else None,
         optional(row.get("unrealisedPnl")),
         optional(row.get("totalPositionMM")),
+        owed,
     )
 
 

@@ -74,6 +74,7 @@ class AccountState:
     indexes: Mapping[str, float] = field(default_factory=dict)
     steps: Mapping[str, tuple[Step, ...]] = field(default_factory=dict)
     _counts: dict[str, bool] = field(default_factory=dict)
+    _owed: dict[str, float] = field(default_factory=dict)
     _told: dict[Key, tuple[Order, int]] = field(default_factory=dict)
     """Order and time of the last event that was applied to a position."""
     _told_ms: dict[str, int] = field(default_factory=dict)
@@ -165,7 +166,7 @@ class AccountState:
             held = self.wallets.get(row.coin)
             told_ms = self._told_ms.get(row.coin, 0)
             if held is not None and told_ms > answers.sent_ms - REST_LAG_MS:
-                row = replace(row, balance=held.balance)
+                row = replace(row, balance=held.balance, owed=self._owed.get(row.coin, 0.0))
                 wallets[row.coin] = self.wallet(row, told_ms)
             elif row.balance != 0.0 or row.equity:
                 wallets[row.coin] = self.wallet(row, answers.sent_ms)
@@ -203,7 +204,12 @@ class AccountState:
         """A coin with its price in USD, and the share of it that does not count as collateral."""
         if row.counts is not None:
             self._counts[row.coin] = row.counts
-        return Wallet(row.coin, row.balance, self._price(row, row.coin), self._haircut(row.coin, row.balance), at_ms)
+        balance = row.balance
+        if row.owed is None:  # a debt that is not told is not paid
+            balance -= self._owed.get(row.coin, 0.0)
+        else:
+            self._owed[row.coin] = row.owed
+        return Wallet(row.coin, balance, self._price(row, row.coin), self._haircut(row.coin, balance), at_ms)
 
     def _price(self, row: CoinRow | None, coin: str) -> float:
         """By Bybit's own valuation where it has digits enough, else its index; nan when nobody tells."""

@@ -188,8 +188,10 @@ class AccountState:
         alone = [row for row in answers.positions if row.margin_mode is MarginMode.ISOLATED]
         shared = [row for row in answers.positions if row.margin_mode is MarginMode.CROSS]
         if self.account_mode is AccountMode.SINGLE_ASSET:
+            divided = {row.coin for row in alone}
             found = [
-                self._coin_report(coin, [r for r in shared if r.coin == coin.coin]) for coin in answers.balance.coins
+                self._coin_report(coin, [r for r in shared if r.coin == coin.coin], coin.coin in divided)
+                for coin in answers.balance.coins
             ]
         else:
             balance = answers.balance
@@ -206,8 +208,9 @@ class AccountState:
         scope, equity = isolated_scope(row.instrument, side_of(row.size)), row.margin + row.unrealized_pnl
         return self._report(scope, equity, row.maintenance_margin, row.venue_ratio, [row])
 
-    def _coin_report(self, coin: CoinRow, held: list[PositionRow]) -> PoolReport | None:
-        if coin.equity is None:
+    def _coin_report(self, coin: CoinRow, held: list[PositionRow], divided: bool) -> PoolReport | None:
+        """None where the equity is not told, or is `divided` and the isolated positions' part of it is not told."""
+        if coin.equity is None or (divided and coin.isolated_equity is None):
             return None
         equity = coin.equity - (coin.isolated_equity or 0.0)
         return self._report(coin.coin, equity, coin.maintenance_margin, coin.venue_ratio, held)

@@ -63,7 +63,8 @@ async def _check_all(config: "Config", path: Path, timeout_s: float, *, push: bo
     accounts = "1 account" if len(config.accounts) == 1 else f"{len(config.accounts)} accounts"
     lines = [CheckLine(True, "configuration", f"{path}: {accounts}"), *_check_state(config), *_check_http(config)]
     waiting: list[Awaitable[list[CheckLine]]] = [
-        _bounded(account.name, _check_account(account), timeout_s) for account in config.accounts
+        _bounded(account.name, _check_account(account, config.alerts.model_error.tolerance), timeout_s)
+        for account in config.accounts
     ]
     waiting += [_bounded(f"sink {name}", _check_sink(name, sink), timeout_s) for name, sink in _probes(config.sinks)]
     if config.sinks.push is not None:
@@ -130,7 +131,7 @@ def _check_http(config: "Config") -> "Iterator[CheckLine]":
 # -- venues ---------------------------------------------------------------------------------------
 
 
-async def _check_account(account: "BaseAccountConfig") -> "list[CheckLine]":
+async def _check_account(account: "BaseAccountConfig", tolerance: float) -> "list[CheckLine]":
     """What the venue's connector finds, and the pools of the snapshot it took held against the venue's own figures."""
     from connectors import CheckLine, connector_of
     from monitor.clock import SystemClock
@@ -138,12 +139,12 @@ async def _check_account(account: "BaseAccountConfig") -> "list[CheckLine]":
     found: list[CheckLine] = []
     for line in await connector_of(account).check(account, SystemClock()):
         found.append(CheckLine(line.ok, f"{account.name}: {line.subject}", line.text))
-        found += _check_pools(account, line.events)
+        found += compare_pools(account, line.events, tolerance)
     return found
 
 
-def _check_pools(account: "BaseAccountConfig", events: "Iterable[Event]") -> "Iterator[CheckLine]":
-    """One line for each pool: our margin ratio beside the venue's."""
+def compare_pools(account: "BaseAccountConfig", events: "Iterable[Event]", tolerance: float) -> "Iterator[CheckLine]":
+    """One line for each pool of a snapshot: its margin ratio, and what is computed beside what the venue reports."""
     from connectors import CheckLine
     from monitor.book import Book
     from monitor.kernel import plain_kernel
@@ -159,15 +160,13 @@ def _check_pools(account: "BaseAccountConfig", events: "Iterable[Event]") -> "It
             book.apply_snapshot(event)
     for row in book.rows():
         pool = book.assess(row)
-        yield CheckLine(_agreement(pool), pool.pool, _compared(pool))
+        yield CheckLine(_agreement(pool, tolerance), pool.pool, _compared(pool))
 
 
-def _agreement(pool: "PoolAssessment") -> bool | None:
-    from alerts.config import AlertsConfig
-
+def _agreement(pool: "PoolAssessment", tolerance: float) -> bool | None:
     if pool.unknown or pool.margin_ratio != pool.margin_ratio or pool.model_error is None:
         return None
-    return abs(pool.model_error) <= AlertsConfig().model_error.tolerance
+    return abs(pool.model_error) <= tolerance
 
 
 def _compared(pool: "PoolAssessment") -> str:
@@ -177,7 +176,10 @@ def _compared(pool: "PoolAssessment") -> str:
     text = f"margin ratio {pool.margin_ratio:.4f}, {positions}"
     if pool.model_error is None:
         return f"{text}; the venue reports nothing to compare it with"
-    return f"{text}; differs from what the venue reports by {abs(pool.model_error):.2%}"
+    differs = f"{text}; differs from what the venue reports by {abs(pool.model_error):.2%}"
+    if (found := pool.disagreement) is None:
+        return differs
+    return f"{differs} ({found.figure} {found.computed:.10g} {pool.unit} computed, {found.reported:.10g} reported)"
 
 
 # -- sinks ----------------------------------------------------------------------------------------

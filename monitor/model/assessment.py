@@ -69,13 +69,26 @@ class Remedy:
 
 
 @dataclass(frozen=True, slots=True)
+class Disagreement:
+    """A pool's figure as computed and as the venue reported it, both at the report's marks and in the pool's unit.
+
+    `figure` names it for people. Of margin balance and maintenance margin it is the one that differs more, relatively;
+    what was carried over from earlier reports is not in `computed`.
+    """
+
+    figure: str
+    computed: float
+    reported: float
+
+
+@dataclass(frozen=True, slots=True)
 class PoolAssessment:
     """One pool at one moment; amounts in `unit`.
 
     `marked_at` is the venue's time (seconds since the epoch) of the oldest mark used, None without one. `unknown` names
     what keeps the figures from being known (then they are nan); an unknown pool is never safe. `distance` is the
     smallest of the legs', None where no leg has one. `remedy` is present when the ratio is above where the first rung
-    lets go.
+    lets go. `model_error` is the relative size of `disagreement`, both from the venue's last report; None without one.
     """
 
     pool: str
@@ -92,6 +105,7 @@ class PoolAssessment:
     distance: float | None = None
     marked_at: float | None = None
     model_error: float | None = None
+    disagreement: Disagreement | None = None
     remedy: Remedy | None = None
     unknown: tuple[str, ...] = ()
     stale: bool = False

@@ -2,13 +2,16 @@
 
 import asyncio
 import logging
+import re
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from connectors import connector_of
 from connectors.recorder import Recorder, Replay
+from monitor.commands.check import compare_pools
 from monitor.errors import DangerousKeyError, VenueError
 from monitor.model.assessment import FeedState
 from monitor.model.events import AccountDelta, AccountSnapshot, FeedChanged, Marks, SnapshotReason
@@ -334,6 +337,25 @@ async def test_a_key_that_may_do_more_than_read_is_refused(venue: VenueUnderTest
         assert watch.of(AccountSnapshot) == []
     async with watching(venue, clock, allow_dangerous_key=True) as watch:
         await watch.in_sync()
+
+
+# --- check
+
+
+async def test_check_holds_every_pool_against_the_venues_report(venue: VenueUnderTest, clock: QuickClock) -> None:
+    """A line of `marginwatch check` for each pool: a figure as computed beside the one reported, and they agree.
+
+    To a thousandth, because a contract's maintenance in BTC has no more than three digits of the eight that are told.
+    """
+    await venue.tick()
+    (account,) = venue.accounts(allow_dangerous_key=True)
+    found = await connector_of(account).check(account, clock)
+    pools = [pool for line in found for pool in compare_pools(account, line.events, tolerance=1e-3)]
+    assert pools, found
+    for pool in pools:
+        assert pool.subject.startswith(f"{venue.name}/{account.name}/")
+        assert pool.ok is True, pool.text
+        assert re.search(r"differs from what the venue reports by .+ \(m.+ computed, .+ reported\)", pool.text)
 
 
 # --- secrets, recording

@@ -6,8 +6,10 @@ from hypothesis import strategies as st
 
 from monitor.anchoring import Anchor, after_change, anchor
 from monitor.margin.risk import Risk
+from monitor.model.assessment import Disagreement
 
 MODEL = Risk(100.0, 10.0)
+SAME = Disagreement("margin balance", 100.0, 100.0)
 
 
 def hold(report: Risk, before: Anchor | None = None, *, computed: bool = True) -> Anchor | None:
@@ -50,7 +52,24 @@ def test_the_same_again_is_believed_and_another_surprise_is_not() -> None:
 def test_without_a_model_the_report_cannot_disagree() -> None:
     """A requirement that only the venue computes is its own."""
     held = anchor(Risk(100.0, 33.0), Risk(100.0, 0.0), computed=False, before=None, tolerance=0.01)
-    assert held == Anchor(Risk(0.0, 33.0), Risk(0.0, 33.0), 0.0)
+    assert held == Anchor(Risk(0.0, 33.0), Risk(0.0, 33.0), 0.0, Disagreement("margin balance", 100.0, 100.0))
+
+
+@pytest.mark.parametrize(
+    ("report", "disagreement"),
+    [
+        pytest.param(Risk(90.0, 8.0), Disagreement("maintenance margin", 10.0, 8.0), id="maintenance by a fifth"),
+        pytest.param(Risk(50.0, 8.0), Disagreement("margin balance", 100.0, 50.0), id="the balance by half"),
+    ],
+)
+def test_the_worse_of_the_two_figures_is_named_with_both_numbers(report: Risk, disagreement: Disagreement) -> None:
+    """As computed and as reported, whatever is carried of the difference, and also after a trade."""
+    first = hold(report)
+    assert first is not None
+    again = hold(report, first)
+    assert again is not None
+    changed = after_change(again, computed=True, growth=1.0)
+    assert [held.disagreement for held in (first, again, changed)] == [disagreement] * 3
 
 
 def test_what_is_unknown_is_not_compared() -> None:
@@ -60,9 +79,9 @@ def test_what_is_unknown_is_not_compared() -> None:
 
 def test_after_a_change_nothing_reassures() -> None:
     """What was measured on other positions may only frighten; a reported requirement grows with the pool."""
-    held = Anchor(Risk(5.0, -3.0), Risk(5.0, -3.0), 0.05)
+    held = Anchor(Risk(5.0, -3.0), Risk(5.0, -3.0), 0.05, SAME)
     assert after_change(held, computed=True, growth=0.1).offset == Risk(0.0, 0.0)
-    reported = Anchor(Risk(5.0, 30.0), Risk(5.0, 30.0), 0.0)
+    reported = Anchor(Risk(5.0, 30.0), Risk(5.0, 30.0), 0.0, SAME)
     assert after_change(reported, computed=False, growth=2.0).offset == Risk(0.0, 60.0)
     assert after_change(reported, computed=False, growth=0.5).offset == Risk(0.0, 30.0)
 

@@ -260,6 +260,11 @@ def test_a_report_that_disagrees_is_asked_for_again_once_and_becomes_an_alert_wh
         watch.mark(100.0)
         watch.warm(4.0)
     assert watch.severities("model_error") == ["warning"]
+    (alert,) = (alert for alert in watch.said if alert.rule == "model_error" and alert.state is State.FIRING)
+    # A wallet of 10 at its entry price; one of 100 at a rate of 1 %.
+    assert alert.text == (
+        f"50.0 % model error · binance/main/{SYMBOLS[0]}:long · maintenance margin 1 USDT computed, the venue says 2"
+    )
 
 
 @pytest.fixture

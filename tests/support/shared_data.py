@@ -16,10 +16,14 @@ needs_shared_data = pytest.mark.skipif(
 )
 
 
+def all_cases() -> list[dict[str, Any]]:
+    """Positions with the figures their venues reported; empty when the collection is absent."""
+    return [json.loads(path.read_text()) for path in sorted(ROOT.glob("cases/*.json"))]
+
+
 def cases(venue: str) -> list[dict[str, Any]]:
-    """Positions with the figures their venue reported; empty when the collection is absent."""
-    found = [json.loads(path.read_text()) for path in sorted(ROOT.glob("cases/*.json"))]
-    return [case for case in found if case["venue"] == venue]
+    """Those of one venue."""
+    return [case for case in all_cases() if case["venue"] == venue]
 
 
 def tier_rows(name: str) -> list[dict[str, str]]:

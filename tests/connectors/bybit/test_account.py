@@ -166,6 +166,23 @@ def test_coins_are_merged_and_an_empty_field_is_not_zero() -> None:
     assert stage.bad("user", "number") == 0
 
 
+@pytest.mark.parametrize("told", [{"spotBorrow": ""}, {}], ids=["left empty", "not named"])
+def test_a_debt_that_is_not_told_is_not_paid(told: dict[str, str]) -> None:
+    """What was owed last is still owed, until Bybit says another amount."""
+    stage = synced()
+    row = {"coin": "USDT", "equity": "", "usdValue": ""}
+    for changes, balance in (
+        ({"walletBalance": "49000", "spotBorrow": "3000"}, 46_000.0),
+        ({"walletBalance": "48000", **told}, 45_000.0),
+        ({"walletBalance": "48000", "spotBorrow": "0"}, 48_000.0),
+        ({"walletBalance": "47000", **told}, 47_000.0),
+    ):
+        stage.pass_s(0.1)
+        (delta,) = stage.frame(frame(stage, "wallet", [{"accountType": "UNIFIED", "coin": [row | changes]}]))
+        assert isinstance(delta, AccountDelta)
+        assert [wallet.balance for wallet in delta.wallets] == [balance]
+
+
 def test_a_coin_without_a_balance_is_asked_for() -> None:
     """The frame cannot be used; it may have been the one that mattered."""
     stage = synced()

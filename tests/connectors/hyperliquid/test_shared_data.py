@@ -16,6 +16,7 @@ from monitor.model.assessment import LegAssessment, PoolAssessment
 from monitor.model.events import Marks
 from tests.connectors.hyperliquid.stage import market_stage
 from tests.support.digits import agrees
+from tests.support.inexact import INEXACT
 from tests.support.shared_data import ROOT, needs_shared_data
 
 pytestmark = needs_shared_data
@@ -26,16 +27,12 @@ OLD_RULE = 2023
 """The answer of March 2023 was made by the rule of that time, without the division by 1 - side * rate; it has no
 maintenance and no maximum leverage of its own, which are taken from the `meta` of 2023."""
 
-INEXACT = {
-    "clearinghouse_docs_isolated_long": {
-        "ETH": (6e-9, "the documented sample rounds rawUsd and the price differently")
-    },
-    "clearinghouse_2023-03-27_twelve_cross": {
-        "BTC": (3e-10, "so far away that the six digits of the account value do not reach its last"),
-        "ATOM": (3e-10, "so far away that the six digits of the account value do not reach its last"),
-    },
+CASES = {
+    ("clearinghouse_docs_isolated_long", "ETH"): "hl-iso-docs-eth-long",
+    ("clearinghouse_2023-03-27_twelve_cross", "BTC"): "hl-cross-btc-short-20230327",
+    ("clearinghouse_2023-03-27_twelve_cross", "ATOM"): "hl-cross-atom-short-20230327",
 }
-"""Liquidation prices that miss the last printed digit: by how much at most, and why."""
+"""Positions whose liquidation price misses the last printed digit, as cases in the table of inexact figures."""
 
 STATES = (
     "clearinghouse_2023-03-27_twelve_cross",
@@ -101,12 +98,12 @@ def test_every_liquidation_price_comes_out(name: str) -> None:
     for coin, printed in shown.items():
         pool, leg = legs[coin]
         price = old_price(pool, leg) if str(OLD_RULE) in name else leg.liquidation_price
-        tolerance, _ = INEXACT.get(name, {}).get(coin, (0.0, ""))
+        inexact = INEXACT.get((CASES.get((name, coin), ""), "liquidation_price"))
         if printed is None:
             assert price is None
             assert leg.liquidation_price is None
-        elif tolerance:
-            assert price == pytest.approx(float(printed), rel=tolerance)
+        elif inexact is not None:
+            assert price == pytest.approx(float(printed), rel=inexact.bound), inexact.reason
         else:
             assert price is not None
             assert agrees(price, printed), (coin, price, printed)

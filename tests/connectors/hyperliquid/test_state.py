@@ -125,6 +125,27 @@ def test_recorded_unified_account() -> None:
     assert report.maintenance_margin == pytest.approx(3428.625 / 6.0, rel=1e-8)
 
 
+def test_what_a_recorded_unified_account_has_beside_its_isolated_position() -> None:
+    """HL-5 and HL-6: HYPE 15 short, isolated; of 289.17 USDC 106.81 are held for it, its margin at that moment."""
+    position = {
+        "type": "oneWay",
+        "position": {
+            "coin": "HYPE", "szi": "-15.0", "leverage": {"type": "isolated", "value": 10, "rawUsd": "1532.665442"},
+            "entryPx": "92.8886", "positionValue": "1425.8565", "unrealizedPnl": "-32.5275", "maxLeverage": 10,
+            "liquidationPx": "97.3120915556", "marginUsed": "106.808942",
+        },
+    }  # fmt: skip
+    main = load("rest_clearinghouse_state_flat") | {
+        "assetPositions": [position],
+        "marginSummary": {"accountValue": "106.808942"},
+        "crossMarginSummary": {"accountValue": "0.0"},
+    }
+    spot = {"balances": [{"coin": "USDC", "token": 0, "total": "289.1707113", "hold": "106.808942"}]}
+    state = state_of(Abstraction.UNSTATED, main, "rest_clearinghouse_state_flat", spot)
+    assert state.stands_for is Abstraction.UNIFIED
+    assert state.wallets["USDC"].balance == pytest.approx(182.3617693, abs=1e-9)
+
+
 def test_a_token_that_spot_does_not_list_is_unknown_where_positions_draw_on_it() -> None:
     """Not zero, and not safe."""
     found = pools(state_of(Abstraction.UNIFIED, spot={"balances": []}))

@@ -24,10 +24,14 @@ class Stage(BaseStage):
         self.server = OkxServer(self.clock)
         self.refused: dict[str, VenueError | None] = {}
         """Errors by kind of question, None for no answer at all."""
+        self.login_code = "0"
+        """What a log-in is answered with; 0 is good."""
 
     def greet(self, connection: str) -> None:
-        """The log-in is good."""
-        self.frame({"event": "login", "code": "0", "msg": "", "connId": "c"}, connection)
+        """The log-in is answered."""
+        good = self.login_code == "0"
+        answer = {"event": "login", "msg": ""} if good else {"event": "error", "msg": "Login failed."}
+        self.frame({**answer, "code": self.login_code, "connId": "c"}, connection)
 
     def heed(self, connection: str, text: str) -> None:
         """A subscription is good, a ping is answered."""

@@ -266,6 +266,21 @@ async def test_a_log_in_by_a_wrong_clock_succeeds_by_the_venues(server: OkxServe
         assert watch.telemetry.connects.get("okx", "user", "opened") == 1
 
 
+def test_a_log_in_that_is_refused_is_told_and_tried_again() -> None:
+    """A connection without a log-in is none: the stream is not live, and says why."""
+    stage = synced()
+    stage.login_code = "60009"
+    stage.lose()
+    stage.pass_s(10.0)
+    (health,) = (found for found in stage.session.health(stage.clock.now()) if found.stream == "user")
+    assert health.state is not FeedState.LIVE
+    assert "Login failed. (code 60009)" in health.detail
+    stage.login_code = "0"
+    stage.pass_s(60.0)
+    (health,) = (found for found in stage.session.health(stage.clock.now()) if found.stream == "user")
+    assert health.state is FeedState.LIVE
+
+
 async def test_tiers_are_asked_for_what_is_held_in_the_mode_it_is_held_in(server: OkxServer, clock: QuickClock) -> None:
     """Once; a contract that is new is read when it comes; a failure leaves the pool unknown and is tried again."""
     path = "/api/v5/public/position-tiers"

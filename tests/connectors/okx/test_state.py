@@ -3,6 +3,8 @@
 from dataclasses import replace
 from math import isnan
 
+import pytest
+
 from connectors.okx.answers import Config
 from connectors.okx.parse import AccountRow, CoinRow, PositionRow
 from connectors.okx.state import AccountState, Answers
@@ -116,6 +118,24 @@ def test_without_a_ratio_the_fee_is_added() -> None:
     (report,) = account.reports(answers(below))
     assert (report.margin_balance, report.maintenance_margin) == (-10.0, 1.0 + 101.0 * 0.001)
     assert account.reports(answers(replace(bare, maintenance_margin=None))) == ()
+
+
+def test_isolated_equity_is_not_the_cross_pools() -> None:
+    """OKX-19: of 99.89 USDT 5.47 stand behind isolated positions, and 94.43 are the recorded ``availEq``."""
+    coin = replace(USDT, equity=99.89469657000001, isolated_equity=5.468566666666667)
+    alone, shared = state(LONG, SHORT).reports(answers(LONG, SHORT, coin=coin))
+    assert (alone.scope, shared.scope) == ("BTC-USDT-SWAP:long", "USDT")
+    assert shared.margin_balance == pytest.approx(94.42612990333333, rel=1e-15)
+
+
+def test_isolated_equity_that_is_left_empty_is_not_zero() -> None:
+    """Where isolated positions stand, what is left for the others is then not known; where none do, it is all."""
+    coin = replace(USDT, isolated_equity=None)
+    assert [report.scope for report in state(LONG, SHORT).reports(answers(LONG, SHORT, coin=coin))] == [
+        "BTC-USDT-SWAP:long"
+    ]
+    (shared,) = state(SHORT).reports(answers(SHORT, coin=coin))
+    assert (shared.scope, shared.margin_balance) == ("USDT", 1003.0)
 
 
 def test_over_all_currencies_there_is_one_report() -> None:

@@ -1,11 +1,19 @@
 """`marginwatch check` as a user runs it, against a simulated venue and real servers."""
 
 import os
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from connectors.config import BaseAccountConfig
 from connectors.simulator.scenario import BUILT_IN
+from monitor.commands.check import compare_pools
+from monitor.model.account import AccountMode, PositionMode
+from monitor.model.events import AccountSnapshot, InstrumentsLoaded, PoolReport, SnapshotReason
+from monitor.model.ids import Slot
+from tests.support.accounts import flat_tier, isolated, linear
 from tests.support.cli import Finished, configuration, credentials, marginwatch
 from tests.support.mosquitto import Mosquitto
 from tests.support.push_server import Fault, PushServer
@@ -47,7 +55,10 @@ async def test_everything_is_tried(tmp_path: Path) -> None:
         "sink mqtt: connected, and took a value",
     ):
         assert f"ok      {subject}" in finished.out
-    assert "differs from what the venue reports by 0.00%" in finished.out
+    for pool in ("binance/demo/SOLUSDT:long", "binance/demo/USDT"):
+        (line,) = (line for line in finished.out.splitlines() if f" {pool}: " in line)
+        assert re.search(r"; differs from what the venue reports by 0\.00% \(margin balance ([\d.]+) USDT computed, "
+                         r"\1\d* reported\)", line)  # fmt: skip
     assert "failed" not in finished.out
 
 
@@ -137,3 +148,21 @@ async def test_this_machine_is_looked_at(tmp_path: Path) -> None:
     assert finished.code == 1
     assert "failed  state: there is no directory /nowhere; make it, or change state.path" in finished.out
     assert f"unknown http: 127.0.0.1:{port}: Address already in use" in finished.out
+
+
+def test_a_pool_that_the_venue_sees_otherwise_failed_with_both_numbers() -> None:
+    """As computed and as reported; the ratio beside them already follows the venue's report."""
+    position = replace(isolated("BTCUSDT", 1.0, 100.0, 10.0, Slot.LONG), mark_price=100.0)
+    report = PoolReport("BTCUSDT:long", 10.0, 2.0, None, (("BTCUSDT", 100.0),))
+    modes = AccountMode.SINGLE_ASSET, PositionMode.HEDGE
+    events = (
+        InstrumentsLoaded("binance", "main", (linear("BTCUSDT", flat_tier(0.01)),), 1),
+        AccountSnapshot("binance", "main", "binance", 1, SnapshotReason.START, *modes, (), (position,), (report,)),
+    )
+    account = BaseAccountConfig(name="main", venue="binance")
+    assert [line.ok for line in compare_pools(account, events, tolerance=0.6)] == [True]
+    (line,) = compare_pools(account, events, tolerance=0.02)
+    assert (line.ok, line.subject) == (False, "binance/main/BTCUSDT:long")
+    assert line.text.endswith(
+        "differs from what the venue reports by 50.00% (maintenance margin 1 USDT computed, 2 reported)"
+    )

@@ -20,23 +20,10 @@ from monitor.model.assessment import Basis, LegAssessment, PoolAssessment
 from monitor.model.instrument import Instrument, Tier
 from tests.support.accounts import cross, flat_tier, isolated, linear, tiers
 from tests.support.digits import agrees
+from tests.support.inexact import INEXACT
 from tests.support.shared_data import cases, needs_shared_data
 
 RULE = RULES["hyperliquid"]
-
-INEXACT = {
-    "hl-iso-docs-eth-long": (6e-9, "the documented sample rounds rawUsd and the price differently"),
-    "hl-iso-ft-05-eth-long": (2.1e-8, "collateral was read a moment after the entry"),
-    "hl-iso-ft-06-btc-long": (1.3e-8, "collateral was read a moment after the entry"),
-    "hl-iso-ft-11-btc-short": (7.1e-9, "collateral was read a moment after the entry"),
-    "hl-iso-ft-18-btc-long": (5e-9, "collateral was read a moment after the entry"),
-    "hl-iso-ft-20-btc-short": (4.3e-9, "collateral was read a moment after the entry"),
-    "hl-iso-ft-21-sol-short": (1.3e-8, "collateral was read a moment after the entry"),
-    "hl-iso-ft-26-eth-long": (5.7e-9, "collateral was read a moment after the entry"),
-    "hl-cross-atom-short-20230327": (3e-10, "rule of 2023; the price is far away and the account value has six digits"),
-    "hl-cross-btc-short-20230327": (3e-10, "rule of 2023; the price is far away and the account value has six digits"),
-}
-"""Cases that the collection's own check marks as off the last digit: by how much at most, and why."""
 
 OLD_RULE = "with the rule of 2023"
 """Answers of March 2023 lack today's division by 1 - side * rate; everything before it is the same."""
@@ -419,7 +406,7 @@ def _assessed(given: dict[str, Any], mode: str) -> PoolAssessment:
 @needs_shared_data
 @pytest.mark.parametrize("case", [pytest.param(c, id=c["id"]) for c in cases("hyperliquid")])
 def test_real_positions(case: dict[str, Any]) -> None:
-    """Every figure of a real answer agrees to the last printed digit, but for those named above."""
+    """Every figure of a real answer agrees to the last printed digit, but for those in the table of inexact ones."""
     given, expected, derivable = case["inputs"], case["expected"]["liquidation_price"], case["derivable"]
     pool = _assessed(given, case["margin_mode"])
     (leg,) = pool.legs
@@ -432,20 +419,7 @@ def test_real_positions(case: dict[str, Any]) -> None:
         price = leg.mark_price - side * (pool.margin_balance - pool.maintenance_margin) / leg.size
     if expected.startswith("null"):
         assert price is None
-    elif case["id"] in INEXACT:
-        tolerance, _ = INEXACT[case["id"]]
-        assert not case["check"]["liquidation_price"]["within_last_digit"]
-        assert price == pytest.approx(float(expected), rel=tolerance)
+    elif (inexact := INEXACT.get((case["id"], "liquidation_price"))) is not None:
+        assert price == pytest.approx(float(expected), rel=inexact.bound), inexact.reason
     else:
         assert agrees(price, expected)
-
-
-@needs_shared_data
-def test_exceptions_are_those_of_the_collection() -> None:
-    """No case is excused that its own check calls exact, and none is forgotten."""
-    found = {
-        case["id"]
-        for case in cases("hyperliquid")
-        if case["check"]["liquidation_price"].get("within_last_digit") is False
-    }
-    assert found == set(INEXACT)

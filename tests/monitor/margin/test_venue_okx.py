@@ -26,6 +26,7 @@ from monitor.model.ids import Slot
 from monitor.model.instrument import ContractKind, Instrument, Tier
 from tests.support.accounts import cross, flat_tier, isolated
 from tests.support.digits import agrees
+from tests.support.inexact import INEXACT
 from tests.support.shared_data import ROOT, cases, needs_shared_data
 
 RULE = RULES["okx"]
@@ -359,15 +360,6 @@ def test_a_cut_frees_isolated_margin() -> None:
 
 # --- real answers
 
-INEXACT = {
-    ("okx-iso-btc-long-20240811", "liquidation_price"): (
-        1e-12,
-        "a price of 9 out of figures of 60,000: OKX's own rounding shows in the twelfth digit",
-    ),
-    ("okx-iso-docs-ethusd-long", "margin_ratio"): (1e-9, "the sample's mark is known by its seven digits only"),
-}
-"""Figures that the data's own check marks as inexact: the relative bound that holds, and why."""
-
 
 def document(case: Mapping[str, Any]) -> bytes:
     """A case as a document for `assess`."""
@@ -433,18 +425,28 @@ def test_real_positions(case: dict[str, Any]) -> None:
         if inexact is None:
             assert prints(found[name], expected), (name, found[name], expected)
         else:
-            assert found[name] == pytest.approx(float(expected), rel=inexact[0]), inexact[1]
+            assert found[name] == pytest.approx(float(expected), rel=inexact.bound), inexact.reason
 
 
 @needs_shared_data
-def test_equity_solved_from_the_ratio() -> None:
-    """A cross answer has no equity: solved from its ratio, the liquidation price follows without a tick, to 1.5e-7."""
-    case = next(c for c in cases("okx") if c["id"] == "okx-cross-doge-short-20230412")
-    ratio = float(case["expected"]["margin_ratio"])
-    balance = ratio * 8191e-1 * (0.01 + FEE) - 10_000 * (0.081858 - 0.08191)
-    found = calculate(case | {"inputs": case["inputs"] | {"balance": str(balance)}})
+@pytest.mark.parametrize("name", ["okx-cross-doge-short-20230412", "okx-cross-grid-btc-long-20220526"])
+def test_equity_solved_from_the_ratio(name: str) -> None:
+    """A cross answer has no equity: solved from its ratio, the liquidation price follows, without a tick.
+
+    Profit and maintenance are those of the mark behind the profit, which is not always the printed one.
+    """
+    (case,) = (c for c in cases("okx") if c["id"] == name)
+    given, expected = case["inputs"], {key: case["expected"][key] for key in case["derivable"]}
+    ratio, profit = float(expected["margin_ratio"]), float(case["expected"]["unrealized_pnl"])
+    coins = float(given["size"]) * float(given["contract_multiplier"])
+    side = -1.0 if given["side"] == "short" else 1.0
+    mark = float(given["entry_price"]) + side * profit / coins
+    balance = ratio * coins * mark * (float(given["mmr"]) + FEE) - profit
+    found = calculate(case | {"inputs": given | {"balance": str(balance), "mark_price": str(mark)}})
     assert found["margin_ratio"] == pytest.approx(ratio, rel=1e-13)
-    assert found["liquidation_price"] == pytest.approx(float(case["expected"]["liquidation_price"]), rel=1.6e-7)
+    assert found["maintenance_margin"] == pytest.approx(float(expected["maintenance_margin"]), rel=1e-12)
+    bound = INEXACT[name, "liquidation_price"].bound
+    assert found["liquidation_price"] == pytest.approx(float(expected["liquidation_price"]), rel=bound)
 
 
 def test_a_document_of_portfolio_margin_is_refused() -> None:
