@@ -53,7 +53,7 @@ from connectors.binance.product import USD_M
 from connectors.binance_common.market import MarketFeed
 from connectors.simulator.scenario import AccountSpec, PositionSpec, Scenario, VenueSpec
 from monitor.book import Book
-from monitor.clock import SystemClock
+from monitor.clock import ManualClock, SystemClock
 from monitor.daemon import quiet_collector
 from monitor.kernel import Kernel, best_kernel, plain_kernel
 from monitor.model.account import AccountMode, Position, PositionMode, Wallet
@@ -82,17 +82,17 @@ class Row:
 
 
 class Desk:
-    """A market session and a pipeline with accounts, as the daemon has them, on the system's clock."""
+    """A market session and a pipeline with accounts, as the daemon has them; every frame is a second after the last."""
 
     def __init__(self, kernel: Kernel, deliver: Callable[[Any], None] = lambda said: None) -> None:
-        self.clock = SystemClock()
+        self.clock = ManualClock()
         self.telemetry = Telemetry()
         book = Book(kernel)
         book.warm_up()
         self.engine = Engine(AlertsConfig(), "bench")
         self.pipeline = Pipeline(book, self.engine, deliver, self.clock, self.telemetry)
         self.market = MarketFeed("binance", "ws://127.0.0.1:1", FeedSettings(), self.telemetry, Random(1), USD_M)
-        self._at_ms = int(self.clock.now() * 1000) - 50_000_000
+        self._at_ms = int(self.clock.now() * 1000)
 
     def add(self, name: str, positions: tuple[Position, ...], wallet: float) -> None:
         """An account, in sync, with a mark for everything it holds."""
@@ -138,8 +138,12 @@ class Desk:
 
     def feed(self, frame: str) -> None:
         """What the runner does with a frame."""
+        now = self.clock.advance(1.0)
         received = time.perf_counter()
-        for event in self.market.received(self.connection, frame, self.clock.now()):
+        events = self.market.received(self.connection, frame, now)
+        if not events:
+            raise AssertionError("the frame was refused: nothing was measured")
+        for event in events:
             self.pipeline.handle(event, received)
 
 
