@@ -84,6 +84,8 @@ class Dispatcher:
         }
         self.speaks: Callable[[Alert], bool] = lambda alert: True
         """Whether an alert may leave at this moment; asked again right before it does. What may not is passed over."""
+        self.spoken = {alert.key: alert.serial for alert in outbox.restored.alerts}
+        """The highest serial that this monitor ever said, by key."""
         self._passed_over: dict[str, Envelope] = {}
         self.noted: Callable[[int, Alert], None] = lambda sequence, alert: None
         """Called with the number that each alert gets."""
@@ -109,6 +111,7 @@ class Dispatcher:
                 self._firing[alert.key] = envelope
             else:
                 self._firing.pop(alert.key, None)
+            self.spoken[alert.key] = max(alert.serial, self.spoken.get(alert.key, 0))
             self.noted(self._sequence, alert)
             self._telemetry.alerts.add(alert.rule, alert.severity.label, alert.state.value)
         if not self._unsaved:

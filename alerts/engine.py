@@ -299,26 +299,33 @@ class Engine:
         for alert in restored.alerts:
             self._take_up(alert, now)
 
-    def take_over(self, venue: str, account: str, words: Sequence[Alert], now: float) -> list[Alert]:
+    def take_over(
+        self, venue: str, account: str, words: Sequence[Alert], now: float, spoken: Mapping[str, int] | None = None
+    ) -> list[Alert]:
         """Go on from what another monitor said about an account: the last word about each of its keys.
 
+        `spoken` are the highest serials that this monitor itself ever said by key: whatever the other one counted, no
+        serial goes back, or a sink would take what is new for something it has heard.
         Said is what this one saw and the other had not said. Judge every pool of the account anew afterwards.
         """
-        spoken = {word.key for word in words}
+        said_elsewhere = {word.key for word in words}
         own = {
             track.key: (track, track.status)
             for track in self._tracks.values()
-            if track.key in spoken or account_of(track) == (venue, account)
+            if track.key in said_elsewhere or account_of(track) == (venue, account)
         }
         for track, seen in own.values():
             track.status = Status(serial=seen.serial)
         for word in words:
             self._take_up(word, now)
+        for key, serial in (spoken or {}).items():
+            if (known := self._tracks.get(key)) is not None and known.status.serial < serial:
+                known.status = replace(known.status, serial=serial)
         said: list[Alert] = []
         for track, seen in own.values():
             was = track.status
             # A word that is younger than what we saw knew of it.
-            newer = seen.severity is not None and (track.key not in spoken or seen.raised_at > was.said_at)
+            newer = seen.severity is not None and (track.key not in said_elsewhere or seen.raised_at > was.said_at)
             if newer and (was.severity is None or seen.severity > was.severity):  # type: ignore[operator]
                 track.status, step = lifecycle.raise_to(was, seen.severity, now)  # type: ignore[arg-type]
                 said.append(self._say(track, was, step, track.verdict.reason, now))

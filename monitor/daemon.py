@@ -290,7 +290,7 @@ class Daemon:
         if words is None:
             words = self._dispatcher.last_words(*account)
         self._dispatcher.take_over(*account, words)
-        self._deliver(self._engine.take_over(*account, words, now))
+        self._deliver(self._engine.take_over(*account, words, now, self._dispatcher.spoken))
         self.pipeline.rejudge(*account, now)
 
     def _share_silences(self, silences: Sequence[Silence]) -> None:

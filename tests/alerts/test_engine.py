@@ -419,3 +419,33 @@ def test_each_pool_rule_can_fire(rule: str) -> None:
     }[rule]
     subject = engine(unknown={"hold_s": 0})
     assert rule in {alert.rule for alert in subject.on_pool(bad, 0.0)}
+
+
+def test_no_serial_goes_back_when_another_monitor_counted_less() -> None:
+    """What a sink of ours has heard as number 8 must not be followed by a worsening that is number 3."""
+    mine = engine()
+    for _ in range(4):
+        mine.on_pool(a_pool(0.72), 0.0)
+        mine.on_pool_gone(POOL, 1.0)
+    theirs = engine()
+    (word,) = (alert for alert in theirs.on_pool(a_pool(0.72), 2.0) if alert.rule == "margin_ratio")
+    key = f"margin_ratio:{POOL}"
+    mine.take_over("binance", "main", [word], 3.0, {key: 8})
+    (worse,) = (alert for alert in mine.on_pool(a_pool(0.90), 4.0) if alert.rule == "margin_ratio")
+    assert (worse.step, worse.serial) == (Step.WORSENED, 9)
+
+
+def test_what_another_monitor_said_is_not_said_again_and_the_rest_is() -> None:
+    """The follower saw the pool worsen; the speaker died before it could say so. The ids are those of the speaker."""
+    mine, theirs = engine(), engine()
+    for each in (mine, theirs):
+        each.share_salt("shared")
+    words = theirs.on_pool(a_pool(0.72), 0.0)
+    mine.on_pool(a_pool(0.72), 0.0)
+    mine.on_pool(a_pool(0.90), 1.0)
+    said = mine.take_over("binance", "main", words, 2.0)
+    (lost,) = (alert for alert in theirs.on_pool(a_pool(0.90), 1.0) if alert.rule == "margin_ratio")
+    assert [(alert.step, alert.severity, alert.id) for alert in said if alert.rule == "margin_ratio"] == [
+        (Step.WORSENED, Severity.CRITICAL, lost.id)
+    ]
+    assert mine.take_over("binance", "main", [*words, lost], 3.0) == []
