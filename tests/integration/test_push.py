@@ -1,17 +1,21 @@
 """The whole daemon pushing to a server that plays ntfy: danger, a dead route, nobody who acknowledges, two monitors."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 
 import aiohttp
 import pytest
+from redis.asyncio import Redis
 
 from connectors.simulator.scenario import AccountSpec, Scenario, VenueSpec
 from tests.support.daemon import Daemon, daemon
 from tests.support.push_server import Fault, PushServer
 from tests.support.redis_server import RedisServer
 from tests.support.server_process import until, until_answer
-from tests.support.venue_server import venue_process
+from tests.support.venue_server import Venue, venue_process
 
 pytestmark = pytest.mark.integration
 
@@ -87,6 +91,7 @@ async def test_danger_reaches_a_person_and_then_the_next(tmp_path: Path) -> None
         assert await process.stop() == 0
 
 
+LADDER = "margin_ratio:binance/main/BTCUSDT:long"
 PAIR = """
 [alerts.distance]
 emergency = 0.000001
@@ -111,8 +116,29 @@ url = "{redis}"
 )
 
 
-async def test_of_two_monitors_one_pushes_and_the_other_one_goes_on(tmp_path: Path) -> None:
-    """Danger is pushed once; the one that pushed it dies, and the other one finds that nobody has acknowledged it."""
+@dataclass
+class Two:
+    """A pair that watches a position in no danger; `first` speaks."""
+
+    server: PushServer
+    venue: Venue
+    first: Daemon
+    second: Daemon
+    redis: Redis
+
+    async def is_noted(self, member: str) -> None:
+        """Wait until a word about the ladder that holds this is noted for the other monitor."""
+
+        async def noted() -> bool:
+            word = await self.redis.hget("marginwatch:pair:words:binance/main", LADDER)
+            return member in (word or "")
+
+        await until_answer(noted, f"{member} noted")
+
+
+@asynccontextmanager
+async def two_monitors(tmp_path: Path) -> AsyncIterator[Two]:
+    """Both see everything."""
     (tmp_path / "redis").mkdir()
     scenario = Scenario(name="still", accounts=(AccountSpec(name="main"),), venue=VenueSpec(republish_s=0.25))
     with RedisServer(tmp_path / "redis") as redis:
@@ -130,17 +156,41 @@ async def test_of_two_monitors_one_pushes_and_the_other_one_goes_on(tmp_path: Pa
             )
             for each in (first, second):
                 await each.start(env=secrets)
-            await venue.marks(BTCUSDT="69320")
-            await until(lambda: bool(server.to("ana")), "ana hears of it")
+            yield Two(server, venue, first, second, client)
 
-            async def noted() -> bool:
-                return bool(await client.exists("marginwatch:pair:words:binance/main"))
 
-            await until_answer(noted, "noted")
-            await first.kill()
-            await until(lambda: bool(server.to("ben")), "ben hears of it")
-            assert "nobody has acknowledged it" in server.to("ben")[0].title
-            # The one that lives said it, and nothing that the dead one had said.
-            ladder = [each for each in second.said() if each["rule"] == "margin_ratio"]
-            assert [each["reason"] for each in ladder] == ["unacknowledged"]
-            assert [each.to for each in server.asked] == ["ana", "ben"]
+async def test_of_two_monitors_one_pushes_and_the_other_one_goes_on(tmp_path: Path) -> None:
+    """Danger is pushed once; the one that pushed it dies, and the other one finds that nobody has acknowledged it."""
+    async with two_monitors(tmp_path) as pair:
+        await pair.venue.marks(BTCUSDT="69320")
+        await until(lambda: bool(pair.server.to("ana")), "ana hears of it")
+        await pair.is_noted("critical")
+        await pair.first.kill()
+        await until(lambda: bool(pair.server.to("ben")), "ben hears of it")
+        assert "nobody has acknowledged it" in pair.server.to("ben")[0].title
+        # The one that lives said it, and nothing that the dead one had said.
+        ladder = [each for each in pair.second.said() if each["key"] == LADDER]
+        assert [each["reason"] for each in ladder] == ["unacknowledged"]
+        assert [each.to for each in pair.server.asked] == ["ana", "ben"]
+
+
+async def test_an_acknowledgement_may_be_given_to_either(tmp_path: Path) -> None:
+    """Given to the one that follows it is seen there and reaches the one that speaks; worse is said all the same."""
+
+    async def acknowledged(process: Daemon) -> bool:
+        alerts = (await process.get("/api/v1/alerts"))["alerts"]
+        return any(each["key"] == LADDER and "acknowledged" in each for each in alerts)
+
+    async with two_monitors(tmp_path) as pair:
+        await pair.venue.marks(BTCUSDT="69320")
+        await until(lambda: bool(pair.server.to("ana")), "ana hears of it")
+        await acknowledge_all(pair.second)
+        await pair.second.until(lambda: acknowledged(pair.second), "seen where it was given")
+        await pair.first.until(lambda: acknowledged(pair.first), "carried out by the one that speaks")
+        await pair.is_noted("acknowledged")
+        assert not [each for each in pair.second.said() if each["key"] == LADDER]
+        await pair.first.kill()
+        await pair.venue.marks(BTCUSDT="69290")
+        await until(lambda: len(pair.server.asked) > 1, "worse is said by the other one")
+        assert [each.to for each in pair.server.asked] == ["ana", "ana"]
+        assert [each["severity"] for each in pair.second.said() if each["key"] == LADDER] == ["emergency"]
