@@ -16,7 +16,7 @@ ENVIRONMENT = test -n "$(PYTHON)" || { echo "marginwatch needs Python 3.11 or ne
 WORKERS ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help install develop demo test soak bench pictures lint format types lock servers clean
+.PHONY: help install demo test soak bench pictures lint format types lock servers clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

@@ -44,8 +44,8 @@ class EngineHandling:
         """See `Handling`."""
         by = _line("by", by)
         if self._elsewhere(key, by):
+            # Here it is carried out as well, so that whoever looks here sees it; the other monitor says it.
             log.info("acknowledgement passed on to the monitor that speaks", key=key, by=by)
-            return
         said = self._engine.acknowledge(key, by, self._clock.now())
         if not said:
             firing = sorted(alert.key for alert in self._engine.firing())

@@ -137,8 +137,11 @@ def _read_acknowledgement(fields: dict[str, Any] | None) -> Acknowledgement | No
     return None if fields is None else Acknowledgement(fields["by"], _seconds(fields["at"]))
 
 
-def state_fields(pool: PoolAssessment, now: float) -> dict[str, Any]:
-    """A pool's latest state as plain values, ready for JSON; the same figures by the same names as in messages."""
+def state_fields(pool: PoolAssessment, now: float, silence: Silence | None = None) -> dict[str, Any]:
+    """A pool's latest state as plain values, ready for JSON; the same figures by the same names as in messages.
+
+    `silence` is what keeps the whole pool quiet, if anything does.
+    """
     return {
         "v": VERSION,
         "pool": pool.pool,
@@ -156,6 +159,7 @@ def state_fields(pool: PoolAssessment, now: float) -> dict[str, Any]:
         "legs": [_state_leg(leg) for leg in pool.legs],
         "unknown": list(pool.unknown),
         "mark_at": None if pool.marked_at is None else rfc3339(pool.marked_at),
+        "silenced": silence_fields(silence),
         "at": rfc3339(now),
     }
 

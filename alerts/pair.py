@@ -11,9 +11,9 @@ In Redis, below ``<prefix>:pair:``: hash ``lease:<venue>/<account>`` (holder, to
 
 import asyncio
 import secrets
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from contextlib import suppress
-from typing import Annotated
+from typing import Annotated, Any
 
 import orjson
 import structlog
@@ -31,6 +31,8 @@ BEATS_PER_LEASE = 3.0
 NOTE_S = 0.05
 """How soon after the last sink's acknowledgement the other monitor may know of it."""
 RETRY_S = 0.2
+ORDER_S = 60.0
+"""An acknowledgement that nobody could carry out for so long is dropped: what fires under its key later is news."""
 
 _BEAT = """
 local t = redis.call('TIME')
@@ -64,14 +66,26 @@ for i = 1, #KEYS do
 end
 return 1
 """
+_ORDER = """
+local t = redis.call('TIME')
+redis.call('HSET', KEYS[1], ARGV[1], t[1] .. ' ' .. ARGV[2])
+return 1
+"""
 _TAKE = """
+local now = tonumber(redis.call('TIME')[1])
+local wanted, out = {}, {}
+for i = 2, #ARGV do wanted[ARGV[i]] = true end
 local found = redis.call('HGETALL', KEYS[1])
 for i = 1, #found, 2 do
-  for j = 1, #ARGV do
-    if found[i] == ARGV[j] then redis.call('HDEL', KEYS[1], ARGV[j]) end
+  local at, by = string.match(found[i + 1], '^(%d+) (.*)$')
+  local good = at and tonumber(at) + ARGV[1] >= now
+  if wanted[found[i]] or not good then redis.call('HDEL', KEYS[1], found[i]) end
+  if wanted[found[i]] and good then
+    out[#out + 1] = found[i]
+    out[#out + 1] = by
   end
 end
-return found
+return out
 """
 
 log = structlog.get_logger(__name__)
@@ -126,7 +140,7 @@ class Pair:
 
     `begin(account, words)` is called when this monitor starts to speak for an account: `words` are what others said so
     far, as far as is known, None when this monitor itself was the last that spoke. `everywhere` says up to which
-    sequence every sink has everything.
+    sequence every sink has everything, `firing` what fires, also for accounts that another one speaks for.
     """
 
     def __init__(
@@ -143,13 +157,16 @@ class Pair:
         self._salt = secrets.token_hex(8)
         self._silences_heard = ""
         self._silences_to_tell: str | None = None
-        self._acknowledged: dict[str, str] = {}
+        self._acknowledged: dict[str, tuple[float, str]] = {}
+        """Alert key to when and by whom, as long as Redis has not been told."""
+        self._beginning: dict[Account, bool] = {}
+        """Accounts that we speak for now, with `begin` still to be called; whether nobody else spoke in between."""
         self._is_lost = False
         self.begin: Callable[[Account, Sequence[Alert] | None], None] = lambda account, words: None
         self.share_salt: Callable[[str], None] = lambda salt: None
         self.share_silences: Callable[[Sequence[Silence]], None] = lambda silences: None
         self.acknowledge: Callable[[str, str], None] = lambda key, by: None
-        self.firing_keys: Callable[[], Collection[str]] = tuple
+        self.firing: Callable[[], Collection[Alert]] = tuple
         self.everywhere: Callable[[], int] = lambda: 0
 
     def watch(self, accounts: Collection[Account]) -> None:
@@ -191,7 +208,7 @@ class Pair:
 
     def pass_on(self, key: str, by: str) -> None:
         """Let the one that speaks acknowledge an alert."""
-        self._acknowledged[key] = by
+        self._acknowledged[key] = self._clock.now(), by
 
     async def first_beat(self) -> None:
         """Ask once before anything is seen, so that the one monitor there is begins by speaking."""
@@ -216,28 +233,30 @@ class Pair:
     # Inside
 
     async def _beat_or_lose(self) -> bool:
-        asked_at = self._clock.now()
-        try:
-            async with asyncio.timeout(self._timeout_s):
-                begins = await self._beat(asked_at)
-                words = {
-                    account: None if continues else await self._read(account) for account, continues in begins.items()
-                }
-        except (SinkError, TimeoutError) as error:
-            await self._lose(error)
+        if not await self._or_lose(self._beat(self._clock.now())):
             return False
         if self._is_lost:
             self._is_lost = False
             log.info("redis is back; one of us speaks", voices=self._shown())
-        for account in begins:
-            log.info("speaks", account="/".join(account), token=self._leases.token(account))
-            self.begin(account, words[account])
-        for account in self._leases.accounts:
-            if self._leases.holder(account) != self.me:
-                self._words.forget(account)
         return True
 
-    async def _beat(self, asked_at: float) -> dict[Account, bool]:
+    async def _or_lose(self, asking: Coroutine[Any, Any, None]) -> bool:
+        """Whether Redis answered in time, with something that we can make sense of."""
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                await asking
+        except (SinkError, TimeoutError) as error:
+            await self._lose(error)
+        except Exception as error:
+            # A fault here must not end the keeping of leases, which would silence this monitor for good.
+            if not self._is_lost:
+                log.exception("the pair failed in a way it should not")
+            await self._lose(error)
+        else:
+            return True
+        return False
+
+    async def _beat(self, asked_at: float) -> None:
         accounts = self._leases.accounts
         fixed = [f"{self._prefix}:members", f"{self._prefix}:salt", f"{self._prefix}:silences"]
         keys = fixed + [self._key("lease", account) for account in accounts]
@@ -245,22 +264,43 @@ class Pair:
         commands: list[tuple[str | bytes | int, ...]] = []
         if self._silences_to_tell is not None:
             commands.append(("SET", fixed[2], self._silences_to_tell))
-        for key, by in self._acknowledged.items():
-            commands.append(("HSET", f"{self._prefix}:acks", key, by))
+        self._acknowledged = {key: (at, by) for key, (at, by) in self._acknowledged.items() if asked_at < at + ORDER_S}
+        for key, (_, by) in self._acknowledged.items():
+            commands.append(("EVAL", _ORDER, 1, f"{self._prefix}:acks", key, by))
         commands.append(("EVAL", _BEAT, len(keys), *keys, self.me, lease_ms, self._salt))
         told, passed = self._silences_to_tell, dict(self._acknowledged)
         *_, (members, salt, silences, *grants) = await self._link.ask(commands)
         self._silences_to_tell = None if self._silences_to_tell == told else self._silences_to_tell
-        for key in passed:
-            self._acknowledged.pop(key, None)
+        self._acknowledged = {key: order for key, order in self._acknowledged.items() if passed.get(key) != order}
         self._hear(salt.decode(), "" if silences is None else silences.decode())
         found = {
             account: Grant(holder.decode(), int(token))
             for account, (holder, token) in zip(accounts, grants, strict=True)
         }
-        begins = self._leases.answered(found, int(members) - 1, asked_at, self._clock.now())
+        for account, continues in self._leases.answered(found, int(members) - 1, asked_at, self._clock.now()).items():
+            self._beginning[account] = continues and self._beginning.get(account, True)
+        for account in accounts:
+            if self._leases.holder(account) != self.me:
+                self._words.forget(account)
+                self._beginning.pop(account, None)
+        # Where this breaks off the rest is for the next beat: nobody else has these accounts by then.
+        for account, continues in list(self._beginning.items()):
+            words = None if continues else await self._read(account)
+            del self._beginning[account]
+            log.info("speaks", account="/".join(account), token=self._leases.token(account))
+            self._begin(account, words)
         await self._take_acknowledgements()
-        return begins
+
+    def _begin(self, account: Account, words: Sequence[Alert] | None) -> None:
+        # While we did not speak the sinks passed over what was ours: of that nothing may be noted as said.
+        self._words.forget(account)
+        try:
+            self.begin(account, words)
+            # What people ordered here while another one spoke is ours to carry out now.
+            for key in self._ours() & self._acknowledged.keys():
+                self.acknowledge(key, self._acknowledged.pop(key)[1])
+        except Exception:
+            log.exception("what was said so far could not be taken up", account="/".join(account))
 
     def _hear(self, salt: str, silences: str) -> None:
         if salt != self._salt:
@@ -274,15 +314,18 @@ class Pair:
 
     async def _take_acknowledgements(self) -> None:
         """Carry out what was ordered at the other monitor, for the accounts that we speak for."""
-        now = self._clock.now()
-        if not any(self._leases.speaks(account, now) for account in self._leases.accounts):
+        if not any(map(self.speaks_for, self._leases.accounts)):
             return
-        keys = list(self.firing_keys())
-        (found,) = await self._link.ask([("EVAL", _TAKE, 1, f"{self._prefix}:acks", *keys)])
-        orders = [part.decode() for part in found]
+        # Not those of an account that the other one speaks for: taken from here, they would never reach it.
+        keys = self._ours()
+        (found,) = await self._link.ask([("EVAL", _TAKE, 1, f"{self._prefix}:acks", int(ORDER_S), *keys)])
+        orders = [part.decode(errors="replace") for part in found]
         for key, by in zip(orders[::2], orders[1::2], strict=True):
-            if key in keys:
-                self.acknowledge(key, by)
+            self.acknowledge(key, by)
+
+    def _ours(self) -> set[str]:
+        """The keys of what fires and is ours to say."""
+        return {alert.key for alert in self.firing() if self.speaks(alert)}
 
     async def _read(self, account: Account) -> list[Alert]:
         """The last words about an account."""
@@ -290,15 +333,17 @@ class Pair:
         return [alert for payload in found if (alert := _read_word(payload)) is not None]
 
     async def _note_or_lose(self) -> None:
-        words = self._words.done(self.everywhere())
-        if not words:
-            return
-        try:
-            async with asyncio.timeout(self._timeout_s):
-                await self._link.ask([self._noting(alert) for _, alert in words])
-        except (SinkError, TimeoutError) as error:
-            await self._lose(error)
-        else:
+        if self._sayings():
+            await self._or_lose(self._note())
+
+    def _sayings(self) -> list[tuple[int, Alert]]:
+        """What every sink has. While we do not speak they pass over what comes, which is not said by that."""
+        return [word for word in self._words.done(self.everywhere()) if self.speaks(word[1])]
+
+    async def _note(self) -> None:
+        words = self._sayings()
+        if words:
+            await self._link.ask([self._noting(alert) for _, alert in words])
             self._words.noted(words)
 
     def _noting(self, alert: Alert) -> tuple[str | bytes | int, ...]:
@@ -308,7 +353,7 @@ class Pair:
         keys = (self._key("lease", account), self._key("words", account))
         return ("EVAL", _NOTE, 2, *keys, self.me, token, alert.key, word)
 
-    async def _lose(self, error: SinkError | TimeoutError) -> None:
+    async def _lose(self, error: Exception) -> None:
         await self._link.close()
         refused = any(isinstance(cause, ConnectionRefusedError) for cause in _chain(error))
         if not self._is_lost:
@@ -316,21 +361,18 @@ class Pair:
             log.warning("redis cannot be asked who speaks", error=str(error) or "no answer", refused=refused)
         for account, continues in self._leases.unreachable(self._clock.now(), refused=refused).items():
             log.warning("speaks alone, without redis", account="/".join(account))
-            self.begin(account, None if continues else ())
+            own = self._beginning.pop(account, True) and continues
+            self._begin(account, None if own else ())
 
     async def _leave(self) -> None:
         keys = [self._key("lease", account) for account in self._leases.accounts]
         with suppress(SinkError, TimeoutError):
             async with asyncio.timeout(self._timeout_s):
-                await self._note_all()
+                await self._note()
                 await self._link.ask(
                     [("ZREM", f"{self._prefix}:members", self.me), ("EVAL", _RELEASE, len(keys), *keys, self.me)]
                 )
         await self._link.close()
-
-    async def _note_all(self) -> None:
-        if words := self._words.done(self.everywhere()):
-            await self._link.ask([self._noting(alert) for _, alert in words])
 
     def _key(self, kind: str, account: Account) -> str:
         return f"{self._prefix}:{kind}:{'/'.join(account)}"

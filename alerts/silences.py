@@ -52,6 +52,12 @@ def covers(silence: Silence, names: Collection[str], severity: Severity, now: fl
     return any(fits(silence.subject, name) for name in names)
 
 
+def silence_over(pool: str, silences: Iterable[Silence], now: float) -> Silence | None:
+    """The silence, of several the longest, that keeps a whole pool quiet."""
+    found = [each for each in silences if covers(each, (pool,), Severity.NOTICE, now)]
+    return max(found, key=lambda each: each.until, default=None)
+
+
 def fits(subject: str, name: str) -> bool:
     """Whether `subject` means `name`: ``venue/account`` fits its pools, ``*`` stands for anything, case counts."""
     if "*" not in subject:

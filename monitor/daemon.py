@@ -275,7 +275,7 @@ class Daemon:
             return
         pair.begin, pair.everywhere = self._begin_to_speak, self._dispatcher.everywhere
         pair.share_salt, pair.share_silences = self._engine.share_salt, self._share_silences
-        pair.firing_keys = lambda: [alert.key for alert in self._engine.firing()]
+        pair.firing = self._engine.firing
         pair.acknowledge = lambda key, by: self._deliver(self._engine.acknowledge(key, by, self._clock.now()))
         self._dispatcher.speaks, self._dispatcher.noted = pair.speaks, pair.said
         pair.watch(self._configured())

@@ -16,9 +16,8 @@ from typing import Any
 
 import orjson
 
-from alerts.alert import Alert, Severity, Silence
+from alerts.alert import Alert, Silence
 from alerts.message import number, rfc3339
-from alerts.silences import covers
 from alerts.sinks._broker import OFFLINE, ONLINE, topic
 from monitor.model.assessment import PoolAssessment
 
@@ -380,9 +379,3 @@ def concerning(
         each: by_pool.get(each.pool, []) if each.scope else [*by_account.get((each.venue, each.account), ()), *common]
         for each in subjects
     }
-
-
-def silence_over(subject: Subject, silences: Sequence[Silence], now: float) -> Silence | None:
-    """The silence, of several the longest, that keeps a whole pool quiet."""
-    found = [each for each in silences if covers(each, (subject.pool,), Severity.NOTICE, now)]
-    return max(found, key=lambda each: each.until, default=None)

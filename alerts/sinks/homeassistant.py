@@ -20,6 +20,7 @@ import structlog
 from pydantic import Field, field_validator
 
 from alerts.alert import Alert, State
+from alerts.silences import silence_over
 from alerts.sink import Envelope, Handling, PositiveSeconds, Surroundings, Untended
 from alerts.sinks import _entities as entities
 from alerts.sinks._broker import (
@@ -253,7 +254,7 @@ class HomeAssistantSink(Untended):
                 device = self._devices.get(subject)
                 state = entities.account_state(own, None if device is None else device.order)
             elif pool is not None:
-                state = entities.pool_state(pool, own, entities.silence_over(subject, silences, now))
+                state = entities.pool_state(pool, own, silence_over(subject.pool, silences, now))
             else:
                 continue
             work.append(Publication(entities.state_topic(self._home, subject), orjson.dumps(state), qos=qos))
@@ -362,7 +363,7 @@ class HomeAssistantSink(Untended):
             handling.end_silence(each.id, BY)
         if payload == entities.ON:
             return f"silenced {subject.pool} for {self.config.silence_s:g} s"
-        left = entities.silence_over(subject, handling.silences(), self._clock.now())
+        left = silence_over(subject.pool, handling.silences(), self._clock.now())
         still = "" if left is None else f"; it is still silenced through {left.subject}, by {left.by}"
         return f"ended the silence of {subject.pool}{still}"
 

@@ -9,9 +9,9 @@ import orjson
 
 from alerts.alert import Alert
 from alerts.message import state_fields
+from alerts.silences import silence_over
 from alerts.sink import Envelope, Surroundings, Untended
 from alerts.sinks._broker import NO_SUBJECT, Broker, BrokerConfig, Publication, require_client, topic
-from monitor.clock import Clock
 from monitor.model.assessment import PoolAssessment
 
 
@@ -24,9 +24,10 @@ class MqttSink(Untended):
 
     name = "mqtt"
 
-    def __init__(self, config: MqttConfig, clock: Clock) -> None:
+    def __init__(self, config: MqttConfig, surroundings: Surroundings) -> None:
         self.config = config
-        self._clock = clock
+        self._clock = surroundings.clock
+        self._handling = surroundings.handling
         self._broker = Broker(self.name, config, f"{config.prefix}/status")
 
     async def connect(self) -> None:
@@ -41,9 +42,10 @@ class MqttSink(Untended):
     async def publish_state(self, present: Sequence[PoolAssessment], gone: Sequence[PoolAssessment]) -> None:
         """Publish states retained, clear those of pools that are gone, and then the status, which is acknowledged."""
         now, ttl_s = self._clock.now(), self.config.state_ttl_s
+        silences = () if self._handling is None else self._handling.silences()
         work = [Publication(self._state_topic(pool), b"", retain=True) for pool in gone]
         for pool in present:
-            payload = orjson.dumps(state_fields(pool, now))
+            payload = orjson.dumps(state_fields(pool, now, silence_over(pool.pool, silences, now)))
             work.append(Publication(self._state_topic(pool), payload, retain=True, expiry_s=ttl_s))
         await self._broker.publish([*work, self._broker.status()])
 
@@ -64,4 +66,4 @@ class MqttSink(Untended):
 def build(config: MqttConfig, surroundings: Surroundings) -> MqttSink:
     """Make the sink; nothing is connected yet. Raises SinkError when the client is not installed."""
     require_client(MqttSink.name)
-    return MqttSink(config, surroundings.clock)
+    return MqttSink(config, surroundings)

@@ -10,6 +10,7 @@ import orjson
 
 from alerts.message import state_fields
 from alerts.redis_link import Command, RedisConfig, RedisLink, connector
+from alerts.silences import silence_over
 from alerts.sink import Envelope, Surroundings, Untended
 from monitor.model.assessment import PoolAssessment
 
@@ -35,6 +36,7 @@ class RedisSink(Untended):
         self.config = config
         self._clock = surroundings.clock
         self._fence = surroundings.fence
+        self._handling = surroundings.handling
         self._alerts = RedisLink(make)
         self._states = RedisLink(make)
         self._topic = f"{config.prefix}:alerts"
@@ -65,10 +67,11 @@ class RedisSink(Untended):
 
     async def publish_state(self, present: Sequence[PoolAssessment], gone: Sequence[PoolAssessment]) -> None:
         """Write every pool's hash with its time to live, and delete those of pools that are gone."""
-        now = self._clock.now()
+        now, silences = self._clock.now(), () if self._handling is None else self._handling.silences()
         commands: list[Command] = [("DEL", self._key(pool)) for pool in gone]
         for pool in present:
-            fields = (part for name, value in state_fields(pool, now).items() for part in (name, _text(value)))
+            state = state_fields(pool, now, silence_over(pool.pool, silences, now))
+            fields = (part for name, value in state.items() for part in (name, _text(value)))
             commands.append(("HSET", self._key(pool), *fields))
             commands.append(("EXPIRE", self._key(pool), self.config.state_ttl_s))
         await self._states.ask(commands or [("PING",)])
@@ -88,7 +91,7 @@ def build(config: RedisConfig, surroundings: Surroundings) -> RedisSink:
 
 
 def _text(value: object) -> str | bytes:
-    """A hash field: numbers as JSON writes them, nothing for what is unknown or does not apply, lists as JSON."""
+    """A hash field: numbers, lists and objects as JSON writes them, nothing for what is unknown or does not apply."""
     if value is None:
         return ""
     return value if isinstance(value, str) else orjson.dumps(value)

@@ -17,7 +17,7 @@ from monitor.views import percent
 
 OLD_S = 4.0
 """Without an answer for so long, what is shown is old."""
-ALERTS_MAX, REASONS_MAX, FEEDS_MAX = 6, 4, 4
+ALERTS_MAX, REASONS_MAX, FEEDS_MAX, SILENCES_MAX = 6, 4, 4, 4
 BAR_CELLS, BAR_CELLS_WIDE = 14, 20
 WIDE = 134
 """Columns from which there is room for whole names and long bars."""
@@ -55,7 +55,7 @@ class Look:
         age_s = now - self.answered_at
         old = bool(self.trouble) or age_s > OLD_S
         lines = [*self._head(state, age_s if old else None), *_banner(state), *_alerts(state)]
-        lines += _feeds(state)
+        lines += [*_silences(state), *_feeds(state)]
         room = None if height is None else max(height - len(lines) - 4, 1)
         pools = state["pools"][:room]
         table = _table(pools, _rungs(state, "margin_ratio"), width)
@@ -79,7 +79,10 @@ class Look:
             )
         alerts = state["alerts_total"]
         line.append(f"  {state['total']} pools · {alerts} alert{'' if alerts == 1 else 's'} · ")
-        line.append(f"{len(state['silences'])} silenced  " if state["silences"] else "").append(self.url, "dim")
+        count = len(state["silences"])
+        line.append(f"{count} silence{'' if count == 1 else 's'}  " if state["silences"] else "").append(
+            self.url, "dim"
+        )
         yield line
 
 
@@ -129,6 +132,18 @@ def _alerts(state: Mapping[str, Any]) -> Iterator[Text]:
         yield line
     if state["alerts_total"] > ALERTS_MAX:
         yield Text(f"and {state['alerts_total'] - ALERTS_MAX} more alerts", "dim")
+
+
+def _silences(state: Mapping[str, Any]) -> Iterator[Text]:
+    """What nobody is to hear of, until when, and who wants it so."""
+    for silence in state["silences"][:SILENCES_MAX]:
+        until = datetime.fromisoformat(silence["until"]).strftime("%d %b %H:%M:%S")
+        even = ", even emergencies" if silence["emergency"] else ""
+        yield Text(
+            f"silent {silence['subject']} until {until}{even}, by {silence['by']}: {silence['reason']}", "yellow"
+        )
+    if len(state["silences"]) > SILENCES_MAX:
+        yield Text(f"and {len(state['silences']) - SILENCES_MAX} more silences", "dim")
 
 
 def _feeds(state: Mapping[str, Any]) -> Iterator[Text]:

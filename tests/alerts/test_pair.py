@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,11 +14,12 @@ from alerts.config import AlertsConfig
 from alerts.engine import Engine
 from alerts.lease import Voice
 from alerts.message import encode
-from alerts.pair import Pair, PairConfig, Words
-from alerts.redis_link import RedisConfig, RedisLink, connector
+from alerts.pair import ORDER_S, Pair, PairConfig, Words
+from alerts.redis_link import Command, RedisConfig, RedisLink, connector
 from alerts.sink import Envelope, Surroundings
 from alerts.sinks.redis import build
 from monitor.clock import SystemClock
+from monitor.errors import SinkError
 from tests.support.pools import a_pool
 from tests.support.redis_server import RedisServer
 from tests.support.server_process import until, until_answer
@@ -61,13 +63,14 @@ class Monitor:
     salts: list[str] = field(default_factory=list)
     silences: list[Sequence[Silence]] = field(default_factory=list)
     acknowledged: list[tuple[str, str]] = field(default_factory=list)
+    firing: list[Alert] = field(default_factory=lambda: alerts(0.72))
 
     def __post_init__(self) -> None:
         self.pair.begin = lambda account, words: self.begun.append(words)
         self.pair.share_salt = self.salts.append
         self.pair.share_silences = self.silences.append
         self.pair.acknowledge = lambda key, by: self.acknowledged.append((key, by))
-        self.pair.firing_keys = lambda: [KEY]
+        self.pair.firing = lambda: self.firing
         self.pair.everywhere = lambda: self.reached
         self.pair.watch([ACCOUNT])
 
@@ -212,3 +215,108 @@ def test_a_stamp_is_for_alerts_of_accounts(tmp_path: Path) -> None:
     own = replace(said, venue=None, account=None, severity=Severity.WARNING)
     assert pair.stamp(own) is None
     assert pair.speaks(own)
+
+
+ACKS = "marginwatch:pair:acks"
+
+
+@pytest.mark.integration
+async def test_an_order_that_nobody_took_in_time_is_not_carried_out_later(server: RedisServer) -> None:
+    """It was for what fired then: what fires under the same key days later is not acknowledged by it."""
+    first, second = monitor(server), monitor(server)
+    first.firing = []
+    async with running(first), running(second), server.client() as client:
+        second.pair.pass_on(KEY, "ann")
+        await until_answer(lambda: client.hexists(ACKS, KEY), "passed on")
+        made_at, _, by = (await client.hget(ACKS, KEY)).partition(" ")
+        assert by == "ann"
+        await client.hset(ACKS, KEY, f"{int(made_at) - 2 * int(ORDER_S)} ann")
+        first.firing = alerts(0.72)
+
+        async def dropped() -> bool:
+            return not await client.exists(ACKS)
+
+        await until_answer(dropped, "dropped")
+    assert first.acknowledged == []
+
+
+@pytest.mark.integration
+async def test_an_order_is_left_for_the_one_that_speaks_for_its_account(server: RedisServer) -> None:
+    """Both speak, each for an account of its own: the order is given at one and meant for the other."""
+    first, second = monitor(server), monitor(server)
+    here, there = alerts(0.72)[0], replace(alerts(0.72)[0], key=f"{KEY}2", account="other")
+    for each in (first, second):
+        each.firing = [here, there]
+    second.pair.watch([ACCOUNT, ("binance", "other")])
+    async with running(first), running(second):
+        first.pair.watch([ACCOUNT, ("binance", "other")])
+        await until(lambda: not first.pair.speaks(there), "both know who speaks")
+        first.pair.pass_on(there.key, "ann")
+        await until(lambda: second.acknowledged == [(there.key, "ann")], "acknowledged")
+    assert first.acknowledged == []
+
+
+@pytest.mark.integration
+async def test_an_order_for_another_one_that_cannot_be_reached_is_carried_out_here(tmp_path: Path) -> None:
+    """Redis is gone, and the one that the order was for with it: whoever goes on alone does as it was told."""
+    with RedisServer(tmp_path) as server:
+        first, second = monitor(server), monitor(server)
+        async with running(first), running(second):
+            server.kill()
+            second.pair.pass_on(KEY, "ann")
+            await until(lambda: second.acknowledged == [(KEY, "ann")], "acknowledged")
+            assert second.voice is Voice.ALONE
+
+
+@pytest.mark.integration
+async def test_what_was_said_is_taken_up_though_the_line_breaks_in_between(server: RedisServer) -> None:
+    """The lease is had and the words are not read yet: they are at the next beat, and nothing goes by unsaid."""
+    first = monitor(server)
+    (said,) = alerts(0.72)
+    async with running(first):
+        first.pair.said(1, said)
+        first.reached = 1
+        await is_noted(server)
+    heir = monitor(server)
+    link, asked = heir.pair._link, heir.pair._link.ask
+
+    async def breaks_once(commands: Sequence[Command]) -> list[Any]:
+        if commands[0][0] == "HVALS":
+            link.ask = asked  # type: ignore[method-assign]
+            raise SinkError("redis: the connection was reset")
+        return await asked(commands)
+
+    link.ask = breaks_once  # type: ignore[method-assign]
+    async with running(heir):
+        await until(lambda: heir.begun == [[said]], "taken up")
+
+
+@pytest.mark.integration
+async def test_what_was_passed_over_is_not_noted_as_said(server: RedisServer) -> None:
+    """A sink's place moves past what came while the lease was over; another monitor must not take that for said."""
+    subject = monitor(server)
+    unsaid, later = alerts(0.72)[0], replace(alerts(0.72)[0], key=f"{KEY}2")
+    await subject.pair.first_beat()
+    await until(lambda: not subject.pair.speaks(unsaid), "the lease is over")
+    subject.pair.said(1, unsaid)
+    subject.reached = 1
+    async with running(subject), server.client() as client:
+        assert subject.begun == [[], None]
+        subject.pair.said(2, later)
+        subject.reached = 2
+        words = "marginwatch:pair:words:binance/main"
+        await until_answer(lambda: client.hexists(words, later.key), "the later one is noted")
+        assert not await client.hexists(words, KEY)
+
+
+@pytest.mark.integration
+async def test_nonsense_in_redis_silences_nobody(server: RedisServer) -> None:
+    """What cannot be read is as good as no Redis: the monitor goes on alone, and is back in line afterwards."""
+    subject = monitor(server)
+    async with server.client() as client:
+        await client.set("marginwatch:pair:salt", b"\xff")
+        async with running(subject) as task:
+            await until(lambda: subject.voice is Voice.ALONE, "alone")
+            assert not task.done()
+            await client.set("marginwatch:pair:salt", "salt")
+            await until(lambda: subject.voice is Voice.SPEAKS, "back in line")

@@ -3,7 +3,7 @@
 import pytest
 
 from alerts.alert import Severity, Silence
-from alerts.silences import SILENCES_MAX, Silences, covers
+from alerts.silences import SILENCES_MAX, Silences, covers, silence_over
 
 POOL = "binance/main/BTCUSDT:long"
 
@@ -63,3 +63,25 @@ def test_there_is_room_for_so_many_silences() -> None:
         kept.add(silence(identifier="one more"))
     kept.add(silence(until=300.0, identifier="0"))
     assert max(each.until for each in kept) == 300.0
+
+
+@pytest.mark.parametrize(
+    ("subject", "expected"),
+    [
+        (POOL, True),
+        ("binance/main", True),
+        ("*BTC*", True),
+        ("binance/main/BTCUSDT:short", False),
+        (f"margin_ratio:{POOL}", False),
+    ],
+)
+def test_a_pool_is_silent_when_all_of_it_is(subject: str, expected: bool) -> None:
+    """By its name, its account's, or a pattern; not when one of its alerts is."""
+    assert (silence_over(POOL, [silence(subject)], 50.0) is not None) is expected
+    assert silence_over(POOL, [silence(subject)], 100.0) is None
+
+
+def test_of_several_the_longest_is_shown() -> None:
+    """Whoever looks learns when it will be heard again."""
+    both = [silence(until=90.0, identifier="a"), silence("*", until=95.0, identifier="b")]
+    assert silence_over(POOL, both, 50.0) == both[1]

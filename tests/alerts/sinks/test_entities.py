@@ -30,7 +30,6 @@ from alerts.sinks._entities import (
     platforms,
     pool_state,
     remembered,
-    silence_over,
     state_topic,
     subject_of,
 )
@@ -221,22 +220,6 @@ def test_the_switch_is_on_while_the_pool_is_silent() -> None:
     assert switch.attributes["by"] == "eva"
     assert switch.attributes["subject"] == "binance/main"
     assert shown(a_pool(0.75)).by_name("USDT silence").state == "OFF"
-
-
-@pytest.mark.parametrize(
-    ("subject", "expected"),
-    [
-        ("binance/main/BTCUSDT:long", True),
-        ("binance/main", True),
-        ("*BTC*", True),
-        ("binance/main/BTCUSDT:short", False),
-        ("margin_ratio:binance/main/BTCUSDT:long", False),
-    ],
-)
-def test_a_pool_is_silent_when_all_of_it_is(subject: str, expected: bool) -> None:
-    """By its name, its account's, or a pattern; not when one of its alerts is."""
-    assert (silence_over(POOL, [silence(subject)], NOW) is not None) is expected
-    assert silence_over(POOL, [silence(subject, until=NOW)], NOW) is None
 
 
 def test_every_alert_is_shown_somewhere() -> None:

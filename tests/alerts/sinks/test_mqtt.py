@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from alerts.alert import Alert
+from alerts.alert import Alert, Silence
 from alerts.config import AlertsConfig
 from alerts.engine import Engine
 from alerts.message import encode
@@ -21,6 +21,7 @@ from monitor.clock import SystemClock
 from monitor.credential import Secret
 from monitor.errors import SinkError
 from tests.support.certificates import make_certificate
+from tests.support.desk import Desk
 from tests.support.mosquitto import Listener, Mosquitto
 from tests.support.pools import a_pool
 from tests.support.server_process import until
@@ -125,6 +126,19 @@ async def test_state_is_retained_and_cleared_when_the_pool_is_gone(server: Mosqu
         async with Listener(server) as later:
             await heard_all_retained(sink, later)
             assert later.last(STATE) is None
+
+
+async def test_a_silence_is_seen_in_the_state(server: Mosquitto) -> None:
+    """Until its end, and with who made it and why."""
+    silence = Silence("a", "binance/main", SystemClock().now() + 60, "ann", "moving", False, 0.0)
+    sink = build(MqttConfig(url=server.url), Surroundings(SystemClock(), "box", Desk(silent=[silence])))
+    async with Listener(server) as listener:
+        await sink.connect()
+        await sink.publish_state([a_pool(0.75)], [])
+        await until(lambda: listener.last(STATE) is not None, "state")
+        await sink.close()
+    silenced = json.loads(listener.last(STATE) or b"")["silenced"]
+    assert (silenced["by"], silenced["reason"], silenced["emergency"]) == ("ann", "moving", False)
 
 
 async def test_state_of_a_dead_monitor_disappears(server: Mosquitto) -> None:

@@ -403,6 +403,23 @@ async def test_a_route_that_fails_is_an_alert_on_the_other_sinks(server: PushSer
         await until(lambda: not any(alert.rule == "sink_failure" for alert in out.firing()), "it works again")
 
 
+async def test_pools_that_fire_one_after_the_other_within_a_second_are_one_push(
+    server: PushServer, tmp_path: Path
+) -> None:
+    """Each tick brings another pool of the account, and other sinks have each at once; the phone rings once."""
+    recording = RecordingSink()
+    sink = a_sink(server, gather_s=PushConfig.model_fields["gather_s"].default)
+    async with monitor(tmp_path / "state", SystemClock(), sink, recording) as (engine, out):
+        await until(lambda: recording.connections == 1, "connected")
+        for count, scope in enumerate(("first", "second", "third"), 1):
+            out.submit(engine.on_pool(a_pool(0.75, scope=scope), SystemClock().now()))
+            await until(lambda count=count: len(recording.got) == count, "others have it")  # type: ignore[misc]
+        await until(lambda: out.pending()["push"] == 0, "pushed")
+    (pushed,) = server.taken
+    assert pushed.title == "Warning · main · 3 alerts"
+    assert all(f"binance/main/{scope}" in pushed.body for scope in ("first", "second", "third"))
+
+
 async def test_while_nobody_takes_it_the_alert_waits(server: PushServer, tmp_path: Path) -> None:
     """The sink itself fails; when a route is back the alert arrives, once."""
     server.faults["phone"] = Fault(502)

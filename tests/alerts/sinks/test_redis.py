@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from alerts.alert import Alert
+from alerts.alert import Alert, Silence
 from alerts.config import AlertsConfig
 from alerts.engine import Engine
 from alerts.message import encode
@@ -21,6 +21,7 @@ from monitor.clock import SystemClock
 from monitor.credential import Secret
 from monitor.errors import SinkError
 from tests.support.certificates import make_certificate
+from tests.support.desk import Desk
 from tests.support.pools import a_leg, a_pool
 from tests.support.redis_server import RedisServer
 
@@ -105,6 +106,20 @@ async def test_the_latest_state_is_a_hash_that_expires(server: RedisServer) -> N
         assert 0 < await client.ttl("desk:pool:binance/main/USDT") <= 20
         await sink.publish_state([], [pool])
         assert await client.keys("*") == []
+
+
+async def test_a_silence_is_seen_in_the_state(server: RedisServer) -> None:
+    """Of the pools that it covers, until its end and with who made it and why."""
+    desk = Desk()
+    sink = build(RedisConfig(url=server.url), Surroundings(SystemClock(), "box", desk))
+    desk.silent = [Silence("a", "binance/main/USDT", SystemClock().now() + 60, "ann", "moving", False, 0.0)]
+    async with server.client() as client:
+        await sink.connect()
+        await sink.publish_state([a_pool(0.75), a_pool(0.75, scope="USDC")], [])
+        await sink.close()
+        silenced = json.loads(await client.hget("marginwatch:pool:binance/main/USDT", "silenced"))
+        assert (silenced["by"], silenced["reason"], silenced["emergency"]) == ("ann", "moving", False)
+        assert await client.hget("marginwatch:pool:binance/main/USDC", "silenced") == ""
 
 
 async def test_publishing_nothing_still_proves_the_connection(server: RedisServer) -> None:

@@ -8,7 +8,7 @@ import orjson
 import pytest
 from rich.console import Console
 
-from alerts.alert import Acknowledgement, Severity
+from alerts.alert import Acknowledgement, Severity, Silence
 from alerts.message import encode
 from monitor.board.state import follow, sections, worst
 from monitor.commands.top_view import Look
@@ -100,8 +100,20 @@ def test_handled_alerts() -> None:
     silence = desk.silence("binance/main", 600, "bob", "because")
     desk.alerts = [replace(desk.alerts[0], acknowledged=Acknowledgement("ann", NOW), silenced=silence)]
     lines = screen(seen(desk))
-    assert "1 silenced" in lines[0]
+    assert "1 silence " in lines[0]
     assert lines[1].endswith("acknowledged by ann  silenced by bob")
+
+
+def test_silences() -> None:
+    """Each with its subject, end, author and reason, also while nothing fires under it; very many are counted."""
+    desk = Desk()
+    desk.silent = [
+        Silence(f"s{each}", "binance/main", NOW + 600, "bob", "because", each == 1, NOW) for each in range(6)
+    ]
+    lines = screen(seen(desk))
+    assert "silent binance/main until 21 Sep 14:23:20, by bob: because" in lines
+    assert "silent binance/main until 21 Sep 14:23:20, even emergencies, by bob: because" in lines
+    assert "and 2 more silences" in lines
 
 
 def test_no_pools() -> None:
