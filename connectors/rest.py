@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, Self
+from urllib.parse import urlsplit
 
 import aiohttp
 import orjson
@@ -284,7 +285,7 @@ class Rest:
             raise self._failure(request, "no answer in time", "timeout") from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
             # Never the error's own text: it may hold the address, and the address holds the signature.
-            raise self._failure(request, type(error).__name__, "network") from None
+            raise self._failure(request, _why(prepared.url, error), "network") from None
 
     def _failure(self, request: Request, text: str, code: str) -> VenueError:
         self._telemetry.venue_errors.add(self._dialect.venue, code)
@@ -294,6 +295,21 @@ class Rest:
         return VenueError(
             f"{self._dialect.venue} {request.method} {request.path}: {text}", retry=True, retry_after_s=retry_after_s
         )
+
+
+def _why(url: str, error: Exception) -> str:
+    """Why a request did not get through, in words; of the address only the host."""
+    host = urlsplit(url).hostname or "the venue"
+    match error:
+        case aiohttp.ClientConnectorDNSError():
+            return f"the name {host} cannot be resolved; is this machine online, and its DNS right?"
+        case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientConnectorSSLError():
+            return f"{host} does not prove who it is (TLS); is a proxy in between, or this machine's time wrong?"
+        case aiohttp.ClientConnectorError():
+            return f"{host} cannot be reached: {error.os_error.strerror or 'no connection'}"
+        case aiohttp.ServerDisconnectedError():
+            return f"{host} closed the connection without an answer"
+    return f"no exchange with {host} ({type(error).__name__})"
 
 
 class LogsIn(Protocol):

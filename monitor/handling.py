@@ -68,8 +68,9 @@ class Orders:
             scheme, _, given = request.headers.get("Authorization", "").partition(" ")
             known = self._token.reveal()
             if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(), known.encode()):
-                error = "needs the token: Authorization: Bearer ...; it is [http] token, or in the file STATE.token"
-                return self._answer({"error": error}, 401)
+                where = "it is [http] token, or in the file STATE.token beside the state file"
+                missing = f"needs the token (MARGINWATCH_TOKEN, or the header Authorization: Bearer ...); {where}"
+                return self._answer({"error": f"this is not the token; {where}" if given.strip() else missing}, 401)
             try:
                 return await handler(request)
             except RefusedError as refused:

@@ -41,7 +41,8 @@ def read_token(path: Path) -> Secret:
     try:
         return Secret.read(f"file:{path}")
     except ValueError as error:
-        raise UserError(str(path), [Fault("", str(error))]) from None
+        how = "run this where the daemon runs and as its user, or name it with --url and set MARGINWATCH_TOKEN"
+        raise UserError(str(path.absolute()), [Fault("", f"{error}; {how}")]) from None
 
 
 def _write(path: Path, token: Secret) -> None:

@@ -102,6 +102,11 @@ def line(alert: Alert) -> Text:
     label, style = ("resolved", "green") if resolved else (alert.severity.label, _STYLES[alert.severity])
     clock = datetime.fromtimestamp(alert.at).astimezone().strftime("%H:%M:%S")
     parts = [(f"{clock} ", "dim"), (f"{label:<9} ", style), (_one_line(alert.text), "")]
+    if alert.acknowledged is not None and not resolved:
+        parts.append((f" · acknowledged by {_one_line(alert.acknowledged.by)}", "dim"))
+    if alert.silenced is not None:
+        until = datetime.fromtimestamp(alert.silenced.until).astimezone().strftime("%H:%M")
+        parts.append((f" · silenced until {until}", "dim"))
     if alert.advice:
         parts.append((f" · {_one_line(alert.advice)}", "dim"))
     return Text.assemble(*parts)

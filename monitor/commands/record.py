@@ -43,19 +43,21 @@ def record(
     except OSError as error:
         raise ConfigurationError(str(out), [Fault("", f"cannot be written: {error.strerror or error}")]) from None
     try:
-        events = run_loop(_record(loaded, recorder, seconds))
+        snapshots, frames = run_loop(_record(loaded, recorder, seconds))
     finally:
         recorder.close()
     if recorder.failure is not None:
         reason = recorder.failure.strerror or recorder.failure
         raise MarginwatchError(f"{out}: {reason}; the recording ends there, and what is in it can be replayed")
-    typer.echo(f"{out}: {out.stat().st_size:,} bytes, {events:,} events", err=True)
+    typer.echo(f"{out}: {out.stat().st_size:,} bytes, {snapshots:,} snapshots, {frames:,} frames of prices", err=True)
+    if not snapshots:
+        raise MarginwatchError(f"{out}: no account was seen; try marginwatch check --config {config}")
 
 
-async def _record(config: "Config", recorder: "Recorder", seconds: float | None) -> int:
+async def _record(config: "Config", recorder: "Recorder", seconds: float | None) -> tuple[int, int]:
     """Run every account's connector into the recorder until told to stop, or until nothing can be written any more.
 
-    Returns how many events there were.
+    Returns how many snapshots of accounts and how many frames of prices there were.
     """
     import asyncio
     import signal
@@ -63,14 +65,15 @@ async def _record(config: "Config", recorder: "Recorder", seconds: float | None)
 
     from connectors import FeedSettings, Runner, connector_of
     from monitor.clock import SystemClock
-    from monitor.model.events import Event
+    from monitor.model.events import AccountSnapshot, Event, Marks
     from monitor.telemetry import Telemetry
 
-    events = 0
+    snapshots = frames = 0
 
     def count(event: Event, received: float) -> None:
-        nonlocal events
-        events += 1
+        nonlocal snapshots, frames
+        snapshots += isinstance(event, AccountSnapshot)
+        frames += isinstance(event, Marks)
 
     clock, telemetry = SystemClock(), Telemetry()
     settings = FeedSettings(mark_s=config.alerts.stale_feed.mark_s)
@@ -94,7 +97,7 @@ async def _record(config: "Config", recorder: "Recorder", seconds: float | None)
         for task in (*tasks, stopping, broken):
             task.cancel()
         await asyncio.gather(*tasks, stopping, broken, return_exceptions=True)
-    return events
+    return snapshots, frames
 
 
 async def _until_broken(recorder: "Recorder") -> None:
