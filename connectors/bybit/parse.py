@@ -138,7 +138,7 @@ class CoinRow:
 
 def coin(row: Mapping[str, Any]) -> CoinRow:
     """A coin of the wallet stream or of ``wallet-balance``."""
-    owed = optional(row.get("spotBorrow"))
+    owed = _owed(row)
     flags = row.get("marginCollateral"), row.get("collateralSwitch")
     return CoinRow(
         text(row.get("coin")),
@@ -150,6 +150,16 @@ def coin(row: Mapping[str, Any]) -> CoinRow:
         optional(row.get("totalPositionMM")),
         owed,
     )
+
+
+def _owed(row: Mapping[str, Any]) -> float | None:
+    """The debt that the wallet balance is to be lessened by; None where Bybit does not tell it.
+
+    ``borrowAmount`` counts every debt in the coin, so without ``spotBorrow``, which older answers do not have, a zero
+    says that there is none. No other amount does: losses of contracts are in it, and those the balance shows already.
+    """
+    owed = optional(row.get("spotBorrow"))
+    return 0.0 if owed is None and optional(row.get("borrowAmount")) == 0.0 else owed
 
 
 @dataclass(frozen=True, slots=True)

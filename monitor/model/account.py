@@ -34,8 +34,9 @@ class PositionMode(StrEnum):
 class Wallet:
     """One coin's collateral shared by cross positions.
 
-    `balance` is in the coin, without unrealized PnL and without isolated wallets. `price` is one coin in the pool's
-    unit and `haircut` the share of its value that does not count. `updated_ms` is the venue's time of the figure.
+    `balance` is in the coin, without unrealized PnL and without isolated wallets, nan while it is not known. `price` is
+    one coin in the pool's unit and `haircut` the share of its value that does not count. `updated_ms` is the venue's
+    time of the figure.
     """
 
     coin: str

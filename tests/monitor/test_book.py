@@ -390,6 +390,24 @@ def test_collateral_that_is_gone_counts_no_more() -> None:
     assert desk.ratio("USDT") == float("inf")
 
 
+def test_a_balance_that_is_unknown_makes_its_pool_unknown_and_stays_nowhere() -> None:
+    """Of a coin with an index too; once it is told, nothing of it is left in the running totals."""
+    desk = Desk()
+    report = (PoolReport("multi", 1000.0, 1.0, None, (("index:BTCUSD", 100.0), ("BTCUSDT", 100.0))),)
+    held = (cross("BTCUSDT", 1.0, 100.0, Slot.LONG),)
+    coins = (Wallet("USDT", 5.0), Wallet("BTC", 9.95, 100.0))
+    desk.snapshot(held, coins, report, AccountMode.MULTI_ASSET)
+    desk.mark(BTCUSDT=100.0, **{"index:BTCUSD": 100.0})
+    for coin in coins:
+        desk.delta(replace(coin, balance=nan))
+        desk.mark(**{"index:BTCUSD": 101.0})
+        assert isnan(desk.ratio("multi"))
+        assert desk.book.assess(desk.book.rows()[0]).unknown == ("collateral value",)
+        desk.delta(coin)
+        desk.mark(**{"index:BTCUSD": 100.0})
+        assert desk.ratio("multi") == pytest.approx(0.001)
+
+
 def test_an_indexed_coin_that_is_gone_counts_no_more() -> None:
     """In multi-asset mode too, although its index goes on."""
     desk = Desk()

@@ -106,6 +106,22 @@ def test_what_is_borrowed_is_owed() -> None:
 
 
 @pytest.mark.parametrize(
+    ("told", "owed"),
+    [
+        ({"spotBorrow": "0.5", "borrowAmount": "0"}, 0.5),
+        ({"spotBorrow": "", "borrowAmount": "0.0"}, 0.0),
+        ({"borrowAmount": "0"}, 0.0),
+        ({"borrowAmount": "0.5"}, None),
+        ({"spotBorrow": "", "borrowAmount": ""}, None),
+        ({}, None),
+    ],
+)
+def test_a_debt_that_is_left_out_is_unknown_unless_all_debts_are_zero(told: dict[str, str], owed: float | None) -> None:
+    """What is borrowed in all includes it."""
+    assert coin({"coin": "ETH", "walletBalance": "1", **told}).owed == owed
+
+
+@pytest.mark.parametrize(
     ("name", "op", "good"),
     [
         ("ws_pong_public", "ping", True),
