@@ -230,6 +230,7 @@ class Book(Pools):
             entry_value = self.ledger.value(leg)  # stands for no profit and no loss
         legs.size[leg] = position.size
         legs.leverage[leg] = nan if position.leverage is None else position.leverage
+        legs.set_adl_rank(leg, position.adl_rank)
         legs.table[row + QUANTITY] = position.size * instrument.multiplier * (1.0 if unit_price is None else unit_price)
         legs.table[row + ENTRY_VALUE] = entry_value
         self._require(account, leg, instrument)

@@ -271,6 +271,7 @@ class AccountState:
             leverage=row.leverage,
             mark_price=row.mark_price,
             updated_ms=row.updated_ms,
+            adl_rank=row.adl_rank,
         )
 
     def positions(self) -> tuple[Position, ...]:

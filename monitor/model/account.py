@@ -51,7 +51,8 @@ class Position:
     """One position. `size` is signed, in contracts; zero closes the slot.
 
     `isolated_wallet` is the position's own wallet without unrealized PnL, in the margin coin (isolated only).
-    `mark_price` is the mark that the venue's message carried or implied, None when it told none.
+    `mark_price` is the mark that the venue's message carried or implied, None when it told none. `adl_rank` is the
+    position's place in the queue for auto-deleveraging, 0 to 5 (first in line), None where the venue does not say.
     """
 
     instrument: str
@@ -63,6 +64,7 @@ class Position:
     leverage: float | None = None
     mark_price: float | None = None
     updated_ms: int = 0
+    adl_rank: int | None = None
 
     @property
     def side(self) -> Side:

@@ -10,6 +10,7 @@ const COLUMNS = [
   ["Distance", (leg, pool) => percent(leg.distance, pool.unknown.length ? "unknown" : "none")],
   ["PnL", (leg) => signed(leg.unrealized_pnl)],
   ["Notional", (leg) => amount(leg.notional)],
+  ["ADL rank", (leg) => (leg.adl_rank === null ? "not told" : `${leg.adl_rank} of 5`)],
 ];
 
 export class Detail {

@@ -128,6 +128,18 @@ def test_hedge_rows_are_two_positions_whatever_their_order() -> None:
     assert [held.size for held in stage.of(AccountSnapshot)[-1].positions] == [-2.0]
 
 
+def test_the_adl_rank_goes_with_the_position() -> None:
+    """From the snapshot and from events; an empty one is unknown."""
+    stage = synced()
+    stage.pass_s(1.0)
+    assert [held.adl_rank for held in stage.of(AccountSnapshot)[0].positions] == [2]
+    for told, rank in ((4, 4), (0, 0), ("", None)):
+        (delta,) = stage.frame(position(stage, adlRankIndicator=told))
+        assert isinstance(delta, AccountDelta)
+        assert [held.adl_rank for held in delta.positions] == [rank]
+    assert not stage.of(VenueNotice)
+
+
 def test_an_older_sequence_is_left_out_and_an_equal_one_with_a_newer_time_is_not() -> None:
     """Leverage moves without a new sequence."""
     stage = synced()

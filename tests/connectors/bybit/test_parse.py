@@ -53,6 +53,8 @@ def test_an_empty_field_is_unknown_and_not_zero() -> None:
     held = position(row("ws_position_portfolio"))
     assert (held.leverage, held.initial_margin, held.maintenance_margin, held.liquidation_price) == (None,) * 4
     assert position(row("ws_position_long", markPrice="")).mark_price is None
+    assert position(row("ws_position_long", adlRankIndicator="")).adl_rank is None
+    assert position(row("ws_position_flat")).adl_rank is None
 
 
 def test_the_side_of_a_hedge_row_is_its_slots() -> None:
