@@ -12,6 +12,9 @@ import orjson
 
 T = TypeVar("T")
 
+ADL_RANK_MAX = 5
+"""First in line to be deleveraged, on the venues that tell a rank."""
+
 
 class Defect(StrEnum):
     """What is wrong with a frame or an answer; the label under which it is counted."""
@@ -76,6 +79,18 @@ def not_negative(value: object) -> float:
 def optional(value: object) -> float | None:
     """A finite number, or None where the venue left the field empty or out: an empty field is never zero."""
     return None if value is None or value == "" else number(value)
+
+
+def adl_rank(value: object) -> int | None:
+    """Place in the queue for auto-deleveraging, 0 to 5 (first in line); None for an empty field and any other value.
+
+    It moves no figure, so one that is odd is unknown, and does not keep the rest of its row from being used.
+    """
+    try:
+        rank = optional(value)
+    except BadFrame:
+        return None
+    return int(rank) if rank is not None and rank in range(ADL_RANK_MAX + 1) else None
 
 
 def millis(value: object) -> int:

@@ -97,6 +97,7 @@ def _assess_instrument(
             full_liquidation_price=full,
             bankruptcy_price=bankruptcy,
             distance=distance,
+            adl_rank=leg.adl_rank,
         )
 
 

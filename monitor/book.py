@@ -230,6 +230,7 @@ class Book(Pools):
             entry_value = self.ledger.value(leg)  # stands for no profit and no loss
         legs.size[leg] = position.size
         legs.leverage[leg] = nan if position.leverage is None else position.leverage
+        legs.set_adl_rank(leg, position.adl_rank)
         legs.table[row + QUANTITY] = position.size * instrument.multiplier * (1.0 if unit_price is None else unit_price)
         legs.table[row + ENTRY_VALUE] = entry_value
         self._require(account, leg, instrument)
@@ -317,14 +318,15 @@ class Book(Pools):
     def _put_collateral(self, account: AccountBook, wallet: Wallet, pool: int, change: BookChange) -> bool:
         """Let an index price move a wallet's value between reports, as a leg without maintenance; False if none does.
 
-        The index is the instrument ``index:<coin>USD``, the wallet's haircut what the venue keeps off it.
+        The index is the instrument ``index:<coin>USD``, the wallet's haircut what the venue keeps off it. An unknown
+        balance (nan) is no leg: it would stay in the totals, which move by differences, once it is known again.
         """
         i = self.ledger.instruments.index.get(account.feed, {}).get(f"{INDEX_PREFIX}{wallet.coin}USD")
         if i is None:
             return False
         key, weight = i * WIDTH + COLLATERAL, wallet_weight(wallet)
         leg = account.legs.get(key)
-        priced = account.mode is not AccountMode.SINGLE_ASSET and self.ledger.has_mark(i) and weight != 0.0
+        priced = account.mode is not AccountMode.SINGLE_ASSET and self.ledger.has_mark(i) and abs(weight) > 0.0
         if leg is not None and not (priced and self.ledger.legs.pool[leg] == pool):
             self._remove_leg(account, key, change)
             leg = None

@@ -50,6 +50,7 @@ class LegTable:
     """
 
     __slots__ = (
+        "_adl_rank",
         "instrument",
         "leverage",
         "next_in_pool",
@@ -72,6 +73,7 @@ class LegTable:
         self.next_in_pool: NDArray[np.int32] = np.empty(0, np.int32)
         self.size: NDArray[np.float64] = np.empty(0)
         self.leverage: NDArray[np.float32] = np.empty(0, np.float32)
+        self._adl_rank: NDArray[np.int8] = np.empty(0, np.int8)
         self.updated_ms: NDArray[np.int64] = np.empty(0, np.int64)
 
     def new(self) -> int:
@@ -87,9 +89,18 @@ class LegTable:
         self.next_in_pool[row] = NONE
         return row
 
+    def adl_rank(self, leg: int) -> int | None:
+        """What was set last, None where the venue does not say."""
+        rank = int(self._adl_rank[leg])
+        return None if rank == NONE else rank
+
+    def set_adl_rank(self, leg: int, rank: int | None) -> None:
+        """Set the place in the queue for auto-deleveraging of the position that is in the row now."""
+        self._adl_rank[leg] = NONE if rank is None else rank
+
     def _grow(self, capacity: int) -> None:
         self.table = _grown(self.table, capacity * LEG_WIDTH)
-        for name in ("pool", "instrument", "position", "next_in_pool", "size", "leverage", "updated_ms"):
+        for name in ("pool", "instrument", "position", "next_in_pool", "size", "leverage", "_adl_rank", "updated_ms"):
             setattr(self, name, _grown(getattr(self, name), capacity))
         self.rows.capacity = capacity
         self.version += 1

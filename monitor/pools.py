@@ -320,6 +320,7 @@ class Pools:
             entry_price=entry_price_of(inverse, entry_value),
             maintenance=ledger.maintenance[leg],
             mark=ledger.instruments.mark[i],
+            adl_rank=ledger.legs.adl_rank(leg),
         )
 
     def _siblings(self, leg: int) -> Iterator[int]:

@@ -109,6 +109,7 @@ def _leg(leg: LegAssessment) -> Json:
         "full_liquidation_price": number(leg.full_liquidation_price),
         "bankruptcy_price": number(leg.bankruptcy_price),
         "distance": number(leg.distance),
+        "adl_rank": leg.adl_rank,
     }
 
 

@@ -261,6 +261,11 @@ def _pool_families(pools: _Pools, table: PoolTable) -> Iterator[_Family]:
         "Relative move of the mark to the liquidation price, positive while safe; absent where there is none.",
         lambda leg: leg.distance,
     )
+    yield leg(
+        "adl_rank",
+        "Place in the queue for auto-deleveraging, 0 to 5 (first in line); absent where the venue does not say.",
+        lambda leg: leg.adl_rank,
+    )
 
 
 def _book_families(table: PoolTable, chosen: NDArray[np.intp], ready: bool) -> Iterator[_Family]:

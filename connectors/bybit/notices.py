@@ -9,9 +9,7 @@ from dataclasses import dataclass, field
 from connectors.bybit.answers import Incident
 from connectors.bybit.parse import Forced, PositionRow
 from connectors.bybit.state import Key
-
-ADL_RANK_MAX = 5
-"""All lights on: this position is among the first to be deleveraged."""
+from connectors.wire import ADL_RANK_MAX
 
 FORCED_AGAIN_MS = 60_000
 """Orders of one liquidation come in many frames; later than this it is another."""
@@ -76,7 +74,7 @@ def _about(row: PositionRow) -> Iterable[Said]:
     if row.status in _STATUS:
         kind, detail = _STATUS[row.status]
         yield Said(kind, row.symbol, detail)
-    if row.adl_rank >= ADL_RANK_MAX:
+    if row.adl_rank == ADL_RANK_MAX:
         yield Said("adl_rank", row.symbol, f"ADL rank {row.adl_rank} of {ADL_RANK_MAX}: first in line")
     if row.limit_lowered:
         yield Said("risk_limit", row.symbol, "Bybit lowers the risk limit: maintenance rises, or only reducing is left")

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from connectors.wire import BadFrame, Defect, mapping, millis, number, optional, positive, rows, text
+from connectors.wire import BadFrame, Defect, adl_rank, mapping, millis, number, optional, positive, rows, text
 from monitor.model.ids import Slot
 
 LINEAR, INVERSE, SPOT = "linear", "inverse", "spot"
@@ -49,7 +49,7 @@ class PositionRow:
     seq: int
     updated_ms: int
     status: str
-    adl_rank: int
+    adl_rank: int | None
     limit_lowered: bool
     """Bybit announced to lower the risk limit: the position may only be reduced, or its rate was raised for it."""
 
@@ -79,7 +79,7 @@ def position(row: Mapping[str, Any]) -> PositionRow:
         seq=_integer(row.get("seq")),
         updated_ms=millis(row.get("updatedTime")),
         status=str(row.get("positionStatus", "")),
-        adl_rank=_integer(row.get("adlRankIndicator")),
+        adl_rank=adl_rank(row.get("adlRankIndicator")),
         limit_lowered=row.get("isReduceOnly") is True or row.get("mmrSysUpdatedTime") not in (None, "", "0"),
     )
 
@@ -87,7 +87,7 @@ def position(row: Mapping[str, Any]) -> PositionRow:
 def _flat(row: Mapping[str, Any], slot: Slot) -> PositionRow:
     return PositionRow(
         text(row.get("symbol")), slot, 0.0, 0.0, None, None, None, None, None, None,
-        _integer(row.get("seq")), millis(row.get("updatedTime")), str(row.get("positionStatus", "")), 0, False,
+        _integer(row.get("seq")), millis(row.get("updatedTime")), str(row.get("positionStatus", "")), None, False,
     )  # fmt: skip
 
 
@@ -138,7 +138,7 @@ class CoinRow:
 
 def coin(row: Mapping[str, Any]) -> CoinRow:
     """A coin of the wallet stream or of ``wallet-balance``."""
-    owed = optional(row.get("spotBorrow"))
+    owed = _owed(row)
     flags = row.get("marginCollateral"), row.get("collateralSwitch")
     return CoinRow(
         text(row.get("coin")),
@@ -150,6 +150,16 @@ def coin(row: Mapping[str, Any]) -> CoinRow:
         optional(row.get("totalPositionMM")),
         owed,
     )
+
+
+def _owed(row: Mapping[str, Any]) -> float | None:
+    """The debt that the wallet balance is to be lessened by; None where Bybit does not tell it.
+
+    ``borrowAmount`` counts every debt in the coin, so without ``spotBorrow``, which older answers do not have, a zero
+    says that there is none. No other amount does: losses of contracts are in it, and those the balance shows already.
+    """
+    owed = optional(row.get("spotBorrow"))
+    return 0.0 if owed is None and optional(row.get("borrowAmount")) == 0.0 else owed
 
 
 @dataclass(frozen=True, slots=True)

@@ -166,9 +166,9 @@ class AccountState:
             held = self.wallets.get(row.coin)
             told_ms = self._told_ms.get(row.coin, 0)
             if held is not None and told_ms > answers.sent_ms - REST_LAG_MS:
-                row = replace(row, balance=held.balance, owed=self._owed.get(row.coin, 0.0))
+                row = replace(row, balance=held.balance, owed=self._owed.get(row.coin))
                 wallets[row.coin] = self.wallet(row, told_ms)
-            elif row.balance != 0.0 or row.equity:
+            elif row.balance != 0.0 or row.equity or (row.owed is None and row.equity is None):
                 wallets[row.coin] = self.wallet(row, answers.sent_ms)
         self.wallets = wallets
 
@@ -205,8 +205,8 @@ class AccountState:
         if row.counts is not None:
             self._counts[row.coin] = row.counts
         balance = row.balance
-        if row.owed is None:  # a debt that is not told is not paid
-            balance -= self._owed.get(row.coin, 0.0)
+        if row.owed is None:  # a debt that is not told is not paid, and one that never was told may be any
+            balance -= self._owed.get(row.coin, nan)
         else:
             self._owed[row.coin] = row.owed
         return Wallet(row.coin, balance, self._price(row, row.coin), self._haircut(row.coin, balance), at_ms)
@@ -234,7 +234,7 @@ class AccountState:
 
     def _haircut(self, coin: str, balance: float) -> float:
         """What the collateral ratio leaves out, step by step; everything where the coin is no collateral."""
-        if balance <= 0.0 or (coin in DOLLARS and coin not in self.steps):
+        if not balance > 0.0 or (coin in DOLLARS and coin not in self.steps):
             return 0.0
         if not self._counts.get(coin, True):
             return 1.0
@@ -271,6 +271,7 @@ class AccountState:
             leverage=row.leverage,
             mark_price=row.mark_price,
             updated_ms=row.updated_ms,
+            adl_rank=row.adl_rank,
         )
 
     def positions(self) -> tuple[Position, ...]:
@@ -417,7 +418,8 @@ def _same_amount(one: float, other: float) -> bool:
 
 def _same_balance(one: float, other: float) -> bool:
     """A debt grows by its interest every hour; whether an event tells of that is not documented."""
-    return _same_amount(one, other) or (one < 0.0 and other < 0.0)
+    both_unknown = one != one and other != other
+    return both_unknown or _same_amount(one, other) or (one < 0.0 and other < 0.0)
 
 
 def _same_size(one: PositionRow | None, other: PositionRow | None) -> bool:

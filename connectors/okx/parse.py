@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from connectors.wire import BadFrame, Defect, mapping, millis, number, optional, positive, rows, text
+from connectors.wire import BadFrame, Defect, adl_rank, mapping, millis, number, optional, positive, rows, text
 from monitor.model.account import MarginMode
 from monitor.model.ids import Slot
 
@@ -63,6 +63,7 @@ class PositionRow:
     venue_ratio: float | None
     leverage: float | None
     at_ms: int
+    adl_rank: int | None = None
 
 
 def margin_mode(value: object) -> MarginMode:
@@ -106,6 +107,7 @@ def position(fields: Mapping[str, Any]) -> PositionRow:
         venue_ratio=optional(fields.get("mgnRatio")),
         leverage=_price(fields.get("lever")),
         at_ms=_time(fields),
+        adl_rank=adl_rank(fields.get("adl")),
     )
 
 

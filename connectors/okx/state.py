@@ -69,7 +69,7 @@ class AccountState:
                 self.positions[key] = found
             else:
                 self.positions.pop(key, None)
-            if _differs(known, found):
+            if _differs(known, found) or (known is not None and known.adl_rank != found.adl_rank):
                 changed.append(found)
         return tuple(changed), stale
 
@@ -254,6 +254,7 @@ def position(row: PositionRow) -> Position:
         leverage=row.leverage,
         mark_price=row.mark_price,
         updated_ms=row.at_ms,
+        adl_rank=row.adl_rank,
     )
 
 

@@ -45,7 +45,8 @@ class Leg:
     """One position inside a pool, ready to compute.
 
     `quantity` is signed: contracts * multiplier * the margin coin's price in the pool's unit, so that every amount
-    comes out in the pool's unit; `maintenance` is in that unit too. `mark` is nan while unknown.
+    comes out in the pool's unit; `maintenance` is in that unit too. `mark` is nan while unknown. `adl_rank` is handed
+    through.
     """
 
     instrument: str
@@ -55,6 +56,7 @@ class Leg:
     entry_price: float
     maintenance: Maintenance
     mark: float
+    adl_rank: int | None = None
 
     @property
     def side(self) -> Side:

@@ -89,7 +89,9 @@ def position_scope(rules: VenueRules, mode: AccountMode, instrument: Instrument,
     return rules.cross_scope(mode, instrument.margin_coin)
 
 
-def make_leg(held: Held, maintenance: Maintenance, mark: float, unit_price: float = 1.0) -> Leg:
+def make_leg(
+    held: Held, maintenance: Maintenance, mark: float, unit_price: float = 1.0, adl_rank: int | None = None
+) -> Leg:
     """A position as a leg. `unit_price` is the margin coin's price in the pool's unit."""
     instrument = held.instrument
     return Leg(
@@ -100,6 +102,7 @@ def make_leg(held: Held, maintenance: Maintenance, mark: float, unit_price: floa
         entry_price=held.entry_price,
         maintenance=maintenance.scaled(unit_price),
         mark=mark,
+        adl_rank=adl_rank,
     )
 
 
@@ -150,6 +153,7 @@ def _pool(
         )
         # What a venue would have to report is not known here.
         required = rules.maintenance(held) if basis is Basis.COMPUTED else UNKNOWN
-        legs.append(make_leg(held, required, marks.get(position.instrument, nan), unit_price))
+        mark = marks.get(position.instrument, nan)
+        legs.append(make_leg(held, required, mark, unit_price, position.adl_rank))
     releases = isolated and rules.cut_releases_isolated_margin
     return Pool(account.venue, account.name, scope, unit, basis, Risk(balance, 0.0), tuple(legs), releases)

@@ -34,8 +34,9 @@ class PositionMode(StrEnum):
 class Wallet:
     """One coin's collateral shared by cross positions.
 
-    `balance` is in the coin, without unrealized PnL and without isolated wallets. `price` is one coin in the pool's
-    unit and `haircut` the share of its value that does not count. `updated_ms` is the venue's time of the figure.
+    `balance` is in the coin, without unrealized PnL and without isolated wallets, nan while it is not known. `price` is
+    one coin in the pool's unit and `haircut` the share of its value that does not count. `updated_ms` is the venue's
+    time of the figure.
     """
 
     coin: str
@@ -50,7 +51,8 @@ class Position:
     """One position. `size` is signed, in contracts; zero closes the slot.
 
     `isolated_wallet` is the position's own wallet without unrealized PnL, in the margin coin (isolated only).
-    `mark_price` is the mark that the venue's message carried or implied, None when it told none.
+    `mark_price` is the mark that the venue's message carried or implied, None when it told none. `adl_rank` is the
+    position's place in the queue for auto-deleveraging, 0 to 5 (first in line), None where the venue does not say.
     """
 
     instrument: str
@@ -62,6 +64,7 @@ class Position:
     leverage: float | None = None
     mark_price: float | None = None
     updated_ms: int = 0
+    adl_rank: int | None = None
 
     @property
     def side(self) -> Side:

@@ -39,7 +39,8 @@ class LegAssessment:
 
     `maintenance_margin` is nan as well where the venue reports one for the whole pool only. `size` is unsigned, in
     contracts. `distance` is the relative move of the mark to the liquidation price, positive while safe, None where
-    there is no liquidation price.
+    there is no liquidation price. `adl_rank` is the place in the venue's queue for auto-deleveraging, 0 to 5 (first in
+    line), None where the venue does not say.
     """
 
     instrument: str
@@ -53,6 +54,7 @@ class LegAssessment:
     full_liquidation_price: float | None
     bankruptcy_price: float | None
     distance: float | None
+    adl_rank: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,8 @@ from connectors.wire import BadFrame, Defect
         (wire.optional, "", None),
         (wire.optional, None, None),
         (wire.optional, "3", 3.0),
+        *((wire.adl_rank, value, rank) for value, rank in (("0", 0), (0, 0), (2, 2), ("5", 5))),
+        *((wire.adl_rank, value, None) for value in ("", None, "6", -1, 2.5, True, "high")),
         (wire.millis, "1790000000000", 1_790_000_000_000),
         (wire.millis, 0, 0),
         (wire.text, "BTC", "BTC"),

@@ -277,6 +277,37 @@ def test_a_venue_that_pauses_between_marks_is_given_its_pause() -> None:
     assert list(ledger.stale_instruments(111.0, 5.0).values()) == [11.0]
 
 
+def test_an_adl_rank_is_kept_with_its_position() -> None:
+    """Until the venue says another one, or that it does not say; who comes into its row afterwards has none of it."""
+    desk = Desk()
+
+    def ranks() -> list[int | None]:
+        (row,) = desk.book.rows()
+        return [leg.adl_rank for leg in desk.book.assess(row).legs]
+
+    long, short = cross("BTCUSDT", 1.0, 100.0, Slot.LONG), cross("BTCUSDT", -0.5, 100.0, Slot.SHORT)
+    desk.snapshot((replace(long, adl_rank=5), short), (Wallet("USDT", 50.0),))
+    desk.mark(BTCUSDT=99.0)
+    assert ranks() == [5, None]
+    desk.delta(replace(long, adl_rank=0), replace(short, adl_rank=3))
+    assert ranks() == [0, 3]
+    desk.delta(replace(short, size=0.0))
+    desk.delta(cross("ETHUSDT", 1.0, 100.0, Slot.LONG))
+    assert ranks() == [0, None]
+    desk.delta(long)
+    assert ranks() == [None, None]
+
+
+def test_a_fresh_calculation_hands_the_adl_rank_through() -> None:
+    """As the book does."""
+    held = (replace(cross("BTCUSDT", 1.0, 100.0, Slot.LONG), adl_rank=0), cross("ETHUSDT", 1.0, 100.0, Slot.LONG))
+    instruments = {leg.instrument: contract(leg.instrument) for leg in held}
+    wallets = (Wallet("USDT", 50.0),)
+    account = Account("binance", "main", AccountMode.SINGLE_ASSET, PositionMode.HEDGE, wallets, held, instruments)
+    (pool,) = assess_account(account, {"BTCUSDT": 100.0, "ETHUSDT": 100.0}, RULE)
+    assert [leg.adl_rank for leg in pool.legs] == [0, None]
+
+
 def test_closing_evicts_the_pool() -> None:
     """Size zero closes a slot, and a pool without a position is gone."""
     desk = Desk()
@@ -388,6 +419,24 @@ def test_collateral_that_is_gone_counts_no_more() -> None:
     desk.mark(BTCUSDT=99.0)
     desk.snapshot((cross("BTCUSDT", 1.0, 100.0, Slot.LONG),), ())
     assert desk.ratio("USDT") == float("inf")
+
+
+def test_a_balance_that_is_unknown_makes_its_pool_unknown_and_stays_nowhere() -> None:
+    """Of a coin with an index too; once it is told, nothing of it is left in the running totals."""
+    desk = Desk()
+    report = (PoolReport("multi", 1000.0, 1.0, None, (("index:BTCUSD", 100.0), ("BTCUSDT", 100.0))),)
+    held = (cross("BTCUSDT", 1.0, 100.0, Slot.LONG),)
+    coins = (Wallet("USDT", 5.0), Wallet("BTC", 9.95, 100.0))
+    desk.snapshot(held, coins, report, AccountMode.MULTI_ASSET)
+    desk.mark(BTCUSDT=100.0, **{"index:BTCUSD": 100.0})
+    for coin in coins:
+        desk.delta(replace(coin, balance=nan))
+        desk.mark(**{"index:BTCUSD": 101.0})
+        assert isnan(desk.ratio("multi"))
+        assert desk.book.assess(desk.book.rows()[0]).unknown == ("collateral value",)
+        desk.delta(coin)
+        desk.mark(**{"index:BTCUSD": 100.0})
+        assert desk.ratio("multi") == pytest.approx(0.001)
 
 
 def test_an_indexed_coin_that_is_gone_counts_no_more() -> None:

@@ -2,10 +2,12 @@
 
 from math import inf, nan
 
+import orjson
 import pytest
 
-from monitor.views import NOT_ASSESSED, PageState, PoolRow, amount, page, percent, rows
+from monitor.views import NOT_ASSESSED, PageState, PoolRow, amount, page, percent, pool_json, rows
 from tests.support.desk import NOW, Desk, many_pools
+from tests.support.pools import a_leg, a_pool
 
 
 @pytest.mark.parametrize(
@@ -39,6 +41,13 @@ def test_an_unknown_ratio_always_has_a_reason() -> None:
     """Even before the first assessment; a known one needs none."""
     assert PoolRow("binance/main/USDT", nan, nan, nan, None).unknown == (NOT_ASSESSED,)
     assert PoolRow("binance/main/USDT", 1.0, 0.5, 0.5, None).unknown == ()
+
+
+def test_a_leg_s_adl_rank_is_null_where_the_venue_does_not_say() -> None:
+    """A rank of zero is one, and not the same."""
+    legs = tuple(a_leg(adl_rank=rank) for rank in (None, 0, 5))
+    shown = orjson.loads(pool_json(PoolRow("binance/main/USDT", 1.0, 0.5, 0.5, a_pool(0.5, legs=legs))))
+    assert [leg["adl_rank"] for leg in shown["legs"]] == [None, 0, 5]
 
 
 def test_the_page_comes_in_small_pieces() -> None:

@@ -10,6 +10,7 @@ const COLUMNS = [
   ["Distance", (leg, pool) => percent(leg.distance, pool.unknown.length ? "unknown" : "none")],
   ["PnL", (leg) => signed(leg.unrealized_pnl)],
   ["Notional", (leg) => amount(leg.notional)],
+  ["ADL rank", (leg) => (leg.adl_rank === null ? "not told" : `${leg.adl_rank} of 5`)],
 ];
 
 export class Detail {
@@ -71,7 +72,7 @@ function facts(pool) {
   ];
   if (pool.basis === "computed") found.push("computed from the venue's rules");
   if (pool.basis === "reported") found.push("maintenance margin as the venue last reported it");
-  if (pool.venue_margin_ratio !== null) found.push("the venue's own figure " + percent(pool.venue_margin_ratio));
+  if (pool.venue_margin_ratio !== null) found.push("on the venue's own scale " + percent(pool.venue_margin_ratio));
   if (pool.model_error !== null) found.push("model error " + percent(pool.model_error));
   if (pool.mark_at !== null) found.push("marks of " + time(pool.mark_at));
   if (pool.remedy) {

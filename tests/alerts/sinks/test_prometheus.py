@@ -115,6 +115,18 @@ def test_what_does_not_exist_has_no_series() -> None:
     assert values(metrics, "marginwatch_liquidation_distance_ratio", pool=healthy) == []
 
 
+def test_an_adl_rank_is_exported_where_the_venue_tells_one() -> None:
+    """A rank of zero is one; a position without has no series."""
+    pools = bad_day()
+    long, short = pools[4].legs
+    pools[4] = replace(pools[4], legs=(replace(long, adl_rank=0), replace(short, adl_rank=5)))
+    metrics = scrape(exposition(Desk(pools)))
+    hedge = {"venue": "binance", "account": "main", "pool": "binance/main/USDT", "instrument": "ETHUSDT"}
+    assert value(metrics, "marginwatch_adl_rank", **hedge, side="long") == 0
+    assert value(metrics, "marginwatch_adl_rank", **hedge, side="short") == 5
+    assert len(values(metrics, "marginwatch_adl_rank")) == 2
+
+
 def test_columns_are_fresher_than_assessments() -> None:
     """A pool that was not assessed yet has its figures already; one that is gone from the columns is gone."""
     pools = bad_day()

@@ -1,5 +1,6 @@
 """The account session: order of things, hedge rows, sequences, modes, notices, and what a snapshot proves."""
 
+from math import isnan
 from typing import Any
 
 import pytest
@@ -7,7 +8,9 @@ import pytest
 from connectors.account import DEFINITIONS_S
 from connectors.session import Halt, Send, Warn
 from connectors.simulator.bybit import Position
+from monitor.book import Book
 from monitor.errors import DangerousKeyError, VenueError
+from monitor.margin.venues import bybit
 from monitor.model.account import AccountMode, MarginMode, PositionMode
 from monitor.model.assessment import FeedState
 from monitor.model.events import (
@@ -125,6 +128,18 @@ def test_hedge_rows_are_two_positions_whatever_their_order() -> None:
     assert [held.size for held in stage.of(AccountSnapshot)[-1].positions] == [-2.0]
 
 
+def test_the_adl_rank_goes_with_the_position() -> None:
+    """From the snapshot and from events; an empty one is unknown."""
+    stage = synced()
+    stage.pass_s(1.0)
+    assert [held.adl_rank for held in stage.of(AccountSnapshot)[0].positions] == [2]
+    for told, rank in ((4, 4), (0, 0), ("", None)):
+        (delta,) = stage.frame(position(stage, adlRankIndicator=told))
+        assert isinstance(delta, AccountDelta)
+        assert [held.adl_rank for held in delta.positions] == [rank]
+    assert not stage.of(VenueNotice)
+
+
 def test_an_older_sequence_is_left_out_and_an_equal_one_with_a_newer_time_is_not() -> None:
     """Leverage moves without a new sequence."""
     stage = synced()
@@ -181,6 +196,56 @@ def test_a_debt_that_is_not_told_is_not_paid(told: dict[str, str]) -> None:
         (delta,) = stage.frame(frame(stage, "wallet", [{"accountType": "UNIFIED", "coin": [row | changes]}]))
         assert isinstance(delta, AccountDelta)
         assert [wallet.balance for wallet in delta.wallets] == [balance]
+
+
+@pytest.mark.parametrize(
+    ("coins", "told"),
+    [
+        ({"USDT": 50_000.0}, {"spotBorrow": ""}),
+        ({"USDT": 50_000.0, "BTC": 1.0}, {}),
+        ({"USDT": 50_000.0, "BTC": 0.0}, {"spotBorrow": "", "equity": ""}),
+    ],
+    ids=["left empty", "not named, of a coin with an index", "of a coin that is not owned"],
+)
+def test_a_debt_that_was_never_told_may_be_any(
+    monkeypatch: pytest.MonkeyPatch, coins: dict[str, float], told: dict[str, str]
+) -> None:
+    """The account is unknown until Bybit says what it owes, although the venue's totals and the index are there."""
+    stage = account_stage()
+    stage.server.state.balances = dict(coins)
+    coin = list(coins)[-1]
+    honest = stage.server.wallet
+
+    def untold() -> dict[str, Any]:
+        wallet = honest()
+        (row,) = (row for row in wallet["coin"] if row["coin"] == coin)
+        del row["spotBorrow"], row["borrowAmount"]
+        row |= told
+        return wallet
+
+    monkeypatch.setattr(stage.server, "wallet", untold)
+    stage.start()
+    stage.pass_s(3.0)
+    book = Book()
+    book.add_account("bybit", "main", bybit.RULES)
+    for event in (*stage.of(InstrumentsLoaded), *stage.of(AccountSnapshot)):
+        book.load_instruments(event) if isinstance(event, InstrumentsLoaded) else book.apply_snapshot(event)
+    (row,) = book.rows()
+    assert book.assess(row).unknown == ("collateral value",)
+    assert isnan(book.table().margin_ratio[0])
+
+    stage.session.reconcile(stage.clock.now())
+    stage.pass_s(2.0)
+    book.apply_snapshot(stage.of(AccountSnapshot)[-1])
+    assert isnan(book.table().margin_ratio[0])
+
+    monkeypatch.undo()
+    stage.session.reconcile(stage.clock.now())
+    stage.pass_s(2.0)
+    book.apply_snapshot(stage.of(AccountSnapshot)[-1])
+    assert book.assess(row).unknown == ()
+    assert 0.0 < book.table().margin_ratio[0] < 1.0
+    assert len(stage.of(AccountSnapshot)) == 3
 
 
 def test_a_coin_without_a_balance_is_asked_for() -> None:

@@ -53,6 +53,8 @@ def test_an_empty_field_is_unknown_and_not_zero() -> None:
     held = position(row("ws_position_portfolio"))
     assert (held.leverage, held.initial_margin, held.maintenance_margin, held.liquidation_price) == (None,) * 4
     assert position(row("ws_position_long", markPrice="")).mark_price is None
+    assert position(row("ws_position_long", adlRankIndicator="")).adl_rank is None
+    assert position(row("ws_position_flat")).adl_rank is None
 
 
 def test_the_side_of_a_hedge_row_is_its_slots() -> None:
@@ -103,6 +105,22 @@ def test_what_is_borrowed_is_owed() -> None:
     told = {"coin": "ETH", "walletBalance": "1", "spotBorrow": "3", "equity": "", "usdValue": ""}
     assert (coin(told).balance, coin(told).equity, coin(told).counts) == (-2.0, None, None)
     assert coin({**told, "marginCollateral": True, "collateralSwitch": False}).counts is False
+
+
+@pytest.mark.parametrize(
+    ("told", "owed"),
+    [
+        ({"spotBorrow": "0.5", "borrowAmount": "0"}, 0.5),
+        ({"spotBorrow": "", "borrowAmount": "0.0"}, 0.0),
+        ({"borrowAmount": "0"}, 0.0),
+        ({"borrowAmount": "0.5"}, None),
+        ({"spotBorrow": "", "borrowAmount": ""}, None),
+        ({}, None),
+    ],
+)
+def test_a_debt_that_is_left_out_is_unknown_unless_all_debts_are_zero(told: dict[str, str], owed: float | None) -> None:
+    """What is borrowed in all includes it."""
+    assert coin({"coin": "ETH", "walletBalance": "1", **told}).owed == owed
 
 
 @pytest.mark.parametrize(

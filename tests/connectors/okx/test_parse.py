@@ -55,6 +55,7 @@ def test_empty_fields_are_none_and_never_zero() -> None:
     assert (bare.venue_ratio, bare.maintenance_margin, bare.unrealized_pnl, bare.mark_price, bare.leverage) == (
         None,
     ) * 5
+    assert (row(adl="").adl_rank, row(adl="0").adl_rank, row(adl="5").adl_rank) == (None, 0, 5)
 
 
 def test_a_flat_row_closes_one_side() -> None:

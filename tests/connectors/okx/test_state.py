@@ -57,6 +57,18 @@ def test_what_says_nothing_new_is_not_told() -> None:
     assert ([p.isolated_wallet for p in moved], stale) == ([25.0], 0)
 
 
+def test_a_new_adl_rank_is_told_and_is_no_correction() -> None:
+    """It moves by what others do, so a snapshot that knows a newer one found nothing lost."""
+    account = state(replace(LONG, adl_rank=1))
+    assert [held.adl_rank for held in account.positions.values()] == [1]
+    moved, _ = account.move([replace(LONG, adl_rank=4, at_ms=T + 5)])
+    assert [held.adl_rank for held in moved] == [4]
+    moved, _ = account.move([replace(LONG, adl_rank=None, at_ms=T + 6)])
+    assert [held.adl_rank for held in moved] == [None]
+    assert account.absorb(answers(replace(LONG, adl_rank=5, at_ms=T + 7), sent_ms=T + 60_000)) == []
+    assert [held.adl_rank for held in account.positions.values()] == [5]
+
+
 def test_an_older_push_is_left_out_and_counted() -> None:
     """An equal time is taken: two pushes can share one."""
     account = state(LONG)

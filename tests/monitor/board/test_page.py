@@ -320,6 +320,19 @@ async def test_every_control_by_keyboard(browser: Browser) -> None:
         assert len(await page.texts(".row.pool:nth-child(4) .detail tbody tr")) == 2
 
 
+async def test_what_unfolds_below_a_pool(browser: Browser) -> None:
+    """The ratio on the venue's own scale, and of each position the rank, where the venue tells one."""
+    desk = busy()
+    long, short = desk.pools[4].legs
+    desk.pools[4] = replace(desk.pools[4], legs=(replace(long, adl_rank=0), short), venue_margin_ratio=1.25)
+    async with board(browser, desk) as page:
+        await page.evaluate("document.querySelector('.row.pool:nth-child(4) .open').click()")
+        assert (await page.texts(".row.pool:nth-child(4) .detail thead th"))[-1] == "ADL rank"
+        ranks = await page.texts(".row.pool:nth-child(4) .detail tbody td:last-child")
+        assert ranks == ["0 of 5", "not told"]
+        assert "on the venue's own scale 125.0 %" in await page.text(".row.pool:nth-child(4) .detail p")
+
+
 async def test_names_for_a_screen_reader(browser: Browser) -> None:
     """Every control has a name, pools are a table, places are landmarks, and news are said without the rest."""
     desk = busy()
