@@ -7,6 +7,7 @@ No address, header or body of a request ever reaches an error or a log: they hol
 """
 
 import asyncio
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, Self
@@ -306,7 +307,7 @@ def _why(url: str, error: Exception) -> str:
         case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientConnectorSSLError():
             return f"{host} does not prove who it is (TLS); is a proxy in between, or this machine's time wrong?"
         case aiohttp.ClientConnectorError():
-            return f"{host} cannot be reached: {error.os_error.strerror or 'no connection'}"
+            return f"{host} cannot be reached: {os.strerror(error.errno) if error.errno else 'no connection'}"
         case aiohttp.ServerDisconnectedError():
             return f"{host} closed the connection without an answer"
     return f"no exchange with {host} ({type(error).__name__})"

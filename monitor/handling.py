@@ -1,7 +1,7 @@
 """Orders over HTTP: acknowledge, silence, end a silence. Each must bear the token; looking on needs none."""
 
 import hmac
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import TypeVar
 
 import orjson
@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from alerts.handling import SILENCE_S_MAX
 from alerts.message import silence_fields
+from alerts.silences import fits
 from alerts.sink import Handling
 from monitor.credential import Secret
 from monitor.errors import RefusedError
@@ -45,10 +46,13 @@ Order = TypeVar("Order", bound=BaseModel)
 
 
 class Orders:
-    """The handlers, and who may use them."""
+    """The handlers, and who may use them. `known` are the names that a silence can fit at the moment."""
 
-    def __init__(self, handling: Handling, token: Secret, answer: Answer) -> None:
+    def __init__(
+        self, handling: Handling, token: Secret, answer: Answer, known: Callable[[], Iterable[str]] = lambda: ()
+    ) -> None:
         self._handling = handling
+        self._known = known
         self._token = token
         self._answer = answer
 
@@ -87,7 +91,9 @@ class Orders:
     async def _silence(self, request: web.Request) -> web.StreamResponse:
         order = await _order(request, SilenceOrder)
         silence = self._handling.silence(order.subject, order.for_s, order.by, order.reason, emergency=order.emergency)
-        return self._answer({"silence": silence_fields(silence)}, 201)
+        # A subject may be silenced before it is there; a mistyped one must not pass for done.
+        fits_now = any(fits(order.subject, name) for name in self._known())
+        return self._answer({"silence": silence_fields(silence), "fits_now": fits_now}, 201)
 
     async def _end(self, request: web.Request) -> web.StreamResponse:
         self._handling.end_silence(request.match_info["id"], request.query.get("by", "http"))

@@ -158,7 +158,7 @@ class HttpServer:
         token: Secret,
     ) -> None:
         self._config = config
-        self._orders = Orders(handling, token, lambda body, status: _json(body, status=status))
+        self._orders = Orders(handling, token, lambda body, status: _json(body, status=status), self._names)
         self._board = Board(source, alerts, handling, clock, _HEADERS)
         self._source = source
         self._alerts = alerts
@@ -218,6 +218,11 @@ class HttpServer:
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None
+
+    def _names(self) -> Iterator[str]:
+        """What a silence can fit now: pools, and the keys of what fires."""
+        yield from self._source.table().pools
+        yield from (alert.key for alert in self._alerts.firing())
 
     @web.middleware
     async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:

@@ -61,10 +61,14 @@ def _severity(blind: Blindness, config: StaleFeedConfig) -> Severity:
     if ratio is not None and ratio >= config.critical_ratio:
         return Severity.CRITICAL
     # NaN is neither above nor below: an account that was never seen, or whose ratio is unknown, is not without risk.
-    never_seen = blind.stream == "account" and blind.age_s is None
-    if blind.notional == 0 and not never_seen:
+    if blind.notional == 0 and not _is_unseen(blind):
         return Severity.NOTICE
     return Severity.WARNING
+
+
+def _is_unseen(blind: Blindness) -> bool:
+    """Whether nothing is known of the account: then no positions are known either, which is not the same as none."""
+    return blind.stream != "mark" and blind.age_s is None
 
 
 def _what(blind: Blindness) -> str:
@@ -74,7 +78,7 @@ def _what(blind: Blindness) -> str:
 
 
 def _risk(blind: Blindness) -> str:
-    if blind.stream == "account" and blind.age_s is None:
+    if _is_unseen(blind):
         return "risk unknown"
     if blind.notional == 0:
         return "no open risk"

@@ -78,8 +78,13 @@ def silence(
         marginwatch silence binance/main --for 30m --reason "moving collateral"
     """
     order = {"subject": subject, "for_s": seconds_of(duration), "reason": reason, "by": by or _me()}
-    made = _ask(config, url, "POST", "/api/v1/silences", {**order, "emergency": emergency})["silence"]
+    answer = _ask(config, url, "POST", "/api/v1/silences", {**order, "emergency": emergency})
+    made = answer["silence"]
     typer.echo(f"silent until {made['until']}: {subject} (id {made['id']})")
+    if not answer["fits_now"]:
+        typer.echo(
+            "it fits no pool and no alert that there is now; is it spelled as `marginwatch top` shows it?", err=True
+        )
 
 
 def silences(config: Config = DEFAULT_CONFIG, url: Url = None) -> None:

@@ -148,8 +148,17 @@ async def test_a_venue_that_cannot_be_reached_is_an_error_without_its_address() 
             await rest.perform(gone)
         assert refused.value.retry
         assert "signature" not in str(refused.value)
+        assert str(refused.value).endswith("127.0.0.1 cannot be reached: Connection refused")
         assert refused.value.__cause__ is None
         assert refused.value.__suppress_context__
+
+
+async def test_a_name_that_cannot_be_resolved_is_said_in_words() -> None:
+    """The first thing that a new user meets on a machine without network."""
+    async with stage() as (_, rest, _telemetry):
+        await rest.measure_clock()
+        with pytest.raises(VenueError, match=r"nowhere\.invalid cannot be resolved; is this machine online"):
+            await rest.perform(Request("x-1", "GET", "http://nowhere.invalid", "/fapi/v1/x", Security.NONE))
 
 
 async def test_a_redirect_is_not_followed() -> None:

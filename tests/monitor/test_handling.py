@@ -64,13 +64,16 @@ async def test_orders_with_the_token_are_carried_out() -> None:
         )
         status, made = await ask(session, "POST", "/api/v1/silences", json=SILENCE)
         assert status == 201
-        assert made["silence"]["subject"] == "binance/main"
+        assert (made["silence"]["subject"], made["fits_now"]) == ("binance/main", True)
         _, listed = await ask(session, "GET", "/api/v1/silences")
         assert listed["silences"] == [made["silence"]]
         status, _ = await ask(session, "DELETE", f"/api/v1/silences/{made['silence']['id']}?by=bob")
         assert status == 200
         _, listed = await ask(session, "GET", "/api/v1/silences")
         assert listed["silences"] == []
+        _, odd = await ask(session, "POST", "/api/v1/silences", json={**SILENCE, "subject": "binance/mian"})
+        assert odd["fits_now"] is False
+        desk.orders.pop()
     assert desk.orders == [("acknowledge", "k", "ann"), ("silence", "binance/main", "ann"), ("end", "s0", "bob")]
 
 

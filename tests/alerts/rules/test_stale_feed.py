@@ -29,7 +29,8 @@ def blind(
         (blind(ratio=inf), Severity.EMERGENCY),
         (blind("account", 0.0, None, None), Severity.WARNING),
         (blind("account", 0.0, None, 30.0), Severity.NOTICE),
-        (blind("user", 0.0, None, None), Severity.NOTICE),
+        (blind("user", 0.0, None, None), Severity.WARNING),
+        (blind("user", 0.0, None, 30.0), Severity.NOTICE),
     ],
 )
 def test_severity(what: Blindness, severity: Severity) -> None:

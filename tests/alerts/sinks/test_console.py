@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from alerts.alert import Alert
+from alerts.alert import Acknowledgement, Alert, Silence
 from alerts.config import AlertsConfig
 from alerts.engine import Engine
 from alerts.message import encode
@@ -42,6 +42,16 @@ async def test_one_line_an_alert() -> None:
     assert "warning   0.750 margin ratio · binance/main/P0 · Add at least 123.456 USDT" in lines[0]
     assert "resolved  0 positions left · binance/main/P0" in lines[3]
     assert "\x1b" not in stream.getvalue()
+
+
+def test_what_people_did_about_an_alert_is_said() -> None:
+    """Else an acknowledgement looks like the alert once more."""
+    alert = said(1)[0]
+    seen = line(replace(alert, acknowledged=Acknowledgement("ann", alert.at))).plain
+    assert " · acknowledged by ann" in seen
+    silence = Silence("s", "binance/main", alert.at + 60, "ann", "moving", emergency=False, at=alert.at)
+    assert " · silenced until " in line(replace(alert, silenced=silence)).plain
+    assert "acknowledged" not in line(alert).plain
 
 
 async def test_json_is_the_message_itself() -> None:

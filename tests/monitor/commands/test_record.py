@@ -75,6 +75,18 @@ async def test_an_existing_file_is_not_overwritten(tmp_path: Path) -> None:
     assert out.read_text() == "precious"
 
 
+async def test_a_recording_of_nothing_is_not_a_success(tmp_path: Path) -> None:
+    """An hour's recording in which no account was seen must not look good until it is needed."""
+    out, path = tmp_path / "monday.jsonl", tmp_path / "marginwatch.toml"
+    nobody = "".join(f'{name} = "http://127.0.0.1:1"\n' for name in ("rest_url", "permissions_url"))
+    nobody += "".join(f'{name} = "ws://127.0.0.1:1"\n' for name in ("market_url", "private_url"))
+    path.write_text(f'[[account]]\nname = "main"\nvenue = "binance"\napi_key = "env:K"\napi_secret = "env:K"\n{nobody}')
+    finished = await marginwatch("record", out, "--config", path, "--seconds", "1", env={"K": "x"})
+    assert finished.code == 1
+    assert "0 snapshots, 0 frames of prices" in finished.err
+    assert "no account was seen; try marginwatch check" in finished.err
+
+
 async def test_a_full_disk_ends_the_recording_with_a_sentence(tmp_path: Path) -> None:
     """Nobody is left to believe that it goes on; what was written can be replayed."""
     out = tmp_path / "monday.jsonl"
