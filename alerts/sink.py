@@ -99,6 +99,10 @@ class Surroundings:
     speaks: "Callable[[tuple[str, str]], bool] | None" = None
     is_well: "Callable[[], bool]" = lambda: True
 
+    def leads(self) -> bool:
+        """Whether this monitor, of two that share accounts, takes the orders that both of them hear."""
+        return self.speaks is None or not self.accounts or self.speaks(min(self.accounts))
+
 
 class Sink(Protocol):
     """One way to the outside.

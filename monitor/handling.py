@@ -2,47 +2,19 @@
 
 import hmac
 from collections.abc import Awaitable, Callable, Iterable
-from typing import TypeVar
 
-import orjson
 from aiohttp import web
-from pydantic import BaseModel, ConfigDict, ValidationError
 
 from alerts.handling import SILENCE_S_MAX
 from alerts.message import silence_fields
+from alerts.orders import BODY_BYTES_MAX, AcknowledgeOrder, Order, SilenceOrder, read_order
 from alerts.silences import fits
 from alerts.sink import Handling
 from monitor.credential import Secret
 from monitor.errors import RefusedError
 
-BODY_BYTES_MAX = 4_096
-
 Answer = Callable[[dict[str, object], int], web.Response]
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-
-class AcknowledgeOrder(BaseModel):
-    """The body of ``POST /api/v1/acknowledgements``."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    key: str
-    by: str
-
-
-class SilenceOrder(BaseModel):
-    """The body of ``POST /api/v1/silences``. `for_s` is in seconds."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    subject: str
-    for_s: float
-    reason: str
-    by: str
-    emergency: bool = False
-
-
-Order = TypeVar("Order", bound=BaseModel)
 
 
 class Orders:
@@ -106,13 +78,4 @@ class Orders:
 
 async def _order(request: web.Request, model: type[Order]) -> Order:
     """The body of a request, checked. Raises RefusedError."""
-    body = await request.content.read(BODY_BYTES_MAX + 1)
-    if len(body) > BODY_BYTES_MAX or not request.content.at_eof():
-        raise RefusedError("body", f"must have at most {BODY_BYTES_MAX} bytes")
-    try:
-        return model.model_validate(orjson.loads(body))
-    except orjson.JSONDecodeError:
-        raise RefusedError("body", "must be JSON") from None
-    except ValidationError as error:
-        detail = error.errors(include_url=False, include_input=False)[0]
-        raise RefusedError(".".join(map(str, detail["loc"])) or "body", detail["msg"]) from None
+    return read_order(await request.content.read(BODY_BYTES_MAX + 1), model)

@@ -3,20 +3,41 @@
 Retained state carries an expiry, so what a dead monitor left behind disappears.
 """
 
+from collections import deque
 from collections.abc import Sequence
 
 import orjson
+import structlog
 
 from alerts.alert import Alert
 from alerts.message import state_fields
+from alerts.orders import carry_out
 from alerts.silences import silence_over
 from alerts.sink import Envelope, Surroundings, Untended
-from alerts.sinks._broker import NO_SUBJECT, Broker, BrokerConfig, Publication, require_client, topic
+from alerts.sinks._broker import (
+    NO_SUBJECT,
+    Broker,
+    BrokerConfig,
+    Heard,
+    Publication,
+    Subscription,
+    require_client,
+    topic,
+)
+from monitor.errors import RefusedError
 from monitor.model.assessment import PoolAssessment
+
+ORDERS = ("acknowledge", "silence", "unsilence")
+ANSWERS_MAX = 16
+"""Answers kept until the next states are published; of a flood of orders the last ones are answered."""
+
+log = structlog.get_logger(__name__)
 
 
 class MqttConfig(BrokerConfig):
-    """``[sinks.mqtt]``."""
+    """``[sinks.mqtt]``. With `orders`, whoever may publish below ``<prefix>/order/`` may acknowledge and silence."""
+
+    orders: bool = False
 
 
 class MqttSink(Untended):
@@ -28,12 +49,16 @@ class MqttSink(Untended):
         self.config = config
         self._clock = surroundings.clock
         self._handling = surroundings.handling
-        self._broker = Broker(self.name, config, f"{config.prefix}/status")
+        self._leads = surroundings.leads
+        self._answers: deque[bytes] = deque(maxlen=ANSWERS_MAX)
+        self._broker = Broker(self.name, config, f"{config.prefix}/status", self._heard)
 
     async def connect(self) -> None:
         """Connect and show the status as online."""
         await self._broker.connect()
         await self._broker.publish([self._broker.status()])
+        if self.config.orders:
+            await self._broker.subscribe([Subscription(topic(self.config.prefix, "order", name)) for name in ORDERS])
 
     async def deliver(self, batch: Sequence[Envelope]) -> None:
         """Publish every alert at QoS 1 and wait for the broker's acknowledgements."""
@@ -47,11 +72,30 @@ class MqttSink(Untended):
         for pool in present:
             payload = orjson.dumps(state_fields(pool, now, silence_over(pool.pool, silences, now)))
             work.append(Publication(self._state_topic(pool), payload, retain=True, expiry_s=ttl_s))
-        await self._broker.publish([*work, self._broker.status()])
+        answers = [Publication(topic(self.config.prefix, "order", "answer"), answer) for answer in self._answers]
+        self._answers.clear()
+        await self._broker.publish([*work, *answers, self._broker.status()])
 
     async def close(self) -> None:
         """Show the status as offline and disconnect, as far as the broker still answers."""
         await self._broker.close()
+
+    def _heard(self, message: Heard) -> None:
+        """Carry an order out; what became of it is published with the next states."""
+        if self._handling is None or not self._leads():
+            return  # of two monitors the other one has heard it, too
+        action = message.topic.rpartition("/")[2]
+        refused = "an order that is kept would be carried out again at every start" if message.retained else ""
+        done = ""
+        if not refused:
+            try:
+                done = carry_out(self._handling, action, message.payload)
+            except RefusedError as error:
+                refused = str(error)
+        answer: dict[str, object] = {"ok": False, "error": refused} if refused else {"ok": True, "done": done}
+        if refused:
+            log.warning("order refused", action=action, reason=refused)
+        self._answers.append(orjson.dumps({"order": action, **answer}))
 
     def _topic(self, alert: Alert) -> str:
         account, venue = alert.account or NO_SUBJECT, alert.venue or NO_SUBJECT

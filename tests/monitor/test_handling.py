@@ -7,10 +7,10 @@ from typing import Any
 import aiohttp
 import pytest
 
+from alerts.orders import BODY_BYTES_MAX
 from alerts.sinks.prometheus import Build, Exposition, MetricsConfig
 from monitor.clock import ManualClock
 from monitor.credential import Secret
-from monitor.handling import BODY_BYTES_MAX
 from monitor.http import HttpConfig, HttpServer
 from tests.support.desk import Desk, busy_telemetry
 

@@ -8,6 +8,7 @@ from math import nan
 from pathlib import Path
 from typing import Any
 
+import aiomqtt
 import pytest
 
 from alerts.alert import Alert, Silence
@@ -24,7 +25,7 @@ from tests.support.certificates import make_certificate
 from tests.support.desk import Desk
 from tests.support.mosquitto import Listener, Mosquitto
 from tests.support.pools import a_pool
-from tests.support.server_process import until
+from tests.support.server_process import until, until_answer
 
 pytestmark = pytest.mark.integration
 
@@ -293,3 +294,63 @@ async def test_tls_with_a_certificate_of_our_own(tmp_path: Path) -> None:
             with pytest.raises(SinkError):
                 await sink.connect()
             await sink.close()
+
+
+async def order(server: Mosquitto, name: str, payload: str, *, retain: bool = False) -> None:
+    """Publish an order as mosquitto_pub does."""
+    async with aiomqtt.Client("127.0.0.1", server.port) as client:
+        await client.publish(f"marginwatch/order/{name}", payload, qos=1, retain=retain)
+
+
+async def test_orders_are_taken_where_that_is_wanted_and_answered(server: Mosquitto) -> None:
+    """Acknowledge, silence, end; what makes no sense is refused with the reason, and a kept order is never done."""
+    desk = Desk()
+    sink = build(MqttConfig(url=server.url, orders=True), Surroundings(SystemClock(), "box", handling=desk))
+    answers: list[dict[str, Any]] = []
+    async with Listener(server, "marginwatch/order/answer") as listener:
+        await sink.connect()
+        try:
+            for name, payload, retain in (
+                ("acknowledge", '{"key": "k", "by": "ann"}', False),
+                ("silence", '{"subject": "binance/main", "for_s": 60, "reason": "moving", "by": "ann"}', False),
+                ("unsilence", '{"id": "s0", "by": "bob"}', False),
+                ("silence", '{"subject": "binance/main"}', False),
+                ("acknowledge", '{"key": "kept", "by": "ann"}', True),
+            ):
+                before = len(listener.heard)
+                await order(server, name, payload, retain=retain)
+
+                async def answered(before: int = before) -> bool:
+                    await sink.publish_state([], [])
+                    return len(listener.heard) > before
+
+                await until_answer(answered, f"answered: {name}")
+                answers = [json.loads(heard.payload) for heard in listener.heard]
+        finally:
+            await sink.close()
+    assert desk.orders == [("acknowledge", "k", "ann"), ("silence", "binance/main", "ann"), ("end", "s0", "bob")]
+    assert [answer["ok"] for answer in answers] == [True, True, True, False, False]
+    assert answers[3]["error"].startswith("for_s")
+
+
+async def test_orders_are_not_heard_unless_that_is_wanted(server: Mosquitto) -> None:
+    """Nor by the one of two monitors that follows."""
+    for orders, leads in ((False, True), (True, False)):
+        desk = Desk()
+        around = Surroundings(
+            SystemClock(),
+            "box",
+            handling=desk,
+            accounts=[("binance", "main")],
+            speaks=lambda account, leads=leads: leads,
+        )
+        sink = build(MqttConfig(url=server.url, orders=orders), around)
+        async with Listener(server, "marginwatch/#") as listener:
+            await sink.connect()
+            try:
+                await order(server, "acknowledge", '{"key": "k", "by": "ann"}')
+                await until(lambda: any("/order/" in heard.topic for heard in listener.heard), "the order passed by")
+                await sink.publish_state([], [])
+            finally:
+                await sink.close()
+        assert desk.orders == []
