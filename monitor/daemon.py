@@ -38,7 +38,7 @@ from monitor.pipeline import Pipeline, PipelineSettings
 from monitor.sdnotify import Notifier
 from monitor.telemetry import Telemetry
 from monitor.token import own_token
-from monitor.vitality import Vitality
+from monitor.vitality import Vitality, is_heard
 
 if TYPE_CHECKING:
     from connectors.recorder import Recorder
@@ -348,8 +348,9 @@ class Daemon:
             self._deliver(self._engine.on_sink(sink, failing_since, pending, detail, now, refused))
 
     def _is_well(self) -> bool:
-        """Whether the dead-man's switch may be told that all is well."""
-        return self._vitality.sees_all(self._clock.now(), self.config.heartbeat.patience_s)
+        """Whether the dead-man's switch may be told so: everything is seen, and a warning would get out."""
+        failing = {each.sink: each.failing_since is not None for each in self._dispatcher.health()}
+        return is_heard(failing) and self._vitality.sees_all(self._clock.now(), self.config.heartbeat.patience_s)
 
     def _pipeline_settings(self) -> PipelineSettings:
         alerts = self.config.alerts

@@ -4,7 +4,7 @@ A service manager should begin anew a monitor that decides nothing at all; a per
 blind to anything for a while, also when no warning gets out.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 Account = tuple[str, str]
@@ -38,3 +38,12 @@ class Vitality:
     def sees_all(self, now: float, patience_s: float) -> bool:
         """Whether everything was seen within `patience_s`."""
         return now - self.seen_all_at <= patience_s
+
+
+def is_heard(failing: Mapping[str, bool]) -> bool:
+    """Whether a warning would get out: `failing` says of each sink whether it fails.
+
+    One way that works is enough. Standard output is nobody's ear where there are other ways.
+    """
+    ways = [fails for sink, fails in failing.items() if sink not in ("console", "state")]
+    return not ways or not all(ways)

@@ -87,3 +87,28 @@ async def _falls_silent(count: Callable[[], int], quiet_s: float = 1.0, deadline
         await asyncio.sleep(0.05)
         if (now := count()) != last:
             last, since = now, loop.time()
+
+
+async def test_a_daemon_that_nobody_would_hear_withholds_its_sign(tmp_path: Path) -> None:
+    """Everything is seen, but no sink takes a warning: then somebody must be called another way."""
+    port = free_port()
+    more = (
+        f'[sinks.redis]\nurl = "redis://127.0.0.1:{port}/0"\ntimeout_s = 0.5\n'
+        '[heartbeat]\nurl = "env:BEAT"\nevery_s = 0.05\n'
+    )
+    going = asyncio.Event()
+    going.set()
+    async with venue_in_process() as venue:
+        marking = asyncio.create_task(_keep_marking(venue, going))
+        try:
+            async with daemon(venue, tmp_path / "daemon", more) as running:
+                await running.start(env={"BEAT": f"http://127.0.0.1:{free_port()}/ping"})
+
+                async def withheld() -> bool:
+                    metrics = await running.get("/metrics") or ""
+                    return 'marginwatch_heartbeats_total{outcome="withheld"}' in metrics
+
+                await running.until(withheld, "the sign is withheld")
+        finally:
+            marking.cancel()
+            await asyncio.gather(marking, return_exceptions=True)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from monitor.vitality import Vitality
+from monitor.vitality import Vitality, is_heard
 
 A, B = ("binance", "a"), ("okx", "b")
 
@@ -37,3 +37,19 @@ def test_a_short_blindness_is_borne() -> None:
     assert not vitality.sees_all(70.1, 60.0)
     vitality.look(71.0, [A], [])
     assert vitality.sees_all(72.0, 60.0)
+
+
+@pytest.mark.parametrize(
+    ("failing", "heard"),
+    [
+        ({"console": False, "state": False}, True),
+        ({"console": True, "state": False}, True),
+        ({"console": False, "redis": True, "state": False}, False),
+        ({"console": False, "redis": True, "push": False}, True),
+        ({"redis": True, "mqtt": True, "state": False}, False),
+        ({}, True),
+    ],
+)
+def test_whether_a_warning_would_get_out(failing: dict[str, bool], heard: bool) -> None:
+    """One way to the outside is enough; a terminal that nobody reads is none where there are others."""
+    assert is_heard(failing) is heard
