@@ -20,6 +20,26 @@ CRASH = [
 ]
 
 
+# Its margin ratio is 0.004 * mark / (mark - 69,000): 0.70, the warning rung, at 69,396.6.
+LONG_NEAR = """
+venue = "binance"
+
+[instruments.BTCUSDT]
+kind = "linear"
+margin_coin = "USDT"
+multiplier = 1
+tiers = [{ floor = 0, rate = 0.004, deduction = 0 }]
+
+[[positions]]
+instrument = "BTCUSDT"
+side = "long"
+size = 1
+entry_price = 70000
+margin_mode = "isolated"
+isolated_margin = 1000
+"""
+
+
 async def test_prints_warnings_and_lead_times(tmp_path: Path) -> None:
     """Warnings, the liquidation and a table with the time between, all on standard output."""
     path, account = price_path(tmp_path, *CRASH), account_file(tmp_path)
@@ -43,6 +63,21 @@ async def test_json_is_one_document(tmp_path: Path) -> None:
     assert leads["notice"] == 60.0
     assert outcome["warnings"][0]["message"]["v"] == 1
     assert outcome["peaks"][0]["margin_ratio"] == "Infinity"
+
+
+async def test_a_price_that_swings_around_a_rung_for_an_hour_says_little(tmp_path: Path) -> None:
+    """3,600 prices go over the warning rung and back 600 times; the ladder says notice and warning, and no more."""
+    swing = [0, 9, 9, 0, -9, -9]
+    prices = [69_396.6 + swing[second % len(swing)] for second in range(3_600)]
+    path = tmp_path / "hour.csv"
+    rows = (f"{1_700_000_000_000 + n * 1000},BTCUSDT,{p},{p},{p},{p}\n" for n, p in enumerate(prices))
+    path.write_text("ts_ms,symbol,open,high,low,close\n" + "".join(rows))
+    account = tmp_path / "long.toml"
+    account.write_text(LONG_NEAR)
+    outcome = json.loads((await marginwatch("replay", path, "--account", account, "--json")).out)
+    ladder = [each["message"] for each in outcome["warnings"] if each["message"]["rule"] == "margin_ratio"]
+    assert outcome["ticks"] >= 3_600
+    assert [(each["severity"], each["state"]) for each in ladder] == [("notice", "firing"), ("warning", "firing")]
 
 
 async def test_speed_keeps_the_pace(tmp_path: Path) -> None:
