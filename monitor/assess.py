@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from math import nan
 
 from monitor.margin.liquidation import bankruptcy_crossings, liquidation_crossings
-from monitor.margin.remedy import remedy
+from monitor.margin.remedy import distance_remedy, remedy
 from monitor.margin.risk import Leg, Pool, Risk
 from monitor.margin.rules import VenueRules, account_pools
 from monitor.model.account import Account
@@ -22,13 +22,15 @@ def assess_pool(
     rules: VenueRules,
     *,
     remedy_ratio: float | None = None,
+    remedy_distance: float | None = None,
     marked_at: float | None = None,
     model_error: float | None = None,
     disagreement: Disagreement | None = None,
 ) -> PoolAssessment:
     """Assess one pool. `remedy_ratio`: where the ratio is above it, say what would bring it back there.
 
-    `marked_at`, `model_error` and `disagreement` are handed through.
+    `remedy_distance`: the same for the distance, where that is not above it or liquidation is passed. `marked_at`,
+    `model_error` and `disagreement` are handed through.
 
     Every liquidation price moves one instrument and holds the others still, with all of the pool's legs on that
     instrument moving together (a hedge-mode pair has one liquidation price).
@@ -44,6 +46,10 @@ def assess_pool(
     assessed = tuple(leg for leg in legs if leg is not None)
     distances = [leg.distance for leg in assessed if leg.distance is not None]
     ratio = total.margin_ratio
+    distance = min(distances) if distances else None
+    cure = None
+    if remedy_distance is not None and (ratio >= 1.0 or (distance is not None and distance <= remedy_distance)):
+        cure = distance_remedy(pool, remedy_distance)
     return PoolAssessment(
         pool=pool_id(pool.venue, pool.account, pool.scope),
         venue=pool.venue,
@@ -56,11 +62,12 @@ def assess_pool(
         margin_ratio=ratio,
         venue_margin_ratio=rules.venue_margin_ratio(ratio, pool.basis),
         legs=assessed,
-        distance=min(distances) if distances else None,
+        distance=distance,
         marked_at=marked_at,
         model_error=model_error,
         disagreement=disagreement,
         remedy=None if remedy_ratio is None else remedy(pool, remedy_ratio),
+        distance_remedy=cure,
         unknown=tuple(_unknown(pool)),
     )
 

@@ -354,11 +354,10 @@ class Daemon:
 
     def _pipeline_settings(self) -> PipelineSettings:
         alerts = self.config.alerts
-        ladder = alerts.margin_ratio
-        rungs = ladder.rungs()
         return PipelineSettings(
             mark_s=alerts.stale_feed.mark_s,
-            remedy_ratio=ladder.release(rungs[0][1]) if rungs else None,
+            remedy_ratio=alerts.margin_ratio.first_release,
+            remedy_distance=alerts.distance.first_release,
             shown_max=self.config.metrics.max_pools,
         )
 

@@ -44,6 +44,8 @@ class PipelineSettings:
     """Age at which a mark with risk behind it is blindness."""
     remedy_ratio: float | None = 0.45
     """The margin ratio that advice aims below: where the first rung lets go."""
+    remedy_distance: float | None = 0.10 / 0.9
+    """The distance to liquidation that advice aims beyond, likewise."""
     cycle_s: float = 1.0
     """Every pool worth it is assessed once in so many seconds."""
     slice_s: float = 0.002
@@ -193,7 +195,7 @@ class Pipeline:
         """
         engine, book = self._engine, self.book
         for row in rows:
-            assessment = self._assess(row)
+            assessment = self._assess(row, hot=hot)
             said = engine.on_pool(assessment, now, ratio_only=hot)
             if said:
                 self._submit(said)
@@ -201,10 +203,14 @@ class Pipeline:
                 self._assessments[assessment.pool] = assessment
             book.ledger.set_thresholds(row, *engine.thresholds(assessment.pool))
 
-    def _assess(self, row: int) -> PoolAssessment:
-        """The full assessment of a pool. A fault of ours in it makes that pool unknown, and no other one wait."""
+    def _assess(self, row: int, *, hot: bool = False) -> PoolAssessment:
+        """The full assessment of a pool. A fault of ours in it makes that pool unknown, and no other one wait.
+
+        `hot`: without advice on the distance, which is not judged then.
+        """
         try:
-            assessment = self.book.assess(row, self.settings.remedy_ratio)
+            distance = None if hot else self.settings.remedy_distance
+            assessment = self.book.assess(row, self.settings.remedy_ratio, distance)
             if row in self._stale:
                 assessment = replace(assessment, stale=True)
         except Exception as error:

@@ -133,14 +133,17 @@ class Pools:
         releases = isolated and account.rules.cut_releases_isolated_margin
         return Pool(account.venue, account.name, scope, unit, self._basis(account, row, legs), base, legs, releases)
 
-    def assess(self, row: int, remedy_ratio: float | None = None) -> PoolAssessment:
-        """The full assessment of one pool at the present marks; `remedy_ratio` as in `assess_pool`."""
+    def assess(
+        self, row: int, remedy_ratio: float | None = None, remedy_distance: float | None = None
+    ) -> PoolAssessment:
+        """The full assessment of one pool at the present marks; the remedies as in `assess_pool`."""
         account = self._owner(row)
         held = account.anchors.get(row)
         return assess_pool(
             self.pool(row),
             account.rules,
             remedy_ratio=remedy_ratio,
+            remedy_distance=remedy_distance,
             marked_at=self._marked_at(row),
             model_error=None if held is None else held.error,
             disagreement=None if held is None else held.disagreement,

@@ -149,7 +149,6 @@ class Replay:
         self._ladder = Ladder()
         self._engine = Engine(config, socket.gethostname())
         self._moment = Moment.known(start)
-        rungs = config.margin_ratio.rungs()
         self.pipeline = Pipeline(
             Book(best_kernel()),
             self._engine,
@@ -158,7 +157,8 @@ class Replay:
             self.telemetry,
             PipelineSettings(
                 mark_s=config.stale_feed.mark_s if judge_marks else inf,
-                remedy_ratio=config.margin_ratio.release(rungs[0][1]) if rungs else None,
+                remedy_ratio=config.margin_ratio.first_release,
+                remedy_distance=config.distance.first_release,
             ),
         )
         self._over: set[str] = set()

@@ -75,6 +75,11 @@ class LadderConfig(RuleConfig):
         """The value at which a severity that fires because of `rung` lets go: rung x hysteresis (or / hysteresis)."""
         return rung * self.hysteresis if self.rising else rung / self.hysteresis
 
+    @property
+    def first_release(self) -> float | None:
+        """The value past which nothing holds any more; None without a rung."""
+        return self._ladder[0][2] if self._ladder else None
+
     def reached(self, value: float) -> tuple[Severity | None, Severity | None, float | None]:
         """What `value` demands, what it still holds by hysteresis, and the rung behind the one (or else the other)."""
         demands: Severity | None = None

@@ -2,7 +2,7 @@
 
 from math import ceil, floor, isfinite, isinf, isnan, log10
 
-from monitor.model.assessment import LegAssessment, PoolAssessment, Remedy
+from monitor.model.assessment import DistanceRemedy, LegAssessment, PoolAssessment, Remedy
 
 
 def ratio(value: float) -> str:
@@ -75,6 +75,21 @@ def remedy(pool: PoolAssessment, *, ends_here: bool = False) -> str:
     cure = pool.remedy
     if cure is None:
         return ""
+    return _ways(pool, cure, f"brings the margin ratio below {_level(cure.target_ratio)}", ends_here=ends_here)
+
+
+def distance_remedy(pool: PoolAssessment) -> str:
+    """What would bring liquidation so far away that the alert on the distance ends; to the digit is enough."""
+    cure = pool.distance_remedy
+    if cure is None:
+        return ""
+    # Rounded down: what is farther away than the level is farther away than the figure shown.
+    digits = 1000 if cure.target_distance >= 0.01 else 10_000
+    level = percent(floor(cure.target_distance * digits + 1e-6) / digits)
+    return _ways(pool, cure, f"brings liquidation more than {level} away", ends_here=True)
+
+
+def _ways(pool: PoolAssessment, cure: Remedy | DistanceRemedy, effect: str, *, ends_here: bool) -> str:
     ways = []
     if cure.add_collateral > 0 and isfinite(cure.add_collateral):
         ways.append(f"add at least {amount_at_least(cure.add_collateral)} {pool.unit} of margin")
@@ -82,11 +97,11 @@ def remedy(pool: PoolAssessment, *, ends_here: bool = False) -> str:
         ways.append(_cut(pool, cure))
     if not ways:
         return ""
-    text = f"{', or '.join(ways)}: brings the margin ratio below {_level(cure.target_ratio)}"
+    text = f"{', or '.join(ways)}: {effect}"
     return f"{text[0].upper()}{text[1:]}{', where this alert ends' if ends_here else ''}"
 
 
-def _cut(pool: PoolAssessment, cure: Remedy) -> str:
+def _cut(pool: PoolAssessment, cure: Remedy | DistanceRemedy) -> str:
     whole = "the position" if len(pool.legs) == 1 else "every position of the pool"
     share = min(100.0, ceil((cure.cut_fraction or 0.0) * 1000) / 10)
     return f"cut {whole} by {share:.1f} %"

@@ -6,7 +6,7 @@ from typing import ClassVar
 from alerts.alert import Reason, Severity, Verdict, Wording
 from alerts.rules import _words
 from alerts.rules._ladder import LadderConfig
-from monitor.model.assessment import PoolAssessment
+from monitor.model.assessment import DistanceRemedy, PoolAssessment, Remedy
 
 
 class DistanceConfig(LadderConfig):
@@ -48,4 +48,19 @@ def describe(pool: PoolAssessment, verdict: Verdict) -> Wording:
             text = f"unknown distance to liquidation · {pool.pool} · {_words.listing(pool.unknown)}"
             return Wording(text, "Look at the venue itself: the last figure that could be seen was in danger.")
         return Wording(f"no liquidation price · {pool.pool}{ratio}")
-    return Wording(f"{_words.percent(verdict.value)} to liquidation · {pool.pool}{where}{ratio}", _words.remedy(pool))
+    return Wording(f"{_words.percent(verdict.value)} to liquidation · {pool.pool}{where}{ratio}", _advice(pool))
+
+
+def _advice(pool: PoolAssessment) -> str:
+    """What ends this alert: what mends the margin ratio where that is enough here too, else what mends the distance."""
+    near, far = pool.distance_remedy, pool.remedy
+    if near is None or (far is not None and _covers(far, near)):
+        return _words.remedy(pool)
+    return _words.distance_remedy(pool)
+
+
+def _covers(cure: Remedy, needed: DistanceRemedy) -> bool:
+    if not cure.add_collateral >= needed.add_collateral:
+        return False
+    cut = cure.cut_fraction
+    return cut is None or (needed.cut_fraction is not None and cut >= needed.cut_fraction)

@@ -9,7 +9,8 @@ b3c689c1f50a44cabb3a84e663b81d93, note on brackets).
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from math import inf, sqrt
+from itertools import pairwise
+from math import copysign, inf, sqrt
 
 from monitor.margin.pnl import price_value
 from monitor.margin.risk import Leg
@@ -119,6 +120,35 @@ def crossings(curves: Sequence[Sequence[Piece]], rest: float, mark: float, *, ne
     second = _walk(curves, rest, mark, here, 1 if falling else -1, reach)
     below, above = (first, second) if falling else (second, first)
     return Crossings(below, above, here > 0.0)
+
+
+def lowest_surplus(curves: Sequence[Sequence[Piece]], rest: float, low: float, high: float) -> tuple[float, float]:
+    """The smallest value of the sum of `curves` plus `rest` from price `low` to `high`, and a price that has it.
+
+    Curves as in `crossings`. At a jump both values count. `low` may be zero: there an inverse contract's profit is
+    without end.
+    """
+    ends = {piece.high for curve in curves for piece in curve if low < piece.high < high}
+    found = (inf, low)
+    for near, far in pairwise(sorted({low, high, *ends})):
+        a, b, c = rest, 0.0, 0.0
+        for curve in curves:
+            piece = curve[_place(curve, (near + far) / 2.0, 1)]
+            a += piece.a
+            b += piece.b
+            c += piece.c
+        turn = sqrt(c / b) if b > 0.0 and c > 0.0 else near
+        for price in (near, far, turn):
+            if near <= price <= far:
+                found = min(found, (a + b * price + _over(c, price), price))
+    return found
+
+
+def _over(c: float, price: float) -> float:
+    """c / price, up to a price of zero."""
+    if price > 0.0 or c == 0.0:
+        return c / price if c != 0.0 else 0.0
+    return copysign(inf, c)
 
 
 def _walk(

@@ -71,6 +71,18 @@ class Remedy:
 
 
 @dataclass(frozen=True, slots=True)
+class DistanceRemedy:
+    """What would bring every leg's liquidation price farther away than `target_distance`: either of the two.
+
+    Both as in `Remedy`; `cut_fraction` is None as well where no such share is known.
+    """
+
+    target_distance: float
+    add_collateral: float
+    cut_fraction: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Disagreement:
     """A pool's figure as computed and as the venue reported it, both at the report's marks and in the pool's unit.
 
@@ -90,7 +102,8 @@ class PoolAssessment:
     `marked_at` is the venue's time (seconds since the epoch) of the oldest mark used, None without one. `unknown` names
     what keeps the figures from being known (then they are nan); an unknown pool is never safe. `distance` is the
     smallest of the legs', None where no leg has one. `remedy` is present when the ratio is above where the first rung
-    lets go. `model_error` is the relative size of `disagreement`, both from the venue's last report; None without one.
+    lets go, `distance_remedy` when the distance is at or below where its ladder's does; both only where asked for.
+    `model_error` is the relative size of `disagreement`, both from the venue's last report; None without one.
     """
 
     pool: str
@@ -109,6 +122,7 @@ class PoolAssessment:
     model_error: float | None = None
     disagreement: Disagreement | None = None
     remedy: Remedy | None = None
+    distance_remedy: DistanceRemedy | None = None
     unknown: tuple[str, ...] = ()
     stale: bool = False
     """Whether a mark behind the figures has grown old: they may accuse, but not acquit."""

@@ -104,6 +104,24 @@ def test_a_tick_is_decided_before_it_returns() -> None:
     assert all(alert.advice for alert in watch.said if alert.rule == "margin_ratio")
 
 
+def test_a_near_liquidation_comes_with_advice_while_the_ratio_is_low() -> None:
+    """At 95 the ratio is 0.19; a ninth lower 15.556 are lost and 0.844 required: 6.4 are lacking, and end the alert."""
+    watch = Watch()
+    watch.add(long())
+    watch.mark(95.0)
+    watch.warm(1.0)
+    (said,) = watch.said
+    assert (said.rule, said.advice) == (
+        "distance",
+        "Add at least 6.40001 USDT of margin: brings liquidation more than 11.1 % away, where this alert ends",
+    )
+    watch.snapshot(long(wallet=16.400_01))
+    for _ in range(12):
+        watch.mark(95.0)
+        watch.warm(4.0)
+    assert [(a.rule, a.state) for a in watch.said[1:]] == [("distance", State.RESOLVED)]
+
+
 def test_a_jump_says_the_highest_only() -> None:
     """Through three rungs in one tick: one alert."""
     watch = Watch()
@@ -362,10 +380,10 @@ def test_a_fault_in_one_pool_is_shown_as_unknown_and_stops_no_other(monkeypatch:
     assess = watch.pipeline.book.assess
     broken = watch.pipeline.book.row_of("binance", "main", f"binance/main/{SYMBOLS[0]}:long")
 
-    def failing(row: int, remedy_ratio: float | None = None) -> PoolAssessment:
+    def failing(row: int, *remedies: float | None) -> PoolAssessment:
         if row == broken:
             raise ZeroDivisionError
-        return assess(row, remedy_ratio)
+        return assess(row, *remedies)
 
     monkeypatch.setattr(watch.pipeline.book, "assess", failing)
     for price in (91.0, 91.0, 91.01, 91.0):

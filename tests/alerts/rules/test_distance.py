@@ -6,6 +6,7 @@ import pytest
 
 from alerts.alert import Reason, Severity
 from alerts.rules.distance import DistanceConfig, describe, judge
+from monitor.model.assessment import DistanceRemedy, Remedy
 from tests.support.pools import a_leg, a_pool
 
 
@@ -52,3 +53,43 @@ def test_text_puts_the_way_left_first() -> None:
         "2.0 % to liquidation · binance/main/USDT · BTCUSDT long at 59,000, liquidation at 57,820 (2.0 % away)"
         " · margin ratio 0.300"
     )
+
+
+FARTHER = "brings liquidation more than 11.1 % away, where this alert ends"
+
+
+@pytest.mark.parametrize(
+    ("ratio_remedy", "needed", "advice"),
+    [
+        (None, None, ""),
+        (None, DistanceRemedy(0.1 / 0.9, 40.0, None), f"Add at least 40 USDT of margin: {FARTHER}"),
+        (
+            Remedy(0.45, 12.0, 0.2),
+            DistanceRemedy(0.1 / 0.9, 40.0, 0.5),
+            f"Add at least 40 USDT of margin, or cut the position by 50.0 %: {FARTHER}",
+        ),
+        (
+            Remedy(0.45, 50.0, 0.2),
+            DistanceRemedy(0.1 / 0.9, 40.0, 0.5),
+            f"Add at least 40 USDT of margin, or cut the position by 50.0 %: {FARTHER}",
+        ),
+        (
+            Remedy(0.45, 50.0, 0.6),
+            DistanceRemedy(0.1 / 0.9, 40.0, 0.5),
+            "Add at least 50 USDT of margin, or cut the position by 60.0 %: brings the margin ratio below 0.45",
+        ),
+        (
+            Remedy(0.45, 50.0, None),
+            DistanceRemedy(0.1 / 0.9, 40.0, 0.5),
+            "Add at least 50 USDT of margin: brings the margin ratio below 0.45",
+        ),
+        (Remedy(0.45, 50.0, 0.6), None, "Add at least 50 USDT of margin, or cut the position by 60.0 %"),
+    ],
+)
+def test_advice_ends_the_alert_that_it_stands_in(
+    ratio_remedy: Remedy | None, needed: DistanceRemedy | None, advice: str
+) -> None:
+    """What mends the ratio is advised only where it mends the distance too."""
+    pool = a_pool(0.3, distance=0.02, legs=(a_leg(),), remedy=ratio_remedy, distance_remedy=needed)
+    said = describe(pool, judge(pool, DistanceConfig())).advice
+    assert said.startswith(advice) if advice else said == ""

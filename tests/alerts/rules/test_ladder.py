@@ -43,3 +43,10 @@ def test_a_rung_demands_from_itself_on_and_holds_from_its_release_on() -> None:
     assert rising.reached(rising.release(0.7))[:2] == (None, Severity.WARNING)
     assert falling.reached(0.05)[0] is Severity.WARNING
     assert falling.reached(falling.release(0.05))[:2] == (None, Severity.WARNING)
+
+
+def test_past_the_first_release_nothing_holds() -> None:
+    """That of the mildest rung that is on; a ladder without rungs has none."""
+    assert MarginRatioConfig(warning=0.6, emergency=0.9, hysteresis=0.5).first_release == 0.3
+    assert DistanceConfig(warning=0.05, hysteresis=0.5).first_release == 0.1
+    assert DistanceConfig(notice=None).first_release is None

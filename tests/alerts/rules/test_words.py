@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alerts.rules import _words
-from monitor.model.assessment import Remedy
+from monitor.model.assessment import DistanceRemedy, Remedy
 from tests.support.pools import a_leg, a_pool
 
 
@@ -57,6 +57,18 @@ def test_advice_leaves_out_what_would_not_help(remedy: Remedy | None, text: str)
     """No figure is made up."""
     advice = _words.remedy(a_pool(0.8, remedy=remedy))
     assert text in advice if text else advice == ""
+
+
+@pytest.mark.parametrize(
+    ("target", "text"),
+    [(0.1 / 0.9, "11.1 %"), (0.1389, "13.8 %"), (0.05, "5.0 %"), (0.00389, "0.38 %"), (1.2, "120.0 %")],
+)
+def test_advice_on_the_distance_promises_no_more_than_it_keeps(target: float, text: str) -> None:
+    """The level is rounded down."""
+    advice = _words.distance_remedy(a_pool(0.3, distance_remedy=DistanceRemedy(target, 12.0, None)))
+    assert advice == (
+        f"Add at least 12 USDT of margin: brings liquidation more than {text} away, where this alert ends"
+    )
 
 
 @pytest.mark.parametrize(("value", "text"), [(7.0, "7 s"), (119.0, "119 s"), (600.0, "10 min"), (10_800.0, "3 h")])
