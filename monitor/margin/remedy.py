@@ -105,7 +105,7 @@ def _cut_to_distance(pool: Pool, instrument: str, price: float, distance: float)
         return required - balance - move * keep
 
     keep = _most_kept(excess, (edge for leg, there in at for edge in _edges(leg, there)), pool.cut_releases_margin)
-    if keep is None:
+    if keep is None or keep < _UNDER:  # what would be left is not a position
         return None
     keep *= 1.0 - _UNDER
     # Another price or instrument, or a tier that begins with a jump, may ask for more than this.
