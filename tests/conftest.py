@@ -3,6 +3,11 @@
 import os
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
+"""How long an example takes is the machine's affair; `make bench` measures."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
