@@ -28,7 +28,7 @@ from monitor.errors import ConfigurationError, Fault
 from monitor.handling import Orders
 from monitor.model.sources import PoolSource
 from monitor.turns import in_turns
-from monitor.views import STYLESHEET, Json, PageState, page, pool_json, rows
+from monitor.views import STYLESHEET, Json, PageState, Scale, page, pool_json, rows
 
 POOLS_DEFAULT, POOLS_MAX, PAGE_POOLS_MAX, PAGE_ALERTS_MAX = 500, 100_000, 200, 50
 
@@ -287,7 +287,7 @@ class HttpServer:
         if not asked.isdecimal() or not 1 <= int(asked) <= POOLS_MAX:
             return _json({"error": f"limit: must be a whole number from 1 to {POOLS_MAX}"}, status=400)
         table = self._source.table()
-        chosen = rows(table, dict(self._source.assessments()), int(asked))
+        chosen = rows(table, dict(self._source.assessments()), self._scale(), int(asked))
         head: Json = {"at": rfc3339(self._clock.now()), "total": len(table.pools)}
         return await _stream(request, _JSON, _document(head, "pools", map(pool_json, chosen)))
 
@@ -302,12 +302,15 @@ class HttpServer:
         state = PageState(
             at=self._clock.now(),
             total=len(table.pools),
-            rows=rows(table, dict(self._source.assessments()), PAGE_POOLS_MAX),
+            rows=rows(table, dict(self._source.assessments()), self._scale(), PAGE_POOLS_MAX),
             reasons=self._source.ready()[1],
-            alerts=[f"{alert.severity.label}: {alert.text}" for alert in firing[:PAGE_ALERTS_MAX]],
+            alerts=firing[:PAGE_ALERTS_MAX],
             feeds=self._source.health(),
         )
         return await _stream(request, "text/html; charset=utf-8", map(str.encode, page(state)))
+
+    def _scale(self) -> Scale:
+        return Scale(self._alerts.rungs(), self._alerts.firing())
 
     async def _stylesheet(self, request: web.Request) -> web.StreamResponse:
         return web.Response(text=STYLESHEET, content_type="text/css", headers=_HEADERS)

@@ -7,17 +7,113 @@ liquidation price that a position does not have) is null too.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from html import escape
 from math import isinf, isnan, nan
 
+import numpy as np
 import orjson
+from numpy.typing import NDArray
 
+from alerts.alert import Alert, Severity
 from alerts.message import number, rfc3339
 from monitor.model.assessment import FeedHealth, FeedState, LegAssessment, PoolAssessment, PoolTable
 
 NOT_ASSESSED = "not assessed in full at the moment"
 
 Json = dict[str, object]
+
+
+class Cause(StrEnum):
+    """What a pool's severity comes from."""
+
+    MARGIN_RATIO = "margin_ratio"
+    DISTANCE = "distance"
+    ALERT = "alert"
+    """An alert that fires for the pool, where no present figure asks for as much."""
+
+
+CAUSE_WORDS = {Cause.MARGIN_RATIO: "ratio", Cause.DISTANCE: "distance", Cause.ALERT: "alert"}
+
+
+@dataclass(frozen=True, slots=True)
+class Danger:
+    """How bad a pool is, None for no rung reached and no alert, and what says so."""
+
+    severity: Severity | None = None
+    by: tuple[Cause, ...] = ()
+
+    def __str__(self) -> str:
+        """For example ``emergency · by distance``."""
+        if self.severity is None:
+            return ""
+        return f"{self.severity.label} · by {' and '.join(CAUSE_WORDS[cause] for cause in self.by)}"
+
+
+CALM = Danger()
+
+
+class Scale:
+    """What pools are measured by: the rungs, as (rule, severity) to threshold, and the alerts that fire."""
+
+    def __init__(self, rungs: Mapping[tuple[str, str], float], firing: Iterable[Alert]) -> None:
+        self._ratios = [(s, rungs["margin_ratio", s.label]) for s in Severity if ("margin_ratio", s.label) in rungs]
+        self._distances = [(s, rungs["distance", s.label]) for s in Severity if ("distance", s.label) in rungs]
+        self._farthest = max((rung for _, rung in self._distances), default=0.0)
+        self._firing: dict[str, Severity] = {}
+        for alert in firing:
+            if alert.pool is not None:
+                self._firing[alert.pool] = max(alert.severity, self._firing.get(alert.pool, alert.severity))
+
+    def danger(self, pool: str, ratio: float, distance: float | None) -> Danger:
+        """The worst of the rungs reached and of the alerts; liquidation itself is an emergency without any rung.
+
+        An unknown figure (nan) reaches none: that it is unknown is shown beside.
+        """
+        by_ratio = [severity for severity, rung in self._ratios if ratio >= rung]
+        found = {
+            Cause.MARGIN_RATIO: Severity.EMERGENCY if ratio >= 1 else max(by_ratio, default=None),
+            Cause.DISTANCE: self._near(distance),
+            Cause.ALERT: self._firing.get(pool),
+        }
+        worst = max((severity for severity in found.values() if severity is not None), default=None)
+        if worst is None:
+            return CALM
+        by = tuple(cause for cause, severity in found.items() if severity is worst)
+        return Danger(worst, tuple(cause for cause in by if cause is not Cause.ALERT) or by)
+
+    def _near(self, distance: float | None) -> Severity | None:
+        if distance is None or not distance <= self._farthest:
+            return None
+        reached = [severity for severity, rung in self._distances if distance <= rung]
+        return Severity.EMERGENCY if distance <= 0 else max(reached, default=None)
+
+    def worst(self, table: PoolTable, assessments: Mapping[str, PoolAssessment], most: int) -> NDArray[np.intp]:
+        """Indices of the `most` endangered pools: by severity, then by ratio, then as they stand in the table.
+
+        An unknown ratio ranks as 1.0, as in `PoolTable.riskiest`: behind the pools known to be past liquidation, and
+        ahead of all others.
+        """
+        ratio = np.where(np.isnan(table.margin_ratio), 1.0, table.margin_ratio)
+        level = np.zeros(len(ratio), dtype=np.int8)
+        for severity, rung in self._ratios:
+            level[ratio >= rung] = severity
+        level[ratio >= 1.0] = Severity.EMERGENCY
+        # Few pools are worse than their ratio says; what is done for each pool stays in the columns.
+        worse = dict(self._firing)
+        for pool, assessment in assessments.items():
+            if (near := self._near(assessment.distance)) is not None:
+                worse[pool] = max(near, worse.get(pool, near))
+        if worse:
+            for index, pool in enumerate(table.pools):
+                if pool in worse:
+                    level[index] = max(int(level[index]), worse[pool])
+        kept = np.arange(len(ratio))
+        if len(ratio) > most:
+            # Within a level by the ratio, brought below 1; no ratio at all is only at the highest level.
+            rank = level + 1.0 - 1.0 / (1.0 + np.maximum(ratio, 0.0))
+            kept = np.sort(np.argpartition(rank, len(rank) - most)[-most:])
+        return kept[np.lexsort((-ratio[kept], -level[kept]))]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +125,7 @@ class PoolRow:
     maintenance_margin: float
     margin_ratio: float
     assessment: PoolAssessment | None
+    danger: Danger = CALM
 
     @property
     def unknown(self) -> tuple[str, ...]:
@@ -37,16 +134,19 @@ class PoolRow:
         return known_reasons or ((NOT_ASSESSED,) if isnan(self.margin_ratio) else ())
 
 
-def rows(table: PoolTable, assessments: Mapping[str, PoolAssessment], most: int) -> Iterator[PoolRow]:
-    """The `most` riskiest pools, worst first."""
-    for index in table.riskiest(most).tolist():
+def rows(table: PoolTable, assessments: Mapping[str, PoolAssessment], scale: Scale, most: int) -> Iterator[PoolRow]:
+    """The `most` endangered pools, worst first."""
+    for index in scale.worst(table, assessments, most).tolist():
         pool = table.pools[index]
+        ratio = float(table.margin_ratio[index])
+        assessment = assessments.get(pool)
         yield PoolRow(
             pool,
             float(table.margin_balance[index]),
             float(table.maintenance_margin[index]),
-            float(table.margin_ratio[index]),
-            assessments.get(pool),
+            ratio,
+            assessment,
+            scale.danger(pool, ratio, None if assessment is None else assessment.distance),
         )
 
 
@@ -59,6 +159,8 @@ def pool_json(row: PoolRow) -> bytes:
         "maintenance_margin": number(row.maintenance_margin),
         "margin_ratio": number(row.margin_ratio),
         "unknown": row.unknown,
+        "severity": None if row.danger.severity is None else row.danger.severity.label,
+        "severity_by": row.danger.by,
     }
     return orjson.dumps(document | _assessed(row.assessment))
 
@@ -131,7 +233,7 @@ class PageState:
     total: int
     rows: Iterable[PoolRow]
     reasons: Sequence[str]
-    alerts: Sequence[str]
+    alerts: Sequence[Alert]
     feeds: Sequence[FeedHealth]
 
 
@@ -152,7 +254,7 @@ def page(state: PageState) -> Iterator[str]:
 <p>As of {rfc3339(state.at)}; read again every 5 seconds.</p>
 """
     yield _list("Not everything is seen", state.reasons)
-    yield _list("Alerts", state.alerts)
+    yield _list("Alerts", [f"{alert.severity.label}, when raised: {alert.text}" for alert in state.alerts])
     yield _list("Streams in trouble", [_feed(feed) for feed in troubled])
     yield from _pools(state)
     yield """<p><a href="/">board</a> · <a href="/api/v1/pools">pools</a> · <a href="/api/v1/alerts">alerts</a> ·
@@ -179,8 +281,8 @@ def _pools(state: PageState) -> Iterator[str]:
         yield "<p>No pool has risk open.</p>\n"
         return
     yield """<table>
-<caption>Pools, the riskiest first. Margin ratio 100 % is the venue's first liquidation stage.</caption>
-<thead><tr><th scope="col">Pool</th><th scope="col" class="figure">Margin ratio</th>
+<caption>Pools, the most dangerous first. Margin ratio 100 % is the venue's first liquidation stage.</caption>
+<thead><tr><th scope="col">Pool</th><th scope="col">Severity</th><th scope="col" class="figure">Margin ratio</th>
 <th scope="col" class="figure">To liquidation</th><th scope="col" class="figure">Margin balance</th>
 <th scope="col" class="figure">Maintenance</th><th scope="col">Unit</th></tr></thead>
 <tbody>
@@ -205,7 +307,7 @@ def _line(row: PoolRow) -> str:
         amount(row.margin_balance),
         amount(row.maintenance_margin),
     )
-    cells = "".join(f'<td class="figure">{figure}</td>' for figure in figures)
+    cells = f"<td>{row.danger}</td>" + "".join(f'<td class="figure">{figure}</td>' for figure in figures)
     return f'<tr><th scope="row">{escape(row.pool)}{reasons}</th>{cells}<td>{escape(unit)}</td></tr>\n'
 
 

@@ -18,7 +18,7 @@ from monitor.board.state import POOLS_MAX, Round, follow, sections, worst
 from monitor.clock import Clock
 from monitor.model.sources import PoolSource
 from monitor.turns import in_turns
-from monitor.views import pool_json, rows
+from monitor.views import Scale, pool_json, rows
 
 ROUND_S = 1.0
 READERS_MAX = 16
@@ -116,9 +116,9 @@ class Feed:
         at = self._clock.now()
         table = self._source.table()
         pools: dict[str, bytes] = {}
-        chosen = rows(table, dict(self._source.assessments()), POOLS_MAX)
-
         firing = self._alerts.firing()
+        rungs = self._alerts.rungs()
+        chosen = rows(table, dict(self._source.assessments()), Scale(rungs, firing), POOLS_MAX)
         alerts: list[bytes] = []
 
         def encoded() -> Iterator[bytes]:
@@ -133,7 +133,7 @@ class Feed:
             pass
         others = sections(
             self._source.ready(),
-            self._alerts.rungs(),
+            rungs,
             self._source.health(),
             len(firing),
             alerts,

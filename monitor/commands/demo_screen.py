@@ -121,12 +121,14 @@ class Scene:
         return Group(*shown, *(Text(text, "bold red") for text in missing))
 
 
-def bar(ratio: float | None, cells: int = BAR_CELLS, rungs: Mapping[Severity, float] = RUNGS) -> Text:
-    """A margin ratio as a bar from 0 to 1, coloured by the rung it has reached; the rungs stand in it as ticks."""
+def bar(
+    ratio: float | None, cells: int = BAR_CELLS, rungs: Mapping[Severity, float] = RUNGS, style: str | None = None
+) -> Text:
+    """A margin ratio as a bar from 0 to 1, in its own colour unless told one; the rungs stand in it as ticks."""
     if ratio is None:
         return Text("unknown".ljust(cells), "bold red")
     filled = round(min(max(ratio, 0.0), 1.0) * cells)
-    style = ratio_style(ratio, rungs)
+    style = style or ratio_style(ratio, rungs)
     ticks = {min(cells - 1, int(rung * cells)) for rung in rungs.values()}
     text = Text()
     for cell in range(cells):

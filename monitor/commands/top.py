@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 ANSWER_S = 3.0
 """How long the daemon may take; then what is shown counts as old."""
-PIPE_WIDTH = 160
 PICTURE_WIDTH = 128
 PICTURE_HEIGHT = 24
 
@@ -40,6 +39,7 @@ def top(
 
         marginwatch top --url http://desk:9464 --once
     """
+    import sys
     import time
 
     from rich.console import Console
@@ -54,23 +54,27 @@ def top(
         _draw(picture, look)
         return
     console: Console = PipedConsole(highlight=False)
-    if once or not console.is_terminal:
-        _once(look, console)
+    # rich calls a pipe a terminal where FORCE_COLOR or TTY_COMPATIBLE asks for colours.
+    terminal = sys.stdout.isatty()
+    if once or not terminal:
+        _once(look, console, terminal=terminal)
     else:
         _live(look, console, every)
 
 
-def _once(look: "Look", console: "Console") -> None:
+def _once(look: "Look", console: "Console", *, terminal: bool) -> None:
     import os
     import time
 
+    from monitor.commands.top_view import UNCUT
     from monitor.errors import MarginwatchError
 
     if not _fetch(look, time.monotonic()):
         raise MarginwatchError(f"{look.url} does not answer ({look.trouble}); is marginwatch running there?")
-    # What reads a pipe wants whole names.
-    width = console.width if console.is_terminal or "COLUMNS" in os.environ else PIPE_WIDTH
-    console.print(look.screen(width, None, time.monotonic()), width=width)
+    # What reads a pipe wants whole names and whole sentences.
+    if not terminal and not os.environ.get("COLUMNS", "").isdigit():
+        console.width = UNCUT
+    console.print(look.screen(console.width, None, time.monotonic()))
 
 
 def _live(look: "Look", console: "Console", every_s: float) -> None:

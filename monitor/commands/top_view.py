@@ -11,20 +11,31 @@ from rich.table import Table
 from rich.text import Text
 
 from alerts.alert import Severity, State
-from monitor.commands.demo_screen import bar, ratio_style
+from monitor.commands.demo_screen import bar
 from monitor.commands.show import SEVERITY_STYLES, warning_line
-from monitor.views import percent
+from monitor.views import Cause, Danger, percent
 
 OLD_S = 4.0
 """Without an answer for so long, what is shown is old."""
 ALERTS_MAX, REASONS_MAX, FEEDS_MAX, SILENCES_MAX = 6, 4, 4, 4
 BAR_CELLS, BAR_CELLS_WIDE = 14, 20
-WIDE = 134
+WIDE = 148
 """Columns from which there is room for whole names and long bars."""
+WHY = 84
+"""Columns from which there is room to say what a severity comes from."""
+UNCUT = 10_000
+"""A width at which nothing is cut, for what is no terminal."""
 SECTIONS = {"at", "total", "pools", "ready", "rungs", "feeds", "alerts", "alerts_total", "silences"}
 
 # What stands beside the pool's name in any case: the ratio, and how bad it is.
-_FIXED = 31
+_FIXED = 41
+_COLOURS = {
+    None: "green",
+    Severity.NOTICE: "cyan",
+    Severity.WARNING: "yellow",
+    Severity.CRITICAL: "red",
+    Severity.EMERGENCY: "red",
+}
 _CELLS = {"distance": 11, "bar": BAR_CELLS_WIDE + 2, "mark": 14, "liquidation": 14, "pnl": 20, "basis": 10}
 # A column stands where the terminal is at least so wide.
 _WIDTHS = {"distance": 60, "bar": 78, "mark": 106, "liquidation": 106, "pnl": 124, "basis": WIDE}
@@ -45,6 +56,8 @@ class Look:
         if missing:
             raise KeyError(*sorted(missing))  # another program's answer is refused here, not while it is shown
         datetime.fromisoformat(document["at"])
+        for pool in document["pools"]:
+            _danger(pool)
         self.state, self.answered_at = document, now
 
     def screen(self, width: int, height: int | None, now: float) -> RenderableType:
@@ -58,7 +71,7 @@ class Look:
         lines += [*_silences(state), *_feeds(state)]
         room = None if height is None else max(height - len(lines) - 4, 1)
         pools = state["pools"][:room]
-        table = _table(pools, _rungs(state, "margin_ratio"), width)
+        table = _table(pools, state, width)
         below = [Text(f"{state['total'] - len(pools)} pools with less risk are not shown.", "dim")]
         if not state["total"]:
             below = [Text("No pool has risk open.")]
@@ -124,7 +137,7 @@ def _alerts(state: Mapping[str, Any]) -> Iterator[Text]:
     for message in state["alerts"][:ALERTS_MAX]:
         when = datetime.fromisoformat(message["raised_at"]).strftime("%H:%M:%S")
         severity = Severity[message["severity"].upper()]
-        line = warning_line(when, severity, State.FIRING, message["text"])
+        line = warning_line(when, severity, State.FIRING, f"when raised: {message['text']}")
         if message.get("acknowledged"):
             line.append(f"  acknowledged by {message['acknowledged']['by']}", "dim")
         if message.get("silenced"):
@@ -158,10 +171,12 @@ def _feeds(state: Mapping[str, Any]) -> Iterator[Text]:
     yield Text(f"{len(state['feeds']) - len(troubled)} of {len(state['feeds'])} streams live", "dim")
 
 
-def _table(pools: list[dict[str, Any]], rungs: Mapping[Severity, float], width: int) -> Table:
+def _table(pools: list[dict[str, Any]], state: Mapping[str, Any], width: int) -> Table:
+    rungs, distances = _rungs(state, "margin_ratio"), _rungs(state, "distance")
     names = [name for name, wanted in _WIDTHS.items() if width >= wanted]
     natural = max((len(pool["pool"]) for pool in pools), default=0) + _FIXED + sum(_CELLS[name] for name in names)
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim", width=min(width, natural))
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    table.width = None if width >= UNCUT else min(width, natural)
     table.add_column("pool", no_wrap=True, overflow="ellipsis", ratio=1, min_width=9)
     table.add_column("ratio", no_wrap=True, justify="right")
     table.add_column("", no_wrap=True)
@@ -169,22 +184,26 @@ def _table(pools: list[dict[str, Any]], rungs: Mapping[Severity, float], width: 
         right = name in ("distance", "mark", "liquidation", "pnl")
         table.add_column("" if name == "bar" else name, no_wrap=True, justify="right" if right else "left")
     for pool in pools:
-        table.add_row(*_row(pool, rungs, names, wide=width >= WIDE))
+        table.add_row(*_row(pool, rungs, distances, names, width))
     return table
 
 
 def _row(
-    pool: Mapping[str, Any], rungs: Mapping[Severity, float], names: list[str], *, wide: bool
+    pool: Mapping[str, Any],
+    rungs: Mapping[Severity, float],
+    distances: Mapping[Severity, float],
+    names: list[str],
+    width: int,
 ) -> Iterator[RenderableType]:
     ratio = _figure(pool["margin_ratio"])
-    level = _level(ratio, rungs)
-    style = "bold red" if ratio is None else ratio_style(ratio, rungs)
+    danger = _danger(pool)
+    wide = width >= WIDE
+    style = "bold red" if ratio is None else _COLOURS[danger.severity]
     # Where a name is cut, what tells two pools apart stands in front.
     short = Text(pool["scope"]).append(f"  {pool['account']} {pool['venue']}", "dim")
     yield Text(pool["pool"]) if wide else short
     yield Text("unknown" if ratio is None else percent(ratio), style)
-    words = "marks are old" if pool["stale"] else level.label if level else ""
-    yield Text(words, "reverse red" if pool["stale"] else SEVERITY_STYLES[level] if level else "")
+    yield Text("marks are old", "reverse red") if pool["stale"] else _label(danger, why=width >= WHY)
     legs = pool["legs"] or []
     near = min(legs, key=lambda leg: inf if leg["distance"] is None else float(leg["distance"]), default=None)
     pnl = [_figure(leg["unrealized_pnl"]) for leg in legs]
@@ -192,9 +211,9 @@ def _row(
         match name:
             case "bar":
                 cells = BAR_CELLS_WIDE if wide else BAR_CELLS
-                yield Text("░" * cells, "bold red") if ratio is None else bar(ratio, cells, rungs)
+                yield Text("░" * cells, "bold red") if ratio is None else bar(ratio, cells, rungs, style)
             case "distance":
-                yield _distance(pool, near)
+                yield _distance(pool, near, distances)
             case "mark":
                 yield "" if near is None else _price(near["mark_price"], "unknown")
             case "liquidation":
@@ -207,24 +226,37 @@ def _row(
                 yield pool["basis"] or ""
 
 
-def _distance(pool: Mapping[str, Any], near: Mapping[str, Any] | None) -> str:
+def _danger(pool: Mapping[str, Any]) -> Danger:
+    """What the daemon says of a pool. Raises KeyError or ValueError where it does not."""
+    name = pool["severity"]
+    return Danger(None if name is None else Severity[name.upper()], tuple(map(Cause, pool["severity_by"])))
+
+
+def _label(danger: Danger, *, why: bool) -> Text:
+    """How bad, and why unless the ratio, which stands beside it, says so itself."""
+    if danger.severity is None:
+        return Text()
+    label = Text(danger.severity.label, SEVERITY_STYLES[danger.severity])
+    if why and Cause.MARGIN_RATIO not in danger.by:
+        return Text.assemble(label, (str(danger).removeprefix(danger.severity.label), "default"))
+    return label
+
+
+def _distance(
+    pool: Mapping[str, Any], near: Mapping[str, Any] | None, rungs: Mapping[Severity, float]
+) -> RenderableType:
     if near is None:
         return ""
     if near["distance"] is None:
         return "unknown" if pool["unknown"] else "none"
-    return percent(float(near["distance"]))
+    distance = float(near["distance"])
+    reached = [severity for severity, rung in rungs.items() if distance <= rung]
+    level = Severity.EMERGENCY if distance <= 0 else max(reached, default=None)
+    return Text(percent(distance), _COLOURS[level] if level else "")
 
 
 def _rungs(state: Mapping[str, Any], rule: str) -> dict[Severity, float]:
     return {Severity[name.upper()]: float(rung) for name, rung in state["rungs"].get(rule, {}).items()}
-
-
-def _level(ratio: float | None, rungs: Mapping[Severity, float]) -> Severity | None:
-    """The rung that a margin ratio has reached; at 1 it is an emergency without any."""
-    if ratio is None:
-        return None
-    reached = [severity for severity, rung in rungs.items() if ratio >= rung]
-    return Severity.EMERGENCY if ratio >= 1 else max(reached, default=None)
 
 
 def _figure(value: float | str | None) -> float | None:

@@ -175,7 +175,7 @@ async def test_the_page_says_what_is_wrong() -> None:
         assert (status, response.headers["Content-Type"]) == (200, "text/html; charset=utf-8")
         for words in (
             "binance/main: marks are 7 s old",
-            "critical: 87% binance/main/BTCUSDT:long",
+            "critical, when raised: 87% binance/main/BTCUSDT:long",
             "binance/main/user: late, no data yet, no snapshot yet",
             "no margin left",
             "no tiers for NEWUSDT",

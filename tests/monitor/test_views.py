@@ -1,12 +1,15 @@
 """Figures for people never hide what is unknown, and the page is made in small pieces."""
 
+from dataclasses import replace
 from math import inf, nan
 
 import orjson
 import pytest
 
-from monitor.views import NOT_ASSESSED, PageState, PoolRow, amount, page, percent, pool_json, rows
-from tests.support.desk import NOW, Desk, many_pools
+from alerts.alert import Severity
+from monitor.model.ids import Side
+from monitor.views import NOT_ASSESSED, PageState, PoolRow, Scale, amount, page, percent, pool_json, rows
+from tests.support.desk import NOW, Desk, alert, bad_day, leg, many_pools, pool
 from tests.support.pools import a_leg, a_pool
 
 
@@ -27,12 +30,103 @@ def test_amount(value: float, shown: str) -> None:
     assert amount(value) == shown
 
 
+def scale(desk: Desk) -> Scale:
+    """What a desk's pools are measured by."""
+    return Scale(desk.rungs(), desk.alerts)
+
+
+RATIO_765 = pool("main", "USDT", 4_000.0, 3_060.0, leg("ETHUSDT", Side.LONG, 60.0, 2_500.0, 2_484.75))
+"""A margin ratio of 76.5 %, 0.61 % away from liquidation."""
+
+
+@pytest.mark.parametrize(
+    ("ratio", "distance", "firing", "shown"),
+    [
+        (0.30, None, None, ""),
+        (0.30, 0.20, None, ""),
+        (0.765, None, None, "warning · by ratio"),
+        (0.765, 0.0061, None, "emergency · by distance"),
+        (0.765, 0.05, None, "warning · by ratio and distance"),
+        (0.765, 0.20, Severity.CRITICAL, "critical · by alert"),
+        (0.765, 0.0061, Severity.EMERGENCY, "emergency · by distance"),
+        (0.765, 0.20, Severity.NOTICE, "warning · by ratio"),
+        (0.30, -0.01, None, "emergency · by distance"),
+        (1.0, None, None, "emergency · by ratio"),
+        (inf, None, Severity.NOTICE, "emergency · by ratio"),
+        (nan, nan, None, ""),
+        (nan, nan, Severity.WARNING, "warning · by alert"),
+        (nan, 0.02, None, "critical · by distance"),
+    ],
+)
+def test_danger_is_the_worst_of_all(ratio: float, distance: float | None, firing: Severity | None, shown: str) -> None:
+    """Of the rungs on the ratio, those on the distance, and what fires for the pool; and it says which."""
+    alerts = [] if firing is None else [alert(Severity.NOTICE, RATIO_765), alert(firing, RATIO_765, rule="distance")]
+    found = Scale(Desk().rungs(), alerts).danger(RATIO_765.pool, ratio, distance)
+    assert str(found) == shown
+
+
+def test_liquidation_is_an_emergency_without_any_rung() -> None:
+    """By the ratio and by the distance, as the order of the rows has it too."""
+    bare = Scale({}, [])
+    assert str(bare.danger("a/b/c", 1.0, None)) == "emergency · by ratio"
+    assert str(bare.danger("a/b/c", 0.2, 0.0)) == "emergency · by distance"
+    assert str(bare.danger("a/b/c", 0.99, 0.001)) == ""
+
+
+def test_rows_by_severity_then_by_ratio() -> None:
+    """Past liquidation, unknown, then by severity whatever it comes from; a table's order among equals."""
+    btc, doge, new, sol, _ = bad_day()
+    high = replace(btc, distance=None, margin_ratio=0.94)
+    desk = Desk([sol, high, RATIO_765, new, doge], alerts=[alert(Severity.CRITICAL, sol)])
+    found = [
+        (row.pool.split("/")[2], str(row.danger)) for row in rows(desk.table(), desk.assessments(), scale(desk), 9)
+    ]
+    assert found == [
+        ("DOGEUSDT:short", "emergency · by ratio and distance"),
+        ("NEWUSDT:long", ""),
+        ("USDT", "emergency · by distance"),
+        ("BTCUSDT:long", "critical · by ratio"),
+        ("SOLUSDT:long", "critical · by alert"),
+    ]
+
+
+@pytest.mark.parametrize("most", [1, 2, 3, 7, 50, 51, 100])
+def test_a_cut_keeps_the_most_dangerous(most: int) -> None:
+    """However few rows are asked for, they are the first of all rows, alerts and distances included."""
+    pools = [replace(each, distance=0.3) for each in many_pools(100)]
+    pools[3] = replace(pools[3], distance=0.005)
+    pools[60] = replace(pools[60], margin_ratio=inf)
+    pools[61] = replace(pools[61], margin_ratio=nan)
+    desk = Desk(pools, alerts=[alert(Severity.EMERGENCY, pools[1])])
+    whole = [row.pool for row in rows(desk.table(), desk.assessments(), scale(desk), 100)]
+    numbers = [int(name.split("COIN")[1].split("USDT")[0]) for name in whole]
+    # The rung of the emergencies is at 95 %.
+    assert numbers[:10] == [60, 61, 99, 98, 97, 96, 95, 3, 1, 94]
+    assert [row.pool for row in rows(desk.table(), desk.assessments(), scale(desk), most)] == whole[:most]
+
+
+def test_a_pool_s_document_says_how_bad_and_why() -> None:
+    """Null and nothing for a calm one."""
+    desk = Desk([RATIO_765, bad_day()[3]])
+    first, second = [orjson.loads(pool_json(row)) for row in rows(desk.table(), desk.assessments(), scale(desk), 2)]
+    assert (first["severity"], first["severity_by"]) == ("emergency", ["distance"])
+    assert (second["severity"], second["severity_by"]) == (None, [])
+
+
+def test_the_page_says_how_bad_and_that_alerts_are_of_their_moment() -> None:
+    """The severity with its cause in the row, and beside an alert's figure that it is the one of then."""
+    desk = Desk([RATIO_765], alerts=[alert(Severity.EMERGENCY, RATIO_765)])
+    text = "".join(page(PageState(NOW, 1, rows(desk.table(), desk.assessments(), scale(desk), 1), (), desk.alerts, ())))
+    assert "<td>emergency · by distance</td>" in text
+    assert "<li>emergency, when raised: 76% binance/main/USDT</li>" in text
+
+
 def test_rows_take_the_columns() -> None:
     """A row has the figures of the columns, which are newer than the assessment's."""
     desk = Desk(many_pools(3))
     table = desk.table()
     table.margin_ratio[0] = 0.9
-    first, *_ = rows(table, desk.assessments(), 3)
+    first, *_ = rows(table, desk.assessments(), scale(desk), 3)
     assert (first.pool, first.margin_ratio) == ("binance/desk0/COIN0USDT:long", 0.9)
     assert first.assessment is not None
 
@@ -53,7 +147,7 @@ def test_a_leg_s_adl_rank_is_null_where_the_venue_does_not_say() -> None:
 def test_the_page_comes_in_small_pieces() -> None:
     """One pool is one piece, so that a long page does not keep the event loop."""
     desk = Desk(many_pools(100))
-    state = PageState(NOW, 100, rows(desk.table(), desk.assessments(), 100), (), (), ())
+    state = PageState(NOW, 100, rows(desk.table(), desk.assessments(), scale(desk), 100), (), (), ())
     pieces = list(page(state))
     assert sum("<tr><th" in piece for piece in pieces) >= 100
     assert max(map(len, pieces)) < 1500

@@ -4,7 +4,7 @@ import { Link } from "./link.js";
 import { Orders } from "./orders.js";
 import { Alerts, Banner, Feeds, Silences } from "./panels.js";
 import { Pools } from "./pools.js";
-import { danger, levelOf } from "./danger.js";
+import { byDanger, causeOf, levelOf } from "./danger.js";
 import { hide, inWords, named, percent, time, write } from "./words.js";
 
 const HISTORY_MS_MIN = 5000;
@@ -56,15 +56,22 @@ function show(changed) {
 
 function worst() {
   let found = null;
-  for (const pool of state.pools.values()) if (found === null || danger(pool) > danger(found)) found = pool;
+  for (const pool of state.pools.values()) if (found === null || byDanger(pool, found) < 0) found = pool;
   return found;
+}
+
+/** How bad, where the ratio does not say so itself. */
+function beyondRatio(pool) {
+  return pool.severity === null || pool.severity_by.includes("margin_ratio") ? "" : pool.severity + " " + causeOf(pool);
 }
 
 /** Seen in a tab behind others too. */
 function titled() {
   let title = "marginwatch";
   const pool = worst();
-  if (pool !== null) title = percent(pool.margin_ratio) + " " + pool.scope + " · " + title;
+  if (pool !== null) {
+    title = [beyondRatio(pool), percent(pool.margin_ratio), pool.scope].filter(Boolean).join(" ") + " · " + title;
+  }
   if (state.alerts_total) title = "(" + state.alerts_total + ") " + title;
   if (!state.ready.ready) title = "BLIND · " + title;
   if (link.state === "gone") title = "NO DATA · marginwatch";
@@ -74,11 +81,11 @@ function titled() {
 function summarize() {
   const pool = worst();
   const parts = [];
-  if (pool !== null) parts.push("worst " + percent(pool.margin_ratio));
+  if (pool !== null) parts.push("worst " + [percent(pool.margin_ratio), beyondRatio(pool)].filter(Boolean).join(", "));
   parts.push(state.total === 1 ? "1 pool" : state.total.toLocaleString("en") + " pools");
   parts.push(state.alerts_total === 1 ? "1 alert" : state.alerts_total + " alerts");
   write(named("summary"), parts.join(" · "));
-  document.documentElement.dataset.worst = pool === null ? "calm" : levelOf(pool.margin_ratio, state.rungs.margin_ratio);
+  document.documentElement.dataset.worst = pool === null ? "calm" : levelOf(pool);
 }
 
 function linked(now) {

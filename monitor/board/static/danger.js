@@ -4,20 +4,40 @@ import { number } from "./words.js";
 
 export const SEVERITIES = ["emergency", "critical", "warning", "notice"];
 
-/** The rank of a pool: an unknown ratio stands ahead of every pool that is known to be short of liquidation. */
-export function danger(pool) {
+const CAUSES = { margin_ratio: "ratio", distance: "distance", alert: "alert" };
+
+/**
+ * The more dangerous pool first: by severity, then by ratio, then by name. An unknown ratio stands behind the pools that
+ * are known to be past liquidation and ahead of all others.
+ */
+export function byDanger(a, b) {
+  return rank(a) - rank(b) || compare(ratioOf(b), ratioOf(a)) || compare(a.pool, b.pool);
+}
+
+function rank(pool) {
+  if (number(pool.margin_ratio) === null) return 0;
+  return pool.severity === null ? SEVERITIES.length : SEVERITIES.indexOf(pool.severity);
+}
+
+function ratioOf(pool) {
   return number(pool.margin_ratio) ?? 1;
 }
 
-/** "calm", a severity or "unknown", for a margin ratio: rising is worse. At 1 it is an emergency without any rung. */
-export function levelOf(ratio, rungs = {}) {
-  const value = number(ratio);
-  if (value === null) return "unknown";
-  if (value >= 1) return "emergency";
-  return SEVERITIES.find((severity) => value >= (rungs[severity] ?? Infinity)) ?? "calm";
+function compare(a, b) {
+  return a < b ? -1 : a > b ? 1 : 0;
 }
 
-/** The same for a distance to liquidation: falling is worse. */
+/** "calm", a severity or "unknown". */
+export function levelOf(pool) {
+  return number(pool.margin_ratio) === null ? "unknown" : (pool.severity ?? "calm");
+}
+
+/** What a pool's severity comes from, for example "by distance"; nothing for one without. */
+export function causeOf(pool) {
+  return pool.severity === null ? "" : "by " + pool.severity_by.map((cause) => CAUSES[cause]).join(" and ");
+}
+
+/** "calm" or a severity, for a distance to liquidation: falling is worse. At 0 it is an emergency without any rung. */
 export function nearness(distance, rungs = {}) {
   const value = number(distance);
   if (value === null) return "calm";

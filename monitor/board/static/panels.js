@@ -5,8 +5,9 @@ import { copyOf, duration, hide, moment, named, set, write } from "./words.js";
 
 /** The entries of a list by key; `make` builds one, `show` writes into it. */
 class Entries {
-  constructor(list, none, template) {
+  constructor(list, none, template, words) {
     this.list = named(list);
+    this.words = words; // for an empty list, true only once something is known
     this.none = named(none);
     this.template = template;
     this.entries = new Map();
@@ -35,6 +36,7 @@ class Entries {
     }
     arrange(this.list, order);
     items.forEach((item, index) => show(order[index], item));
+    write(this.none, this.words);
     hide(this.none, order.length > 0);
   }
 }
@@ -42,7 +44,7 @@ class Entries {
 export class Alerts {
   constructor(orders) {
     this.orders = orders;
-    this.entries = new Entries("alerts-list", "alerts-none", "alert-template");
+    this.entries = new Entries("alerts-list", "alerts-none", "alert-template", "No alert fires.");
     this.said = null;
   }
 
@@ -121,7 +123,7 @@ export class Alerts {
 export class Silences {
   constructor(orders) {
     this.orders = orders;
-    this.entries = new Entries("silences-list", "silences-none", "silence-template");
+    this.entries = new Entries("silences-list", "silences-none", "silence-template", "No silence is in force.");
     named("silence-button").addEventListener("click", () => orders.silence(""));
   }
 
@@ -147,7 +149,7 @@ export class Silences {
 
 export class Feeds {
   constructor() {
-    this.entries = new Entries("feeds-list", "feeds-none", "feed-template");
+    this.entries = new Entries("feeds-list", "feeds-none", "feed-template", "No stream is open.");
   }
 
   show(feeds) {

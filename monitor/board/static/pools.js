@@ -1,6 +1,6 @@
 // The pools: a row each, the most dangerous first. Only what changed is written.
 
-import { SEVERITIES, arrange, danger, levelOf, nearness } from "./danger.js";
+import { SEVERITIES, arrange, byDanger, causeOf, levelOf, nearness } from "./danger.js";
 import { Detail } from "./detail.js";
 import { copyOf, duration, hide, named, number, percent, price, set, signed, amount, write } from "./words.js";
 
@@ -72,11 +72,10 @@ export class Pools {
         this.rows.set(name, row);
       }
       row.pool = pool;
-      row.danger = danger(pool);
       changed.push(row);
     }
     this.changed.clear();
-    const order = [...this.rows.values()].sort((a, b) => b.danger - a.danger || (a.name < b.name ? -1 : 1));
+    const order = [...this.rows.values()].sort((a, b) => byDanger(a.pool, b.pool));
     let seen = 0;
     for (const row of order) {
       const fits = !this.wanted || row.name.toLowerCase().includes(this.wanted);
@@ -110,6 +109,7 @@ class Row {
     this.parts = {
       percent: find(".percent"),
       level: find(".level"),
+      by: find(".by"),
       bar: find(".bar i"),
       mark: find(".mark"),
       arrow: find(".arrow"),
@@ -143,11 +143,11 @@ class Row {
 
   show(rungs) {
     const { parts, pool } = this;
-    const level = levelOf(pool.margin_ratio, rungs.margin_ratio);
-    set(this.element, "data-level", level);
+    set(this.element, "data-level", levelOf(pool));
     set(this.element, "data-stale", pool.stale ? "true" : null);
     write(parts.percent, percent(pool.margin_ratio));
-    write(parts.level, level === "calm" || level === "unknown" ? "" : level);
+    write(parts.level, pool.severity ?? "");
+    write(parts.by, causeOf(pool));
     const ratio = number(pool.margin_ratio);
     const filled = ratio === null ? 0 : Math.min(Math.max(ratio, 0), 1);
     const width = (filled * 100).toFixed(1) + "%";

@@ -52,7 +52,9 @@ async def test_pools_by_danger(browser: Browser) -> None:
         assert scopes == ["DOGEUSDT", "NEWUSDT", "BTCUSDT", "USDT", "SOLUSDT"]
         assert await page.texts(".row.pool .percent") == ["no margin left", "unknown", "86.8 %", "55.0 %", "0.40 %"]
         levels = await page.evaluate("[...document.querySelectorAll('.row.pool')].map(row => row.dataset.level)")
-        assert levels == ["emergency", "unknown", "critical", "notice", "calm"]
+        assert levels == ["emergency", "unknown", "emergency", "warning", "calm"]
+        causes = ["by ratio and distance", "", "by distance", "by distance", ""]
+        assert await page.evaluate("[...document.querySelectorAll('.row.pool .by')].map(e => e.innerText)") == causes
         assert await page.text(".row.pool:nth-child(2) .why") == "no tiers for NEWUSDT"
         assert await page.text(".row.pool:nth-child(3) .price .line") == "mark 59,000 → liquidation 58,909.5"
         assert await page.text(".row.pool:nth-child(3) .price .sub") == "0.15 % away"
@@ -62,6 +64,51 @@ async def test_pools_by_danger(browser: Browser) -> None:
         assert await page.evaluate("document.querySelector('.row.pool:nth-child(3) .bar i').style.width") == "86.8%"
         assert "critical 85 %" in await page.text("#ladder")
         assert await page.evaluate("document.title") == "(3) no margin left DOGEUSDT:short · marginwatch"
+
+
+async def test_the_worst_of_ratio_distance_and_alerts(browser: Browser) -> None:
+    """A pool whose ratio looks mild stands where its distance or its alert puts it, and row, head and tab say why."""
+    btc, _, _, sol, usdt = bad_day()
+    mild = replace(btc, margin_ratio=0.765)
+    desk = Desk([usdt, mild, sol], alerts=[alert(Severity.CRITICAL, sol)])
+    async with board(browser, desk) as page:
+        assert await page.texts(".row.pool .scope") == ["BTCUSDT", "SOLUSDT", "USDT"]
+        label = ["emergency by distance", "critical by alert", "warning by distance"]
+        both = "[...document.querySelectorAll('.row.pool')].map(r => ['.level', '.by'].map(s => r.querySelector(s).innerText).join(' '))"  # noqa: E501
+        assert await page.evaluate(both) == label
+        levels = await page.evaluate("[...document.querySelectorAll('.row.pool')].map(row => row.dataset.level)")
+        assert levels == ["emergency", "critical", "warning"]
+        assert (await page.text("#summary")).startswith("worst 76.5 %, emergency by distance · 3 pools")
+        assert await page.evaluate("document.documentElement.dataset.worst") == "emergency"
+        title = (await page.evaluate("document.title")).replace("\u202f", " ")
+        assert title == "(1) emergency by distance 76.5 % BTCUSDT:long · marginwatch"
+        desk.alerts = []
+        await page.until("document.querySelector('.row.pool:nth-child(3) .scope').innerText === 'SOLUSDT'")
+        assert await page.evaluate("document.querySelector('.row.pool:nth-child(3)').dataset.level") == "calm"
+
+
+async def test_an_alert_s_figure_is_that_of_its_moment(browser: Browser) -> None:
+    """It says so, so that nobody takes it for the present one."""
+    async with board(browser, busy()) as page:
+        assert (await page.text(".alert:nth-child(2) .text")) == "when raised: 87% binance/main/BTCUSDT:long"
+
+
+EMPTY = ["alerts", "silences", "feeds", "pools"]
+
+
+async def test_before_the_first_state_nothing_is_known(browser: Browser) -> None:
+    """No list is said to be empty before the daemon has said so; then each is."""
+    none = f"{json.dumps(EMPTY)}.map(name => document.getElementById(name + '-none').innerText)"
+    async with served(Desk([], [])) as url, browser.page("about:blank") as page:
+        await page.send("Network.enable")
+        await page.send("Network.setBlockedURLs", urls=["*/api/v1/events"])
+        await page.send("Page.navigate", url=f"{url}/")
+        await page.until("document.getElementById('gone-words')?.innerText.includes('Nothing is known')")
+        assert await page.evaluate(none) == ["Nothing is known yet."] * 4
+        await page.send("Network.setBlockedURLs", urls=[])
+        await page.until("document.documentElement.dataset.link === 'live'", 20)
+        said = ["No alert fires.", "No silence is in force.", "No stream is open.", "No pool has risk open."]
+        assert await page.evaluate(none) == said
 
 
 async def test_the_rungs_are_the_configured_ones(browser: Browser, monkeypatch: pytest.MonkeyPatch) -> None:

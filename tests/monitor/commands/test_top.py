@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.board import served
 from tests.support.cli import COMMAND, marginwatch
-from tests.support.desk import Desk
+from tests.support.desk import Desk, bad_day
 from tests.support.server_process import free_port, until
 from tests.support.venue_server import ROOT
 
@@ -35,7 +35,22 @@ async def test_in_a_pipe_it_prints_once(tmp_path: Path) -> None:
         config.write_text(f'[http]\nlisten = "{url.removeprefix("http://")}"\n')
         found = await marginwatch("top", "--config", config)
         assert (found.code, found.err) == (0, "")
-        assert "86.76 %  critical" in found.out
+        assert "86.76 %  emergency · by distance" in found.out
+
+
+@pytest.mark.parametrize("environment", [{}, {"FORCE_COLOR": "1"}, {"TTY_COMPATIBLE": "1"}])
+async def test_a_pipe_gets_everything_uncut(environment: dict[str, str]) -> None:
+    """Also where the environment makes rich take the pipe for a terminal; COLUMNS bounds it."""
+    desk = Desk(bad_day("an-account-with-a-very-long-name-of-its-own-" * 3))
+    desk.reasons = ("words " * 50 + "end",)
+    async with served(desk) as url:
+        found = await marginwatch("top", "--url", url, env={"COLUMNS": "", **environment})
+        assert (found.code, found.err) == (0, "")
+        assert "…" not in found.out
+        assert all(pool.pool in found.out for pool in desk.pools)
+        bounded = await marginwatch("top", "--once", "--url", url, env={"COLUMNS": "90"})
+        assert "…" in bounded.out
+        assert max(map(len, bounded.out.splitlines())) <= 90
 
 
 async def test_nobody_there() -> None:

@@ -11,14 +11,15 @@ from rich.console import Console
 from alerts.alert import Acknowledgement, Severity, Silence
 from alerts.message import encode
 from monitor.board.state import follow, sections, worst
-from monitor.commands.top_view import Look
-from monitor.views import pool_json, rows
+from monitor.commands.top_view import UNCUT, Look
+from monitor.views import Scale, pool_json, rows
 from tests.support.desk import NOW, Desk, alert, bad_day, many_pools
 
 
 def document(desk: Desk) -> dict[str, Any]:
     """The state of a desk as the daemon writes it."""
-    pools = {row.pool: pool_json(row) for row in rows(desk.table(), desk.assessments(), 1000)}
+    scale = Scale(desk.rungs(), desk.alerts)
+    pools = {row.pool: pool_json(row) for row in rows(desk.table(), desk.assessments(), scale, 1000)}
     found = sections(
         desk.ready(), desk.rungs(), desk.feeds, len(desk.alerts), map(encode, worst(desk.alerts)), desk.silent
     )
@@ -54,19 +55,27 @@ def test_everything_on_a_wide_terminal() -> None:
     """Time, counts, alerts, streams in trouble, and each pool with its figures, the most dangerous first."""
     lines = screen(seen(busy()))
     assert lines[0] == "● live 14:13:20 UTC  5 pools · 1 alert · http://desk:9464"
-    assert lines[1] == "14:13:15  critical   87% binance/main/BTCUSDT:long"
+    assert lines[1] == "14:13:15  critical   when raised: 87% binance/main/BTCUSDT:long"
     assert lines[2:4] == ["stream binance/main/user: late, no data yet no snapshot yet", "1 of 2 streams live"]
     names = [line.split()[0] for line in lines[5:]]
     assert names == [f"binance/main/{n}" for n in ("DOGEUSDT:short", "NEWUSDT:long", "BTCUSDT:long", "USDT", "SOLUSDT:long")]  # fmt: skip # noqa: E501
     assert "no margin left  emergency" in lines[5]
     assert lines[6].count("unknown") == 3
     assert "░░░" in lines[6]
-    for words in ("86.76 %  critical", "0.15 %", "█┊·┊", "59,000.00", "58,909.50", "+0.00 USDT", "computed"):
+    for words in (
+        "86.76 %  emergency · by distance",
+        "0.15 %",
+        "█┊·┊",
+        "59,000.00",
+        "58,909.50",
+        "+0.00 USDT",
+        "computed",
+    ):
         assert words in lines[7]
     assert lines[9].count("none") == 2
 
 
-@pytest.mark.parametrize("width", [36, 40, 60, 78, 80, 106, 124, 134, 200])
+@pytest.mark.parametrize("width", [36, 40, 60, 78, 80, 106, 124, 134, 148, 200])
 def test_any_width(width: int) -> None:
     """No line is longer than the terminal, and which pool it is and how bad it is always stand there."""
     lines = screen(seen(busy()), width)
@@ -75,6 +84,32 @@ def test_any_width(width: int) -> None:
     assert "BTC" in line
     assert ("0.15 %" in line) == (width >= 60)
     assert ("58,909.50" in line) == (width >= 106)
+
+
+def test_the_worst_of_ratio_distance_and_alerts() -> None:
+    """A pool whose ratio alone looks mild stands where its distance or its alert puts it, and says why."""
+    btc, _, _, sol, usdt = bad_day()
+    mild = replace(btc, margin_ratio=0.765, distance=0.0061)
+    desk = Desk([usdt, mild, sol], alerts=[alert(Severity.CRITICAL, sol)])
+    lines = screen(seen(desk))[-3:]
+    assert [line.split()[0].rsplit("/")[2] for line in lines] == ["BTCUSDT:long", "SOLUSDT:long", "USDT"]
+    assert "76.50 %  emergency · by distance" in lines[0]
+    assert "0.40 %  critical · by alert" in lines[1]
+    assert "55.00 %  warning · by distance" in lines[2]
+    narrow = screen(seen(desk), 40)[-3:]
+    assert ["emergency" in narrow[0], "critical" in narrow[1], "warning" in narrow[2]] == [True] * 3
+
+
+def test_without_a_terminal_nothing_is_cut() -> None:
+    """However long names and sentences are."""
+    pools = bad_day("an-account-with-a-very-long-name-of-its-own-" * 3)
+    words = "words " * 100 + "end"
+    desk = Desk(pools, reasons=(words,), alerts=[replace(alert(Severity.CRITICAL, pools[0]), text=words)])
+    lines = screen(seen(desk), UNCUT)
+    assert sum(line.rstrip().endswith("end") for line in lines) == 2
+    assert {line.split()[0] for line in lines[-5:]} == {pool.pool for pool in pools}
+    assert not any("…" in line for line in lines)
+    assert max(map(len, lines)) < 800
 
 
 def test_a_low_terminal() -> None:
@@ -132,7 +167,7 @@ def test_a_pool_not_assessed_in_full() -> None:
     """Its ratio stands there, and what is not known is left out."""
     pools = bad_day()
     lines = screen(seen(Desk(pools[:1], assessed={})))
-    assert "86.76 %  critical" in lines[-1]
+    assert "86.76 %  critical" in lines[-1]  # the distance is not known at the moment
     assert "USDT " not in lines[-1].split("%", 1)[1]
 
 
@@ -160,3 +195,11 @@ def test_another_program_s_answer() -> None:
     """What is no state of a daemon is refused where it comes in."""
     with pytest.raises(KeyError, match="alerts"):
         Look("http://desk:9464").take({"pools": []}, 1.0)
+
+
+def test_a_daemon_that_does_not_say_how_bad_a_pool_is() -> None:
+    """An older one is refused rather than shown as calm."""
+    state = document(Desk())
+    del state["pools"][0]["severity"]
+    with pytest.raises(KeyError, match="severity"):
+        Look("http://desk:9464").take(state, 1.0)
