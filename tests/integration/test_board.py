@@ -53,7 +53,7 @@ async def test_the_board_of_a_daemon(venue: Venue, watching: Daemon) -> None:
         await page.until("document.querySelector('.alert .handled').innerText.includes('acknowledged by board')")
         assert page.troubles == []
 
-        await venue.stream_fault("market", "refuse", future=True, times=2)
+        await venue.stream_fault("market", "refuse", future=True, times=4)
         await venue.stream_fault("market", "drop")
         await page.until("document.querySelector('#blind li')?.innerText.includes('binance/main')")
         await page.until("document.getElementById('blind').hidden", 60)
