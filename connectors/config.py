@@ -1,10 +1,13 @@
 """What the ``[[account]]`` tables of all venues have in common."""
 
+from dataclasses import asdict, dataclass
 from ipaddress import ip_address
 from typing import Annotated
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from monitor.credential import Secret
 
 
 class BaseAccountConfig(BaseModel):
@@ -63,3 +66,42 @@ HttpUrl = Annotated[str, AfterValidator(_http)]
 
 WebSocketUrl = Annotated[str, AfterValidator(_websocket)]
 """``wss://host[:port][/path]`` without a trailing slash; ``ws`` only to this machine."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyedAccountSettings:
+    """What a session needs to know of an account with a key: everything but its credentials."""
+
+    name: str
+    feed: str
+    rest_url: str
+    market_url: str
+    private_url: str
+    allow_dangerous_key: bool
+    reconcile_s: float
+
+    def header(self) -> dict[str, object]:
+        """For a recording."""
+        return asdict(self)
+
+
+class KeyedAccountConfig(BaseAccountConfig):
+    """An account with a key; each venue adds its name and the defaults of its addresses."""
+
+    api_key: Secret = Field(repr=False)
+    api_secret: Secret = Field(repr=False)
+    rest_url: HttpUrl
+    market_url: WebSocketUrl
+    private_url: WebSocketUrl
+
+    def settings(self, feed: str) -> KeyedAccountSettings:
+        """Everything but the credentials."""
+        return KeyedAccountSettings(
+            name=self.name,
+            feed=feed,
+            rest_url=self.rest_url,
+            market_url=self.market_url,
+            private_url=self.private_url,
+            allow_dangerous_key=self.allow_dangerous_key,
+            reconcile_s=self.reconcile_s,
+        )

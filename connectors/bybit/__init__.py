@@ -6,10 +6,10 @@ from random import SystemRandom
 from connectors import FeedSettings, Handle, plan
 from connectors.bybit.account import AccountFeed
 from connectors.bybit.check import check
-from connectors.bybit.config import MARKET_URL, AccountConfig, AccountSettings
+from connectors.bybit.config import MARKET_URL, AccountConfig
 from connectors.bybit.market import MarketFeed
 from connectors.bybit.rest import REQUESTS_PER_MINUTE, BybitDialect
-from connectors.config import BaseAccountConfig
+from connectors.config import BaseAccountConfig, KeyedAccountSettings
 from connectors.plan import Plan
 from connectors.recorder import Recorder
 from connectors.rest import ClockedSigner, Rest, shared_budget
@@ -62,7 +62,7 @@ def build(
     return assemble(sessions, rests, handle, clock, telemetry, settings, recorder, signers)
 
 
-def arrange(accounts: Sequence[AccountSettings], settings: FeedSettings, telemetry: Telemetry, seed: int) -> Plan:
+def arrange(accounts: Sequence[KeyedAccountSettings], settings: FeedSettings, telemetry: Telemetry, seed: int) -> Plan:
     """The sessions of these accounts."""
     return plan.arrange(
         VENUE,
@@ -77,5 +77,5 @@ def arrange(accounts: Sequence[AccountSettings], settings: FeedSettings, telemet
 def revive(header: Mapping[str, object], telemetry: Telemetry) -> Plan:
     """See `connectors.VenueModule.revive`."""
     return plan.revive(
-        header, AccountSettings, lambda accounts, settings, seed: arrange(accounts, settings, telemetry, seed)
+        header, KeyedAccountSettings, lambda accounts, settings, seed: arrange(accounts, settings, telemetry, seed)
     )

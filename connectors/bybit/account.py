@@ -14,7 +14,6 @@ from connectors.account import DEFINITIONS_S, FRAMES_REMEMBERED, SNAPSHOT_SPACIN
 from connectors.backoff import Backoff
 from connectors.bybit import answers, snapshot
 from connectors.bybit.answers import Definitions, Mode
-from connectors.bybit.config import AccountSettings
 from connectors.bybit.notices import Notices, Said
 from connectors.bybit.parse import (
     ForcedOrders,
@@ -28,6 +27,7 @@ from connectors.bybit.permissions import HOW_TO, PATH
 from connectors.bybit.private import UserStream
 from connectors.bybit.snapshot import Round
 from connectors.bybit.state import AccountState
+from connectors.config import KeyedAccountSettings
 from connectors.keyed import KeyedAccount
 from connectors.session import Request, Security
 from connectors.wire import BadFrame, Defect
@@ -48,7 +48,7 @@ class AccountFeed(KeyedAccount[Round, UserEvent]):
     """One account. See `connectors.session.AccountSession` for the protocol."""
 
     def __init__(
-        self, settings: AccountSettings, life_s: float, telemetry: Telemetry, random: Random, venue: str
+        self, settings: KeyedAccountSettings, life_s: float, telemetry: Telemetry, random: Random, venue: str
     ) -> None:
         super().__init__(venue, settings, life_s, telemetry, random, round_s=ROUND_S)
         self._settings = settings

@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from random import SystemRandom
 
 from connectors import FeedSettings, Handle, plan
-from connectors.config import BaseAccountConfig
+from connectors.config import BaseAccountConfig, KeyedAccountSettings
 from connectors.okx.account import AccountFeed
 from connectors.okx.check import check
-from connectors.okx.config import MARKET_URL, AccountConfig, AccountSettings
+from connectors.okx.config import MARKET_URL, AccountConfig
 from connectors.okx.market import MarketFeed
 from connectors.okx.rest import REQUESTS_PER_MINUTE, OkxDialect
 from connectors.plan import Plan
@@ -61,7 +61,7 @@ def build(
     return assemble(sessions, rests, handle, clock, telemetry, settings, recorder, signers)
 
 
-def arrange(accounts: Sequence[AccountSettings], settings: FeedSettings, telemetry: Telemetry, seed: int) -> Plan:
+def arrange(accounts: Sequence[KeyedAccountSettings], settings: FeedSettings, telemetry: Telemetry, seed: int) -> Plan:
     """The sessions of these accounts."""
     return plan.arrange(
         VENUE,
@@ -76,5 +76,5 @@ def arrange(accounts: Sequence[AccountSettings], settings: FeedSettings, telemet
 def revive(header: Mapping[str, object], telemetry: Telemetry) -> Plan:
     """See `connectors.VenueModule.revive`."""
     return plan.revive(
-        header, AccountSettings, lambda accounts, settings, seed: arrange(accounts, settings, telemetry, seed)
+        header, KeyedAccountSettings, lambda accounts, settings, seed: arrange(accounts, settings, telemetry, seed)
     )

@@ -12,9 +12,9 @@ import orjson
 from connectors import permissions
 from connectors.account import DEFINITIONS_S, FRAMES_REMEMBERED
 from connectors.backoff import Backoff
+from connectors.config import KeyedAccountSettings
 from connectors.keyed import KeyedAccount
 from connectors.okx import answers, snapshot
-from connectors.okx.config import AccountSettings
 from connectors.okx.pages import Pages
 from connectors.okx.parse import (
     PONG,
@@ -53,7 +53,7 @@ class AccountFeed(KeyedAccount[Round, UserFrame]):
     """One account. See `connectors.session.AccountSession` for the protocol."""
 
     def __init__(
-        self, settings: AccountSettings, life_s: float, telemetry: Telemetry, random: Random, venue: str
+        self, settings: KeyedAccountSettings, life_s: float, telemetry: Telemetry, random: Random, venue: str
     ) -> None:
         super().__init__(venue, settings, life_s, telemetry, random, backoff_cap_s=60.0, round_s=ROUND_S)
         self._settings = settings

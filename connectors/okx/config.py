@@ -1,11 +1,10 @@
 """The ``[[account]]`` keys of OKX."""
 
-from dataclasses import asdict, dataclass
 from typing import Literal
 
 from pydantic import Field, model_validator
 
-from connectors.config import BaseAccountConfig, HttpUrl, WebSocketUrl
+from connectors.config import HttpUrl, KeyedAccountConfig, WebSocketUrl
 from monitor.credential import Secret
 
 HOSTS = {
@@ -21,12 +20,10 @@ HOSTS = {
 MARKET_URL = f"{HOSTS['global', False][1]}/ws/v5/public"
 
 
-class AccountConfig(BaseAccountConfig):
+class AccountConfig(KeyedAccountConfig):
     """One OKX account. `region` is the site on which the key was made; it and `demo` choose the addresses."""
 
     venue: Literal["okx"] = "okx"
-    api_key: Secret = Field(repr=False)
-    api_secret: Secret = Field(repr=False)
     passphrase: Secret = Field(repr=False)
     region: Literal["global", "eea", "us"] = "global"
     demo: bool = False
@@ -44,32 +41,3 @@ class AccountConfig(BaseAccountConfig):
         defaults = {"rest_url": rest, "market_url": f"{stream}/ws/v5/public", "private_url": f"{stream}/ws/v5/private"}
         missing = {key: url for key, url in defaults.items() if stream and not values.get(key)}
         return {**values, **missing}
-
-    def settings(self, feed: str) -> "AccountSettings":
-        """Everything but the credentials."""
-        return AccountSettings(
-            name=self.name,
-            feed=feed,
-            rest_url=self.rest_url,
-            market_url=self.market_url,
-            private_url=self.private_url,
-            allow_dangerous_key=self.allow_dangerous_key,
-            reconcile_s=self.reconcile_s,
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class AccountSettings:
-    """What a session needs to know of an account: everything but its credentials."""
-
-    name: str
-    feed: str
-    rest_url: str
-    market_url: str
-    private_url: str
-    allow_dangerous_key: bool
-    reconcile_s: float
-
-    def header(self) -> dict[str, object]:
-        """For a recording."""
-        return asdict(self)

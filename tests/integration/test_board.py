@@ -1,38 +1,15 @@
 """The board of a real daemon beside a simulated venue, in a real browser."""
 
-from collections.abc import AsyncIterator
-from decimal import Decimal
-from pathlib import Path
-
 import pytest
 
-from connectors.simulator.scenario import AccountSpec, Scenario, VenueSpec
 from tests.support.chromium import chromium
-from tests.support.daemon import Daemon, daemon
-from tests.support.venue_server import Venue, venue_process
+from tests.support.daemon import Daemon
+from tests.support.venue_server import Venue
 
 pytestmark = pytest.mark.integration
 
 LIVE = "document.documentElement.dataset.link === 'live'"
 PERCENT = "parseFloat(document.querySelector('.row.pool .percent')?.innerText)"
-
-
-@pytest.fixture
-async def venue() -> AsyncIterator[Venue]:
-    """A venue with one account; it repeats its marks four times a second."""
-    account = AccountSpec(name="main", wallets={"USDT": Decimal(100_000)})
-    scenario = Scenario(name="still", accounts=(account,), venue=VenueSpec(republish_s=0.25))
-    async with venue_process(scenario, max_seconds=110) as running:
-        yield running
-
-
-@pytest.fixture
-async def watching(venue: Venue, tmp_path: Path) -> AsyncIterator[Daemon]:
-    """A daemon that watches an isolated long of one BTC with a wallet of 8,000."""
-    await venue.act("main", "set_position", symbol="BTCUSDT", size="1", entry_price="76888.1", isolated_wallet="8000")
-    async with daemon(venue, tmp_path / "daemon", "[alerts.stale_feed]\nmark_s = 1.0\n", reconcile_s=5.0) as process:
-        await process.start()
-        yield process
 
 
 async def test_the_board_of_a_daemon(venue: Venue, watching: Daemon) -> None:

@@ -11,30 +11,10 @@ from typing import Any
 import pytest
 
 from connectors.simulator.scenario import AccountSpec, PositionSpec, Scenario, VenueSpec
-from tests.support.daemon import Daemon, daemon
+from tests.support.daemon import QUICK, Daemon, daemon
 from tests.support.venue_server import Venue, venue_process
 
 pytestmark = pytest.mark.integration
-
-QUICK = "[alerts.stale_feed]\nmark_s = 1.0\naccount_s = 1.0\n"
-
-
-@pytest.fixture
-async def venue() -> AsyncIterator[Venue]:
-    """A venue with one account and nothing in it but USDT; it repeats its marks four times a second."""
-    account = AccountSpec(name="main", wallets={"USDT": Decimal(100_000)})
-    scenario = Scenario(name="still", accounts=(account,), venue=VenueSpec(republish_s=0.25))
-    async with venue_process(scenario, max_seconds=110) as running:
-        yield running
-
-
-@pytest.fixture
-async def watching(venue: Venue, tmp_path: Path) -> AsyncIterator[Daemon]:
-    """A daemon that watches an isolated long of one BTC with a wallet of 10,000."""
-    await venue.act("main", "set_position", symbol="BTCUSDT", size="1", entry_price="76888.1", isolated_wallet="8000")
-    async with daemon(venue, tmp_path / "daemon", QUICK, reconcile_s=5.0) as process:
-        await process.start()
-        yield process
 
 
 def told(process: Daemon, rule: str, state: str = "firing") -> list[dict[str, Any]]:

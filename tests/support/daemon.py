@@ -17,6 +17,8 @@ from tests.support.server_process import free_port
 from tests.support.venue_server import ROOT, Venue
 
 START_S = 30.0
+QUICK = "[alerts.stale_feed]\nmark_s = 1.0\naccount_s = 1.0\n"
+"""Blindness is told soon."""
 
 
 def configuration(venue: Venue, directory: Path, port: int, more: str = "", reconcile_s: float = 60.0) -> str:

@@ -9,8 +9,8 @@ import orjson
 
 from connectors import FeedSettings
 from connectors.bybit.account import AccountFeed
-from connectors.bybit.config import AccountSettings
 from connectors.bybit.market import MarketFeed
+from connectors.config import KeyedAccountSettings
 from connectors.session import Request, Session
 from connectors.simulator.bybit import BybitServer
 from monitor.errors import VenueError
@@ -25,9 +25,9 @@ FIXTURES = Fixtures(Path(__file__).parent / "frames")
 raw, load = FIXTURES.raw, FIXTURES.load
 
 
-def settings(**changes: Any) -> AccountSettings:
+def settings(**changes: Any) -> KeyedAccountSettings:
     """Settings of an account called ``main``."""
-    return AccountSettings(
+    return KeyedAccountSettings(
         **{
             "name": "main",
             "feed": "bybit",

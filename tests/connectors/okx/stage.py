@@ -7,8 +7,8 @@ from typing import Any
 import orjson
 
 from connectors import FeedSettings
+from connectors.config import KeyedAccountSettings
 from connectors.okx.account import AccountFeed
-from connectors.okx.config import AccountSettings
 from connectors.session import Request, Session
 from connectors.simulator.okx import OkxServer
 from monitor.errors import VenueError
@@ -61,7 +61,7 @@ def synced(**changes: Any) -> Stage:
         "reconcile_s": 60.0,
     }
     telemetry = Telemetry()
-    feed = AccountFeed(AccountSettings(**told | changes), FeedSettings().life_s, telemetry, Random(7), "okx")
+    feed = AccountFeed(KeyedAccountSettings(**told | changes), FeedSettings().life_s, telemetry, Random(7), "okx")
     stage = Stage(feed, telemetry)
     stage.start()
     stage.pass_s(1.0)
