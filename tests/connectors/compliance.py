@@ -30,6 +30,7 @@ from connectors.simulator import okx as okx_server
 from connectors.simulator.hyperliquid import Address, Held, HyperliquidServer
 from connectors.simulator.okx import OkxServer
 from connectors.simulator.scenario import AccountSpec, PositionSpec, Scenario
+from connectors.simulator.venue import VenueServer
 from monitor.clock import Clock
 from monitor.credential import Secret
 from monitor.model.assessment import FeedState
@@ -183,6 +184,47 @@ class VenueUnderTest(Protocol):
         ...
 
 
+class OverConnections:
+    """What is the same for every server of the simulator whose connections can be reached one by one."""
+
+    server: VenueServer[Any]
+    close_code = 1001
+
+    async def repeat_next(self, stream: Stream) -> None:
+        """On the present connections."""
+        for connection in self.server.of(stream):
+            connection.duplicate = 1
+
+    async def swap_next(self, stream: Stream) -> None:
+        """On the present connections."""
+        for connection in self.server.of(stream):
+            connection.swap = True
+
+    async def silence(self, stream: Stream) -> None:
+        """Present and future connections; pings are answered all the same."""
+        self.server.silence(stream)
+
+    async def half_open(self, stream: Stream) -> None:
+        """Present connections."""
+        for connection in self.server.of(stream):
+            connection.freeze()
+
+    async def end(self, stream: Stream, how: Ending) -> None:
+        """Present connections."""
+        for connection in self.server.of(stream):
+            match how:
+                case Ending.CUT:
+                    connection.cut()
+                case Ending.TORN:
+                    connection.tear()
+                case Ending.CLOSED:
+                    await asyncio.wait_for(connection.ws.close(code=self.close_code), 5.0)
+
+    async def refuse_handshakes(self, stream: Stream, status: int, times: int) -> None:
+        """The next handshakes."""
+        self.server.refuse_handshakes(stream, status, times)
+
+
 class BinanceUnderTest:
     """Binance USD-M by the simulator."""
 
@@ -331,16 +373,17 @@ async def binance_coinm(clock: Clock) -> AsyncIterator[VenueUnderTest]:
         yield CoinMUnderTest(venue)
 
 
-class OkxUnderTest:
+class OkxUnderTest(OverConnections):
     """OKX by a server of its own. It has no stream key; what dies instead is a subscription."""
 
     name = "okx"
+    close_code = 4006
     instrument = "BTC-USDT-SWAP"
     unit = 1.0
     lacks: frozenset[Lack] = frozenset()
 
     def __init__(self, server: OkxServer) -> None:
-        self._server = server
+        self.server = server
         self._prices = count()
 
     def accounts(self, **changes: Any) -> list[BaseAccountConfig]:
@@ -350,24 +393,24 @@ class OkxUnderTest:
             "api_key": Secret(okx_server.API_KEY),
             "api_secret": Secret(okx_server.API_SECRET),
             "passphrase": Secret(okx_server.PASSPHRASE),
-            "rest_url": self._server.rest_url,
-            "market_url": self._server.market_url,
-            "private_url": self._server.private_url,
+            "rest_url": self.server.rest_url,
+            "market_url": self.server.market_url,
+            "private_url": self.server.private_url,
             "reconcile_s": 5.0,
         }
         return [OkxConfig.model_validate(values | changes)]
 
     def secrets(self) -> list[str]:
         """Key, secret, passphrase and every signature so far."""
-        return [okx_server.API_KEY, okx_server.API_SECRET, okx_server.PASSPHRASE, *self._server.signatures]
+        return [okx_server.API_KEY, okx_server.API_SECRET, okx_server.PASSPHRASE, *self.server.signatures]
 
     async def tick(self) -> None:
         """A mark that differs from the last in its last digits."""
-        self._server.send_mark(self.instrument, 75_000.0 + next(self._prices) % 100 / 100)
+        self.server.send_mark(self.instrument, 75_000.0 + next(self._prices) % 100 / 100)
 
     async def trade(self, size: str, *, silent: bool = False) -> None:
         """Set the position."""
-        self._server.trade(float(size), silent=silent)
+        self.server.trade(float(size), silent=silent)
 
     async def spoil(self, stream: Stream, how: Spoil) -> None:
         """A frame as nobody sends it."""
@@ -381,75 +424,41 @@ class OkxUnderTest:
             Spoil.UNKNOWN_EVENT: text.replace(channel.encode(), b"something-new"),
             Spoil.EMPTY_NUMBERS: text,
         }
-        for connection in self._server.of(stream):
+        for connection in self.server.of(stream):
             connection.put(frames[how])
-
-    async def repeat_next(self, stream: Stream) -> None:
-        """As the simulator does."""
-        for connection in self._server.of(stream):
-            connection.duplicate = 1
-
-    async def swap_next(self, stream: Stream) -> None:
-        """As the simulator does."""
-        for connection in self._server.of(stream):
-            connection.swap = True
-
-    async def silence(self, stream: Stream) -> None:
-        """Pings are answered all the same."""
-        self._server.silence(stream)
-
-    async def half_open(self, stream: Stream) -> None:
-        """As the simulator does."""
-        for connection in self._server.of(stream):
-            connection.freeze()
-
-    async def end(self, stream: Stream, how: Ending) -> None:
-        """As the simulator does."""
-        for connection in self._server.of(stream):
-            match how:
-                case Ending.CUT:
-                    connection.cut()
-                case Ending.TORN:
-                    connection.tear()
-                case Ending.CLOSED:
-                    await connection.ws.close(code=4006)
-
-    async def refuse_handshakes(self, stream: Stream, status: int, times: int) -> None:
-        """On the stream's path."""
-        self._server.refuse_handshakes(stream, status, times)
 
     async def end_stream_key(self, *, silent: bool) -> None:
         """Subscriptions."""
-        self._server.end_subscriptions(silent=silent)
+        self.server.end_subscriptions(silent=silent)
 
     async def refuse(self, refusal: Refusal, times: int = 1) -> None:
         """On the account's balance."""
         wait = {"Retry-After": "3"}
         replies: dict[Refusal, Callable[[], web.StreamResponse | None]] = {
-            Refusal.TOO_MANY: lambda: self._server.envelope(50011, status=429, headers=wait),
-            Refusal.BANNED: lambda: self._server.envelope(50011, status=403, headers=wait),
-            Refusal.BROKEN: lambda: self._server.envelope(50001, status=503),
+            Refusal.TOO_MANY: lambda: self.server.envelope(50011, status=429, headers=wait),
+            Refusal.BANNED: lambda: self.server.envelope(50011, status=403, headers=wait),
+            Refusal.BROKEN: lambda: self.server.envelope(50001, status=503),
             Refusal.HANGS: lambda: None,
             Refusal.GARBAGE: lambda: web.Response(text="<html>not JSON"),
-            Refusal.KEY: lambda: self._server.envelope(50111, status=401),
+            Refusal.KEY: lambda: self.server.envelope(50111, status=401),
         }
-        self._server.faults += [("/api/v5/account/balance", replies[refusal])] * times
+        self.server.faults += [("/api/v5/account/balance", replies[refusal])] * times
 
     async def step_clock(self, seconds: float) -> None:
         """The venue's clock against ours."""
-        self._server.offset_ms += int(seconds * 1000)
+        self.server.offset_ms += int(seconds * 1000)
 
     async def grant(self, **flags: bool) -> None:
         """``perm`` of the account's configuration."""
-        self._server.state.permissions = "read_only,trade"
+        self.server.state.permissions = "read_only,trade"
 
     async def heal(self) -> None:
         """All faults."""
-        self._server.heal()
+        self.server.heal()
 
     async def open_connections(self, stream: Stream) -> int:
         """As the server counts them."""
-        return len(self._server.of(stream))
+        return len(self.server.of(stream))
 
 
 @asynccontextmanager
@@ -459,7 +468,7 @@ async def okx(clock: Clock) -> AsyncIterator[VenueUnderTest]:
         yield OkxUnderTest(server)
 
 
-class HyperliquidUnderTest:
+class HyperliquidUnderTest(OverConnections):
     """Hyperliquid by a server of its own."""
 
     name = "hyperliquid"
@@ -469,7 +478,7 @@ class HyperliquidUnderTest:
     _ROUTES = {Stream.MARK: hyperliquid_server.MARKET, Stream.USER: hyperliquid_server.USER}  # noqa: RUF012 - a constant
 
     def __init__(self, server: HyperliquidServer) -> None:
-        self._server = server
+        self.server = server
         self._prices = count()
         self._account = server.add(Address("0x" + "ab" * 20, cash={"": 50_000.0}))
         self._account.positions["BTC"] = Held("BTC", 1.0, 75_000.0)
@@ -479,9 +488,9 @@ class HyperliquidUnderTest:
         values = {
             "name": "main",
             "address": self._account.name,
-            "rest_url": self._server.rest_url,
-            "market_url": self._server.stream_url(hyperliquid_server.MARKET),
-            "private_url": self._server.stream_url(hyperliquid_server.USER),
+            "rest_url": self.server.rest_url,
+            "market_url": self.server.stream_url(hyperliquid_server.MARKET),
+            "private_url": self.server.stream_url(hyperliquid_server.USER),
             "reconcile_s": 5.0,
         }
         return [HyperliquidConfig.model_validate(values | changes)]
@@ -492,19 +501,19 @@ class HyperliquidUnderTest:
 
     async def tick(self) -> None:
         """A mark that differs from the last in its last digits."""
-        self._server.mark(BTC=75_000.0 + next(self._prices) % 100 / 100)
+        self.server.mark(BTC=75_000.0 + next(self._prices) % 100 / 100)
 
     async def trade(self, size: str, *, silent: bool = False) -> None:
         """Set the position."""
         self._account.positions["BTC"].size = float(size)
         if not silent:
-            self._server.tell_states(self._account)
+            self.server.tell_states(self._account)
 
     async def spoil(self, stream: Stream, how: Spoil) -> None:
         """A frame as no client should have to read."""
-        channel, data = "activeAssetCtx", self._server.context("BTC")
+        channel, data = "activeAssetCtx", self.server.context("BTC")
         if stream is Stream.USER:
-            channel, data = "allDexsClearinghouseState", self._server.states(self._account)
+            channel, data = "allDexsClearinghouseState", self.server.states(self._account)
         text = orjson.dumps({"channel": channel, "data": data}).decode()
         spoilt = {
             Spoil.GARBAGE: "\x00\x01garbage",
@@ -512,43 +521,23 @@ class HyperliquidUnderTest:
             Spoil.UNKNOWN_EVENT: '{"channel":"somethingNew","data":{}}',
             Spoil.EMPTY_NUMBERS: text.replace('"markPx":"', '"markPx":"","x":"').replace('"szi":"', '"szi":"","x":"'),
         }
-        self._server.send_raw(self._ROUTES[stream], spoilt[how])
+        self.server.send_raw(self._ROUTES[stream], spoilt[how])
 
     async def repeat_next(self, stream: Stream) -> None:
         """The next frame twice."""
-        self._server.repeat_next(self._ROUTES[stream])
+        self.server.repeat_next(self._ROUTES[stream])
 
     async def swap_next(self, stream: Stream) -> None:
         """The next two frames the other way round."""
-        self._server.swap_next(self._ROUTES[stream])
-
-    async def silence(self, stream: Stream) -> None:
-        """Acknowledge and say nothing."""
-        self._server.silence(stream)
-
-    async def half_open(self, stream: Stream) -> None:
-        """Freeze."""
-        for connection in self._server.of(stream):
-            connection.freeze()
-
-    async def end(self, stream: Stream, how: Ending) -> None:
-        """Cut, tear or close."""
-        for connection in self._server.of(stream):
-            match how:
-                case Ending.CUT:
-                    connection.cut()
-                case Ending.TORN:
-                    connection.tear()
-                case Ending.CLOSED:
-                    await connection.ws.close(code=1001)
+        self.server.swap_next(self._ROUTES[stream])
 
     async def refuse_handshakes(self, stream: Stream, status: int, times: int) -> None:
         """Statuses."""
-        self._server.refuse_handshakes(self._ROUTES[stream], status, times)
+        self.server.refuse_handshakes(self._ROUTES[stream], status, times)
 
     async def end_stream_key(self, *, silent: bool) -> None:
         """There is no key; subscriptions end instead."""
-        self._server.end_subscriptions(silent=silent)
+        self.server.end_subscriptions(silent=silent)
 
     async def refuse(self, refusal: Refusal, times: int = 1) -> None:
         """Faults of the question for the account's state. Its one refusal that waiting does not heal is a 422."""
@@ -561,7 +550,7 @@ class HyperliquidUnderTest:
             Refusal.GARBAGE: lambda: web.Response(text="<html>"),
             Refusal.KEY: lambda: web.Response(status=422, text="Failed to deserialize the JSON body"),
         }
-        self._server.refuse("clearinghouseState", answers[refusal], times)
+        self.server.refuse("clearinghouseState", answers[refusal], times)
 
     async def step_clock(self, seconds: float) -> None:
         """Nothing depends on it."""
@@ -571,11 +560,11 @@ class HyperliquidUnderTest:
 
     async def heal(self) -> None:
         """All faults."""
-        self._server.heal()
+        self.server.heal()
 
     async def open_connections(self, stream: Stream) -> int:
         """As the server counts them."""
-        return len(self._server.of(stream))
+        return len(self.server.of(stream))
 
 
 @asynccontextmanager

@@ -1,6 +1,5 @@
 """Bybit's adapter for the compliance suite; see `tests.connectors.compliance`."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import count
@@ -13,7 +12,7 @@ from connectors.config import BaseAccountConfig
 from connectors.simulator.bybit import API_KEY, API_SECRET, BybitServer
 from monitor.clock import Clock
 from monitor.credential import Secret
-from tests.connectors.compliance import Ending, Lack, Refusal, Spoil, Stream, VenueUnderTest
+from tests.connectors.compliance import Lack, OverConnections, Refusal, Spoil, Stream, VenueUnderTest
 
 STATE_PATH = "/v5/account/wallet-balance"
 
@@ -31,7 +30,7 @@ _SPOILED = {
 }
 
 
-class BybitUnderTest:
+class BybitUnderTest(OverConnections):
     """One account of the loopback server, with one cross position."""
 
     name = "bybit"
@@ -74,40 +73,6 @@ class BybitUnderTest:
         frame = {Spoil.GARBAGE: b"\x00garbage", Spoil.TRUNCATED: b'{"topic":"posi'}.get(how) or _SPOILED[stream, how]
         for connection in self.server.of(stream):
             connection.put(frame)
-
-    async def repeat_next(self, stream: Stream) -> None:
-        """On the present connections."""
-        for connection in self.server.of(stream):
-            connection.duplicate = 1
-
-    async def swap_next(self, stream: Stream) -> None:
-        """On the present connections."""
-        for connection in self.server.of(stream):
-            connection.swap = True
-
-    async def silence(self, stream: Stream) -> None:
-        """Present and future connections."""
-        self.server.silence(stream)
-
-    async def half_open(self, stream: Stream) -> None:
-        """Present connections."""
-        for connection in self.server.of(stream):
-            connection.freeze()
-
-    async def end(self, stream: Stream, how: Ending) -> None:
-        """Present connections."""
-        for connection in self.server.of(stream):
-            match how:
-                case Ending.CUT:
-                    connection.cut()
-                case Ending.TORN:
-                    connection.tear()
-                case Ending.CLOSED:
-                    await asyncio.wait_for(connection.ws.close(code=1001), 5.0)
-
-    async def refuse_handshakes(self, stream: Stream, status: int, times: int) -> None:
-        """The next handshakes."""
-        self.server.refuse_handshakes(stream, status, times)
 
     async def end_stream_key(self, *, silent: bool) -> None:
         """Bybit has no key for its stream; what comes nearest: the log-in no longer counts, and events end."""
