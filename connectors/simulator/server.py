@@ -26,6 +26,8 @@ FOLLOWERS: dict[str, type[VenueServer[Any]]] = {
 _SHUTDOWN_S = 0.5
 _HOUSEKEEPING_S = 0.2
 _WATCHED_S = 0.02
+_RUSH = 0.5
+"""How much of a step must lie between two of them when late ones are made up for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,18 +118,24 @@ class PathPlayer:
                 pass
 
     async def _play(self) -> None:
-        """One step each tick; late steps are made up for, so that a made path keeps its length."""
+        """One step each tick.
+
+        A late step is made up for, so that a made path keeps its length, but never in a rush: on a machine that stood
+        still for a moment no venue sends in one instant what it would have sent in a second.
+        """
         loop = asyncio.get_running_loop()
         scenario = self._exchange.scenario
         if scenario.path is None:
             await asyncio.Event().wait()
+        step_s = scenario.tick_s / scenario.speed
         while not self._exchange.path_ended:
             await self._going.wait()
             due = loop.time()
             while self._going.is_set() and not self._exchange.path_ended:
                 self._exchange.step()
-                due += scenario.tick_s / scenario.speed
-                await asyncio.sleep(max(0.0, due - loop.time()))
+                now = loop.time()
+                due = max(due + step_s, now + step_s * _RUSH)
+                await asyncio.sleep(due - now)
         await asyncio.sleep(scenario.linger_s)
         self.stopped.set()
 

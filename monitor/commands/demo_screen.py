@@ -56,13 +56,13 @@ class Verdict:
 
     def table(self) -> RenderableType:
         """The rungs with their lead times."""
-        table = Table("rung", "warning", "left at", "before the liquidation", box=SIMPLE_HEAD)
+        table = Table("rung", "warning", "left at (UTC)", "before the liquidation", box=SIMPLE_HEAD)
         for severity in Severity:
             left = self.left_at.get(severity)
             before = "never" if left is None else duration(self.at - left) if left < self.at else "too late"
             name = Text(severity.label, SEVERITY_STYLES[severity])
             table.add_row(f"{RUNGS[severity]:.2f}", name, "" if left is None else clock_time(left), before)
-        title = f"{self.pool}: liquidated by the exchange at {clock_time(self.at)} UTC"
+        title = f"{self.pool}: liquidated by the exchange at {clock_time(self.at)}"
         return Group(Text(title, "bold"), table)
 
 
@@ -158,7 +158,7 @@ def _row(pool: str, document: dict[str, Any], gone: str | None, bar_cells: int) 
         *cells,
         _price(near["mark_price"]),
         _price(near["liquidation_price"]) or "none",
-        "" if distance is None else f"{distance:.1%}",
+        "" if distance is None else f"{distance:.1%}" if distance >= 0.01 else f"{distance:.2%}",
     ]
 
 

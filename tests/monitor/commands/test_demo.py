@@ -45,7 +45,7 @@ def left_over(name: str) -> list[str]:
 async def test_every_rung_leaves_before_the_exchange_liquidates(tmp_path: Path) -> None:
     """Exit code 0; addresses, warnings and the four lead times are printed, and a picture is drawn; nothing stays."""
     picture = tmp_path / "demo.svg"
-    finished = await marginwatch("demo", "--seconds", "12", "--picture", picture, env={"DEMO_TEST": marked("whole")})
+    finished = await marginwatch("demo", "--seconds", "20", "--picture", picture, env={"DEMO_TEST": marked("whole")})
     assert finished.code == 0, finished.out + finished.err
     for text in ("/metrics", "notice     0.5", "emergency  0.95", "liquidated by the exchange at"):
         assert text in finished.out
@@ -58,7 +58,7 @@ async def test_every_rung_leaves_before_the_exchange_liquidates(tmp_path: Path) 
 async def test_at_all_venues_every_rung_leaves_before_the_exchange_liquidates() -> None:
     """One daemon with accounts at five venues; each loses one pool, after four warnings of it; nothing stays."""
     env = {"DEMO_TEST": marked("venues")}
-    finished = await marginwatch("demo", "--all-venues", "--seconds", "15", env=env)
+    finished = await marginwatch("demo", "--all-venues", "--seconds", "20", env=env)
     assert finished.code == 0, finished.out + finished.err
     for pool in ALL_LOST:
         assert f"{pool}: liquidated by the exchange at" in finished.out
