@@ -21,7 +21,10 @@ class Severity(IntEnum):
     @property
     def label(self) -> str:
         """The word on the outside, for example ``critical``."""
-        return self.name.lower()
+        return _LABELS[self]
+
+
+_LABELS = {severity: severity.name.lower() for severity in Severity}
 
 
 class State(StrEnum):
@@ -206,5 +209,5 @@ def alert_id(salt: str, key: str, serial: int, severity: Severity, state: State)
     A run that was killed after sending and before saving comes to the same `serial` again and so repeats the id. The
     `salt` belongs to the state file: a monitor that starts with a new one does not reuse the old one's ids.
     """
-    identity = "\n".join((salt, key, str(serial), severity.label, state.value))
+    identity = "\n".join((salt, key, str(serial), severity.label, state))
     return blake2b(identity.encode(), digest_size=8).hexdigest()

@@ -283,7 +283,8 @@ class Dispatcher:
                 lane.idle.set()
                 lane.wake.clear()
                 await lane.wake.wait()
-                await self._gather(lane)
+                if lane.sink.config.gather_s:
+                    await self._gather(lane)
 
     async def _gather(self, lane: Lane) -> None:
         """Let a few alerts come together, for a sink that says them in one; an emergency ends the wait."""
@@ -294,10 +295,8 @@ class Dispatcher:
                     await lane.wake.wait()
 
     def _is_urgent(self, lane: Lane) -> bool:
-        return (
-            not lane.sink.config.gather_s
-            or self._sequence - lane.cursor >= BATCH_MAX
-            or any(each.alert.severity is Severity.EMERGENCY for each in self._next(lane) or ())
+        return self._sequence - lane.cursor >= BATCH_MAX or any(
+            each.alert.severity is Severity.EMERGENCY for each in self._next(lane) or ()
         )
 
     async def _reassert(self, lane: Lane, sent: set[str]) -> None:

@@ -6,7 +6,7 @@ every worsening, easing and resolving has its own. Follow one alert over its lif
 """
 
 from datetime import UTC, datetime
-from math import inf, isinf, isnan, nan
+from math import inf, nan
 from typing import Any
 
 import orjson
@@ -19,7 +19,6 @@ VERSION = 1
 INFINITY = "Infinity"
 
 _SEVERITIES = {severity.label: severity for severity in Severity}
-_LABELS = {severity: severity.label for severity in Severity}
 
 
 def encode(alert: Alert) -> bytes:
@@ -30,7 +29,7 @@ def encode(alert: Alert) -> bytes:
             "id": alert.id,
             "key": alert.key,
             "rule": alert.rule,
-            "severity": _LABELS[alert.severity],
+            "severity": alert.severity.label,
             "state": alert.state,
             "reason": alert.reason,
             "venue": alert.venue,
@@ -166,11 +165,11 @@ def state_fields(pool: PoolAssessment, now: float, silence: Silence | None = Non
 
 def number(value: float | None) -> float | str | None:
     """A figure for JSON, which has neither nan nor infinity: unknown is None, +inf is ``"Infinity"``."""
-    if value is None or isnan(value):
+    if value is None or value != value:
         return None
-    if isinf(value):
-        return INFINITY if value > 0 else f"-{INFINITY}"
-    return float(value)  # a NumPy float is not a float to orjson
+    if -inf < value < inf:
+        return float(value)  # a NumPy float is not a float to orjson
+    return INFINITY if value > 0 else f"-{INFINITY}"
 
 
 def rfc3339(seconds: float) -> str:

@@ -5,7 +5,7 @@ from math import nan
 
 from monitor.margin.liquidation import bankruptcy_crossings, liquidation_crossings
 from monitor.margin.remedy import distance_remedy, remedy
-from monitor.margin.risk import Leg, Pool, Risk
+from monitor.margin.risk import NOTHING, Leg, Pool, Risk, sum_risk
 from monitor.margin.rules import VenueRules, account_pools
 from monitor.model.account import Account
 from monitor.model.assessment import Basis, Disagreement, LegAssessment, PoolAssessment
@@ -36,7 +36,7 @@ def assess_pool(
     instrument moving together (a hedge-mode pair has one liquidation price).
     """
     parts = [leg.risk(leg.mark) for leg in pool.legs]
-    total = sum(parts, start=pool.base)
+    total = sum_risk(pool.base, parts)
     by_instrument: dict[str, list[int]] = {}
     for index, leg in enumerate(pool.legs):
         by_instrument.setdefault(leg.instrument, []).append(index)
@@ -77,9 +77,9 @@ def _assess_instrument(
 ) -> None:
     """Fill in the assessments of the legs that one instrument prices."""
     legs = [pool.legs[i] for i in indices]
-    mark = legs[0].mark
-    balance = total.margin_balance - sum(parts[i].margin_balance for i in indices)
-    maintenance = total.maintenance_margin - sum(parts[i].maintenance_margin for i in indices)
+    mark, mine = legs[0].mark, sum_risk(NOTHING, [parts[i] for i in indices])
+    balance = total.margin_balance - mine.margin_balance
+    maintenance = total.maintenance_margin - mine.maintenance_margin
     known = total.margin_balance == total.margin_balance and total.maintenance_margin == total.maintenance_margin
     liquidation = full = bankruptcy = distance = nan if not known else None
     if known:

@@ -12,7 +12,7 @@ from monitor.anchoring import after_change, anchor
 from monitor.kernel import ENTRY_VALUE, LEG_WIDTH, QUANTITY, Kernel, plain_kernel
 from monitor.ledger import Ledger
 from monitor.margin.pnl import price_value
-from monitor.margin.risk import Risk
+from monitor.margin.risk import NOTHING, Risk
 from monitor.margin.rules import VenueRules, position_scope, wallet_value, wallet_weight
 from monitor.margin.tiers import NO_MAINTENANCE, UNKNOWN, Maintenance
 from monitor.model.account import AccountMode, MarginMode, Position, Wallet
@@ -27,7 +27,6 @@ HAIRCUT_STEP = 0.005
 
 _SLOTS = {slot: place for place, slot in enumerate(Slot)}
 _UNKNOWN_COIN = "unknown"
-_NOTHING = Risk(0.0, 0.0)
 
 
 @dataclass(slots=True)
@@ -300,7 +299,11 @@ class Book(Pools):
             name = self.ledger.instruments.symbols[key // WIDTH]
             if name.removeprefix(INDEX_PREFIX).removesuffix("USD") not in account.wallets:
                 self._remove_leg(account, key, change)
-        bases = {pool: 0.0 for pool in account.pools.values() if not self._is_isolated(pool, self._pool_legs(pool))}
+        bases = {
+            pool: 0.0
+            for pool in account.pools.values()
+            if self._margin_mode(pool, self._pool_legs(pool)) is MarginMode.CROSS
+        }
         for wallet in account.wallets.values():
             pool = account.pools.get(account.rules.cross_scope(account.mode, wallet.coin))
             if pool is not None and not self._put_collateral(account, wallet, pool, change):
@@ -396,7 +399,7 @@ class Book(Pools):
 
     def _offset(self, account: AccountBook, pool: int) -> Risk:
         held = account.anchors.get(pool)
-        return _NOTHING if held is None else held.offset
+        return NOTHING if held is None else held.offset
 
     def _gross(self, account: AccountBook, pool: int) -> float:
         """Notional of a pool's positions; asked for only where an anchor depends on it."""

@@ -124,14 +124,14 @@ class Pools:
     def pool(self, row: int) -> Pool:
         """One pool with its legs, as the calculator takes it. Raises KeyError for a row without a pool."""
         account, scope = self._owner(row), self._pool_scope[row]
-        legs = self._pool_legs(row)
+        legs, rules = self._pool_legs(row), account.rules
         base = self.ledger.base(row) + Risk(self._collateral_value(row), 0.0)
-        isolated = self._is_isolated(row, legs)
-        unit = (
-            account.instruments[legs[0].instrument].margin_coin if isolated else account.rules.unit(account.mode, scope)
-        )
-        releases = isolated and account.rules.cut_releases_isolated_margin
-        return Pool(account.venue, account.name, scope, unit, self._basis(account, row, legs), base, legs, releases)
+        margin_mode = self._margin_mode(row, legs)
+        isolated = margin_mode is MarginMode.ISOLATED
+        unit = account.instruments[legs[0].instrument].margin_coin if isolated else rules.unit(account.mode, scope)
+        basis = rules.basis(account.mode, margin_mode)
+        releases = isolated and rules.cut_releases_isolated_margin
+        return Pool(account.venue, account.name, scope, unit, basis, base, legs, releases)
 
     def assess(
         self, row: int, remedy_ratio: float | None = None, remedy_distance: float | None = None
@@ -354,11 +354,11 @@ class Pools:
         return min(times) / 1000.0 if times and min(times) else None
 
     def _basis(self, account: AccountBook, row: int, legs: Sequence[Leg]) -> Basis:
-        margin_mode = MarginMode.ISOLATED if self._is_isolated(row, legs) else MarginMode.CROSS
-        return account.rules.basis(account.mode, margin_mode)
+        return account.rules.basis(account.mode, self._margin_mode(row, legs))
 
-    def _is_isolated(self, row: int, legs: Sequence[Leg]) -> bool:
-        return bool(legs) and self._pool_scope[row] == isolated_scope(legs[0].instrument, legs[0].side)
+    def _margin_mode(self, row: int, legs: Sequence[Leg]) -> MarginMode:
+        isolated = legs and self._pool_scope[row] == isolated_scope(legs[0].instrument, legs[0].side)
+        return MarginMode.ISOLATED if isolated else MarginMode.CROSS
 
 
 def entry_price_of(inverse: bool, entry_value: float) -> float:

@@ -57,7 +57,7 @@ from monitor.clock import ManualClock, SystemClock
 from monitor.daemon import quiet_collector
 from monitor.kernel import Kernel, best_kernel, plain_kernel
 from monitor.model.account import AccountMode, Position, PositionMode, Wallet
-from monitor.model.events import AccountSnapshot, InstrumentsLoaded, Marks, SnapshotReason
+from monitor.model.events import AccountSnapshot, InstrumentsLoaded, SnapshotReason
 from monitor.model.ids import Slot
 from monitor.pipeline import Pipeline
 from monitor.telemetry import Telemetry
@@ -115,7 +115,8 @@ class Desk:
         self.market.tick(now)
         self.connection = next(action.connection for action in self.market.actions if hasattr(action, "url"))
         self.market.opened(self.connection, now)
-        self.pipeline.handle(Marks("binance", symbols, [100.0] * len(symbols), [1] * len(symbols)), time.perf_counter())
+        for frame in self.frames({symbol: [100.0, 100.0] for symbol in symbols}):
+            self.feed(frame)
         for _ in range(2000):
             if not self.pipeline.warm(self.clock.now()):
                 break

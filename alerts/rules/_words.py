@@ -26,6 +26,8 @@ def amount(value: float) -> str:
     """Money or a price with at least six significant digits and no useless zeros."""
     if not isfinite(value):
         return "unknown" if isnan(value) else "infinite"
+    if 1e-4 <= abs(value) < 1000:
+        return f"{value:,.6g}"
     decimals = 2 if abs(value) >= 1000 else max(0, 5 - _magnitude(value))
     text = f"{value:,.{decimals}f}"
     return text.rstrip("0").rstrip(".") if "." in text else text

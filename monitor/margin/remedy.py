@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from math import inf
 
-from monitor.margin.liquidation import leg_pieces, lowest_surplus
+from monitor.margin.liquidation import LegCurve, lowest_surplus
 from monitor.margin.risk import Leg, Pool, Risk
 from monitor.model.assessment import DistanceRemedy, Remedy
 
@@ -65,7 +65,7 @@ def _clearance(pool: Pool, distance: float) -> tuple[float, float, str]:
     for instrument, indices in by_instrument.items():
         legs = [pool.legs[i] for i in indices]
         rest = surplus - sum(parts[i].margin_balance - parts[i].maintenance_margin for i in indices)
-        curves = [leg_pieces(leg, leg.maintenance.first, leg.maintenance.shift) for leg in legs]
+        curves = [LegCurve(leg, leg.maintenance.first, leg.maintenance.shift) for leg in legs]
         found = min(found, (*lowest_surplus(curves, rest, *_reach(legs[0], distance)), instrument))
     return found
 
@@ -115,6 +115,8 @@ def _cut_to_distance(pool: Pool, instrument: str, price: float, distance: float)
 def _most_kept(excess: Callable[[float], float], edges: Iterable[float], releases: bool) -> float | None:
     """The largest share kept at which `excess` is zero, None where there is none; it is linear between `edges`."""
     shares = sorted({0.0, 1.0, *edges})
+    if releases and len(shares) == 2:
+        return None  # nothing changes per unit kept
     # Excess grows with what is kept (per unit kept, where margin is released), so the sign changes once on the way up.
     first_above = bisect_left(shares, 1, key=lambda keep: 1 if excess(keep) > 0.0 else 0)
     if first_above in (0, len(shares)) or (releases and first_above == 1):

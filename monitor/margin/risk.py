@@ -40,6 +40,9 @@ class Risk:
         return self.margin_ratio >= 1.0
 
 
+NOTHING = Risk(0.0, 0.0)
+
+
 @dataclass(frozen=True, slots=True)
 class Leg:
     """One position inside a pool, ready to compute.
@@ -94,7 +97,9 @@ class Leg:
 
     def risk(self, price: float) -> Risk:
         """The leg's part in its pool's risk at `price`."""
-        return Risk(self.unrealized_pnl(price), self.maintenance_margin(price))
+        value, entry_value = price_value(self.inverse, price), price_value(self.inverse, self.entry_price)
+        maintenance = self.maintenance_of(notional(self.quantity, value))
+        return Risk(unrealized_pnl(self.quantity, value, entry_value), maintenance)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,4 +127,8 @@ class Pool:
 
 def sum_risk(base: Risk, parts: Iterable[Risk]) -> Risk:
     """`base` plus all `parts`."""
-    return sum(parts, start=base)
+    balance, maintenance = base.margin_balance, base.maintenance_margin
+    for part in parts:
+        balance += part.margin_balance
+        maintenance += part.maintenance_margin
+    return Risk(balance, maintenance)

@@ -1,6 +1,5 @@
 """Maintenance tiers, and the segments of maintenance by notional that follow from them."""
 
-from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -92,8 +91,7 @@ def segment_at(segments: Sequence[Segment], notional: float) -> Segment:
 
     Binance does not say which side an edge belongs to; its maintenance is continuous there, so both give the same.
     """
-    return segments[min(bisect_left(segments, notional, key=_cap), len(segments) - 1)]
-
-
-def _cap(segment: Segment) -> float:
-    return segment.cap
+    for segment in segments:  # nearly every position is in one of the first
+        if notional <= segment.cap:
+            return segment
+    return segments[-1]

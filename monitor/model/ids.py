@@ -38,7 +38,7 @@ def side_of(size: float) -> Side:
 
 def isolated_scope(instrument: str, side: Side) -> str:
     """Scope of an isolated position's pool, for example ``BTCUSDT:long``."""
-    return f"{instrument}:{side.value}"
+    return f"{instrument}:{side}"
 
 
 def pool_id(venue: str, account: str, scope: str) -> str:

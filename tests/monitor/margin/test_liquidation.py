@@ -6,7 +6,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from monitor.margin.liquidation import Piece, bankruptcy_crossings, leg_pieces, liquidation_crossings, lowest_surplus
+from monitor.margin.liquidation import LegCurve, Piece, bankruptcy_crossings, liquidation_crossings, lowest_surplus
 from monitor.margin.risk import Leg, Risk
 from monitor.margin.tiers import Maintenance, Segment, segments_by_notional
 from tests.support.accounts import flat_tier, tiers
@@ -176,17 +176,15 @@ def test_a_pool_is_bankrupt_where_its_balance_is_zero(drawn: tuple[list[Leg], fl
 @pytest.mark.parametrize(
     ("curves", "low", "high", "lowest"),
     [
+        pytest.param([LegCurve(leg(1.0, 100.0, ONE_PERCENT), ONE_PERCENT, 0.0)], 90.0, 110.0, (-0.9, 90.0), id="long"),
         pytest.param(
-            [leg_pieces(leg(1.0, 100.0, ONE_PERCENT), ONE_PERCENT, 0.0)], 90.0, 110.0, (-0.9, 90.0), id="long"
+            [LegCurve(leg(-1.0, 97.0, JUMPING), JUMPING, 0.0)], 90.0, 100.0, (6.0, 100.0), id="a jump at the end"
         ),
         pytest.param(
-            [leg_pieces(leg(-1.0, 97.0, JUMPING), JUMPING, 0.0)], 90.0, 100.0, (6.0, 100.0), id="a jump at the end"
+            [LegCurve(leg(1.0, 100.0, JUMPING), JUMPING, 0.0)], 99.5, 110.0, (5.0, 100.0), id="a jump on the way"
         ),
-        pytest.param(
-            [leg_pieces(leg(1.0, 100.0, JUMPING), JUMPING, 0.0)], 99.5, 110.0, (5.0, 100.0), id="a jump on the way"
-        ),
-        pytest.param([[Piece(0.0, inf, 0.0, 1.0, 100.0)]], 5.0, 50.0, (30.0, 10.0), id="a turn on the way"),
-        pytest.param([[Piece(0.0, inf, 0.0, 0.0, -1.0)]], 0.0, 1.0, (-inf, 0.0), id="an inverse long at zero"),
+        pytest.param([[(0.0, inf, 0.0, 1.0, 100.0)]], 5.0, 50.0, (30.0, 10.0), id="a turn on the way"),
+        pytest.param([[(0.0, inf, 0.0, 0.0, -1.0)]], 0.0, 1.0, (-inf, 0.0), id="an inverse long at zero"),
     ],
 )
 def test_the_lowest_surplus(curves: list[list[Piece]], low: float, high: float, lowest: tuple[float, float]) -> None:
