@@ -18,6 +18,7 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from alerts.danger import Scale
 from alerts.message import encode, rfc3339
 from alerts.sink import Handling
 from alerts.sinks.prometheus import AlertSource
@@ -28,7 +29,7 @@ from monitor.errors import ConfigurationError, Fault
 from monitor.handling import Orders
 from monitor.model.sources import PoolSource
 from monitor.turns import in_turns
-from monitor.views import STYLESHEET, Json, PageState, Scale, page, pool_json, rows
+from monitor.views import STYLESHEET, Json, PageState, page, pool_json, rows
 
 POOLS_DEFAULT, POOLS_MAX, PAGE_POOLS_MAX, PAGE_ALERTS_MAX = 500, 100_000, 200, 50
 

@@ -7,113 +7,27 @@ liquidation price that a position does not have) is null too.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from html import escape
 from math import isinf, isnan, nan
 
-import numpy as np
 import orjson
-from numpy.typing import NDArray
 
-from alerts.alert import Alert, Severity
+from alerts.alert import Alert
+from alerts.danger import CALM, Danger, Scale
 from alerts.message import number, rfc3339
-from monitor.model.assessment import FeedHealth, FeedState, LegAssessment, PoolAssessment, PoolTable
+from monitor.model.assessment import (
+    DistanceRemedy,
+    FeedHealth,
+    FeedState,
+    LegAssessment,
+    PoolAssessment,
+    PoolTable,
+    Remedy,
+)
 
 NOT_ASSESSED = "not assessed in full at the moment"
 
 Json = dict[str, object]
-
-
-class Cause(StrEnum):
-    """What a pool's severity comes from."""
-
-    MARGIN_RATIO = "margin_ratio"
-    DISTANCE = "distance"
-    ALERT = "alert"
-    """An alert that fires for the pool, where no present figure asks for as much."""
-
-
-CAUSE_WORDS = {Cause.MARGIN_RATIO: "ratio", Cause.DISTANCE: "distance", Cause.ALERT: "alert"}
-
-
-@dataclass(frozen=True, slots=True)
-class Danger:
-    """How bad a pool is, None for no rung reached and no alert, and what says so."""
-
-    severity: Severity | None = None
-    by: tuple[Cause, ...] = ()
-
-    def __str__(self) -> str:
-        """For example ``emergency · by distance``."""
-        if self.severity is None:
-            return ""
-        return f"{self.severity.label} · by {' and '.join(CAUSE_WORDS[cause] for cause in self.by)}"
-
-
-CALM = Danger()
-
-
-class Scale:
-    """What pools are measured by: the rungs, as (rule, severity) to threshold, and the alerts that fire."""
-
-    def __init__(self, rungs: Mapping[tuple[str, str], float], firing: Iterable[Alert]) -> None:
-        self._ratios = [(s, rungs["margin_ratio", s.label]) for s in Severity if ("margin_ratio", s.label) in rungs]
-        self._distances = [(s, rungs["distance", s.label]) for s in Severity if ("distance", s.label) in rungs]
-        self._farthest = max((rung for _, rung in self._distances), default=0.0)
-        self._firing: dict[str, Severity] = {}
-        for alert in firing:
-            if alert.pool is not None:
-                self._firing[alert.pool] = max(alert.severity, self._firing.get(alert.pool, alert.severity))
-
-    def danger(self, pool: str, ratio: float, distance: float | None) -> Danger:
-        """The worst of the rungs reached and of the alerts; liquidation itself is an emergency without any rung.
-
-        An unknown figure (nan) reaches none: that it is unknown is shown beside.
-        """
-        by_ratio = [severity for severity, rung in self._ratios if ratio >= rung]
-        found = {
-            Cause.MARGIN_RATIO: Severity.EMERGENCY if ratio >= 1 else max(by_ratio, default=None),
-            Cause.DISTANCE: self._near(distance),
-            Cause.ALERT: self._firing.get(pool),
-        }
-        worst = max((severity for severity in found.values() if severity is not None), default=None)
-        if worst is None:
-            return CALM
-        by = tuple(cause for cause, severity in found.items() if severity is worst)
-        return Danger(worst, tuple(cause for cause in by if cause is not Cause.ALERT) or by)
-
-    def _near(self, distance: float | None) -> Severity | None:
-        if distance is None or not distance <= self._farthest:
-            return None
-        reached = [severity for severity, rung in self._distances if distance <= rung]
-        return Severity.EMERGENCY if distance <= 0 else max(reached, default=None)
-
-    def worst(self, table: PoolTable, assessments: Mapping[str, PoolAssessment], most: int) -> NDArray[np.intp]:
-        """Indices of the `most` endangered pools: by severity, then by ratio, then as they stand in the table.
-
-        An unknown ratio ranks as 1.0, as in `PoolTable.riskiest`: behind the pools known to be past liquidation, and
-        ahead of all others.
-        """
-        ratio = np.where(np.isnan(table.margin_ratio), 1.0, table.margin_ratio)
-        level = np.zeros(len(ratio), dtype=np.int8)
-        for severity, rung in self._ratios:
-            level[ratio >= rung] = severity
-        level[ratio >= 1.0] = Severity.EMERGENCY
-        # Few pools are worse than their ratio says; what is done for each pool stays in the columns.
-        worse = dict(self._firing)
-        for pool, assessment in assessments.items():
-            if (near := self._near(assessment.distance)) is not None:
-                worse[pool] = max(near, worse.get(pool, near))
-        if worse:
-            for index, pool in enumerate(table.pools):
-                if pool in worse:
-                    level[index] = max(int(level[index]), worse[pool])
-        kept = np.arange(len(ratio))
-        if len(ratio) > most:
-            # Within a level by the ratio, brought below 1; no ratio at all is only at the highest level.
-            rank = level + 1.0 - 1.0 / (1.0 + np.maximum(ratio, 0.0))
-            kept = np.sort(np.argpartition(rank, len(rank) - most)[-most:])
-        return kept[np.lexsort((-ratio[kept], -level[kept]))]
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,10 +90,10 @@ def _assessed(assessment: PoolAssessment | None) -> Json:
             "mark_at",
             "stale",
             "remedy",
+            "distance_remedy",
             "legs",
         )
         return dict.fromkeys(absent)
-    remedy = assessment.remedy
     return {
         "basis": assessment.basis.value,
         "unit": assessment.unit,
@@ -188,14 +102,19 @@ def _assessed(assessment: PoolAssessment | None) -> Json:
         "model_error": number(assessment.model_error),
         "mark_at": None if assessment.marked_at is None else rfc3339(assessment.marked_at),
         "stale": assessment.stale,
-        "remedy": remedy
-        and {
-            "target_ratio": number(remedy.target_ratio),
-            "add_collateral": number(remedy.add_collateral),
-            "cut_fraction": number(remedy.cut_fraction),
-        },
+        "remedy": _remedy(assessment.remedy),
+        "distance_remedy": _remedy(assessment.distance_remedy),
         "legs": [_leg(leg) for leg in assessment.legs],
     }
+
+
+def _remedy(remedy: Remedy | DistanceRemedy | None) -> Json | None:
+    if remedy is None:
+        return None
+    ways: Json = {"add_collateral": number(remedy.add_collateral), "cut_fraction": number(remedy.cut_fraction)}
+    if isinstance(remedy, Remedy):
+        return {"target_ratio": number(remedy.target_ratio), **ways}
+    return {"target_distance": number(remedy.target_distance), **ways}
 
 
 def _leg(leg: LegAssessment) -> Json:

@@ -66,6 +66,7 @@ ALLOWED: list[tuple[str, tuple[str, ...]]] = [
         (
             "alerts.redis_link",
             "alerts.alert",
+            "alerts.danger",
             "alerts.message",
             "alerts.orders",
             "alerts.paging",
@@ -98,8 +99,8 @@ ALLOWED: list[tuple[str, tuple[str, ...]]] = [
 
 PURE = ("monitor.margin", "monitor.model", "monitor.assess", "monitor.book", "monitor.pools", "monitor.anchoring",
         "monitor.ledger", "monitor.columns",
-        "monitor.kernel", "monitor.vitality", "alerts.silences", "alerts.substance", "alerts.lease", "alerts.track",
-        "alerts.rules",
+        "monitor.kernel", "monitor.vitality", "alerts.silences", "alerts.substance", "alerts.danger", "alerts.lease",
+        "alerts.track", "alerts.rules",
         "alerts.lifecycle", "alerts.engine", "alerts.message", "alerts.paging",
         "alerts.sinks._entities")  # fmt: skip
 IMPURE_MODULES = {"asyncio", "socket", "time", "logging", "structlog", "threading", "sqlite3", "os", "random"}

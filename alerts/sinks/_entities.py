@@ -339,7 +339,7 @@ def _percent(ratio: float | None) -> float | None:
 def choose(shown: Sequence[str], pools: Mapping[str, PoolAssessment], most: int) -> list[str]:
     """Which pools have entities: all, or the `most` riskiest, those of `shown` keeping their place as long as they can.
 
-    An unknown ratio ranks as 1.0, as in `PoolTable.riskiest`.
+    An unknown ratio ranks as 1.0, as in `alerts.danger`.
     """
     kept = [pool for pool in shown if pool in pools][:most]
     others = sorted(pools.keys() - kept, key=lambda pool: (-_rank(pools[pool]), pool))

@@ -2,7 +2,8 @@
 
 A tick pays nothing for it. A scrape costs a copy of the columns and then one small slice of samples after the other:
 `Exposition.render` hands out pieces of at most `SLICE` samples, so that the shell that sends them decides how often the
-event loop gets a turn in between. Only the riskiest pools are exported one by one, the rest as one histogram.
+event loop gets a turn in between. Only the worst pools (`alerts.danger`) are exported one by one, the rest as one
+histogram.
 
 An unknown figure is nan, never zero; a margin ratio beyond every bound is +Inf; what does not exist (a liquidation
 price that the position does not have) has no series.
@@ -24,6 +25,7 @@ from prometheus_client.samples import Sample
 from pydantic import BaseModel, ConfigDict, Field
 
 from alerts.alert import Alert, Silence
+from alerts.danger import Scale
 from monitor.model.assessment import FeedHealth, FeedState, LegAssessment, PoolAssessment, PoolTable
 from monitor.model.sources import PoolSource
 from monitor.telemetry import Counter, Histogram, Telemetry
@@ -44,7 +46,7 @@ class MetricsConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     max_pools: int = Field(default=500, ge=1, le=100_000)
-    """How many pools, the riskiest first, are exported one by one."""
+    """How many pools, the worst first, are exported one by one."""
 
 
 class AlertSource(Protocol):
@@ -153,8 +155,9 @@ class Exposition(Collector):
     def _own_families(self) -> Iterator[_Family]:
         """Each group of families is read when it is reached, so that no turn has to pay for all of them."""
         table = self._source.table()
-        chosen = table.riskiest(self._config.max_pools)
-        yield from _pool_families(_Pools(table, chosen, dict(self._source.assessments())), table)
+        assessments = dict(self._source.assessments())
+        chosen = Scale(self._alerts.rungs(), self._alerts.firing()).worst(table, assessments, self._config.max_pools)
+        yield from _pool_families(_Pools(table, chosen, assessments), table)
         yield from _book_families(table, chosen, self._source.ready()[0])
         yield from _feed_families(self._source.health())
         yield from _alert_families(self._alerts)

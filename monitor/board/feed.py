@@ -11,6 +11,7 @@ from contextlib import contextmanager
 import structlog
 from aiohttp import web
 
+from alerts.danger import Scale
 from alerts.message import encode
 from alerts.sink import Handling
 from alerts.sinks.prometheus import AlertSource
@@ -18,7 +19,7 @@ from monitor.board.state import POOLS_MAX, Round, follow, sections, worst
 from monitor.clock import Clock
 from monitor.model.sources import PoolSource
 from monitor.turns import in_turns
-from monitor.views import Scale, pool_json, rows
+from monitor.views import pool_json, rows
 
 ROUND_S = 1.0
 READERS_MAX = 16

@@ -7,6 +7,7 @@ from pathlib import PurePath
 import orjson
 from aiohttp import web
 
+from alerts.danger import Scale
 from alerts.message import number, rfc3339
 from alerts.sink import Handling
 from alerts.sinks.prometheus import AlertSource
@@ -35,6 +36,7 @@ class Board:
         self, source: PoolSource, alerts: AlertSource, handling: Handling, clock: Clock, headers: Mapping[str, str]
     ) -> None:
         self._source = source
+        self._alerts = alerts
         self._clock = clock
         self._headers = headers
         self._history = History()
@@ -56,7 +58,8 @@ class Board:
         now = self._clock.now()
         if self._history.due(now):
             table = self._source.table()
-            chosen = table.riskiest(POOLS_MAX)
+            scale = Scale(self._alerts.rungs(), self._alerts.firing())
+            chosen = scale.worst(table, dict(self._source.assessments()), POOLS_MAX)
             pools = [table.pools[index] for index in chosen.tolist()]
             self._history.note(now, pools, table.margin_ratio[chosen].tolist())
 

@@ -91,13 +91,13 @@ async def _demo(scenario: str, seconds: float, seed: int, picture: Path | None, 
         async with stage(Path(directory), arguments) as on_stage:
             _introduce(console, on_stage)
             scene.accounts = tuple(f"{table['venue']}/{table['name']}" for table in on_stage.tables)
-            worst = await _watch(on_stage, scene, console, seconds + SLACK_S)
-    console.print("\nAt its most dangerous:", worst.table(), scene.summary(), sep="\n")
+            await _watch(on_stage, scene, console, seconds + SLACK_S)
+    console.print("\nEach pool at its most dangerous:", scene.worst(), scene.summary(), sep="\n")
     good = scene.good()
     console.print("Every rung left before the liquidation." if good else "[bold red]A rung was missed.[/]")
     console.print("Nothing was left running. Next: marginwatch check --config marginwatch.toml")
     if picture is not None:
-        _draw(picture, scene, worst)
+        _draw(picture, scene)
     return good
 
 
@@ -110,11 +110,10 @@ def _introduce(console: "Console", on_stage: "Stage") -> None:
     console.print("  state      SQLite in a temporary directory; warnings go to this terminal\n")
 
 
-async def _watch(on_stage: "Stage", scene: "Scene", console: "Console", limit_s: float) -> "Scene":
-    """Follow both processes until the exchange has played its prices; returns the most dangerous moment."""
+async def _watch(on_stage: "Stage", scene: "Scene", console: "Console", limit_s: float) -> None:
+    """Follow both processes until the exchange has played its prices."""
     import asyncio
     import time
-    from dataclasses import replace
 
     from aiohttp import ClientSession, ClientTimeout
 
@@ -122,7 +121,6 @@ async def _watch(on_stage: "Stage", scene: "Scene", console: "Console", limit_s:
 
     reading = asyncio.create_task(_read_lines(on_stage, scene), name="lines")
     closing = asyncio.create_task(on_stage.exchange.process.wait(), name="exchange")
-    worst, worst_ratio = scene, -1.0
     try:
         async with asyncio.timeout(limit_s), ClientSession(timeout=ClientTimeout(total=ANSWER_S)) as http:
             with Screen(console, scene) as screen:
@@ -131,9 +129,6 @@ async def _watch(on_stage: "Stage", scene: "Scene", console: "Console", limit_s:
                         await reading
                         raise on_stage.daemon.failed("ended before the demo did")
                     await _look(http, on_stage, scene)
-                    ratio = _highest_ratio(scene)
-                    if ratio >= worst_ratio:
-                        worst, worst_ratio = replace(scene, pools=dict(scene.pools), gone=dict(scene.gone)), ratio
                     screen.refresh(time.time())
                     await asyncio.wait([closing, reading], timeout=REFRESH_S, return_when=asyncio.FIRST_COMPLETED)
                 screen.refresh(time.time())
@@ -143,7 +138,6 @@ async def _watch(on_stage: "Stage", scene: "Scene", console: "Console", limit_s:
         for task in (reading, closing):
             task.cancel()
         await asyncio.gather(reading, closing, return_exceptions=True)
-    return worst
 
 
 async def _read_lines(on_stage: "Stage", scene: "Scene") -> None:
@@ -169,10 +163,7 @@ async def _look(http: "ClientSession", on_stage: "Stage", scene: "Scene") -> Non
     for each in liquidations or ():
         scene.liquidations.setdefault(f"{each['venue']}/{each['account']}/{each['scope']}", each["at"])
     if pools is not None:
-        present = {pool["pool"]: pool for pool in pools["pools"]}
-        scene.pools |= present
-        for pool in sorted(set(scene.pools) - set(present)):
-            scene.gone[pool] = "liquidated" if pool in scene.liquidations else "closed"
+        scene.see({pool["pool"]: pool for pool in pools["pools"]})
 
 
 async def _get(http: "ClientSession", url: str) -> Any:
@@ -185,23 +176,17 @@ async def _get(http: "ClientSession", url: str) -> Any:
         return None
 
 
-def _highest_ratio(scene: "Scene") -> float:
-    ratios = (document.get("margin_ratio") for pool, document in scene.pools.items() if pool not in scene.gone)
-    return max((float(ratio) for ratio in ratios if ratio is not None), default=0.0)
-
-
-def _draw(picture: Path, scene: "Scene", worst: "Scene") -> None:
-    """The demo as one picture: the table at its most dangerous, the warnings, the outcome."""
+def _draw(picture: Path, scene: "Scene") -> None:
+    """The demo as one picture: each pool at its most dangerous, the warnings, the outcome."""
     import io
     import re
-    from dataclasses import replace
 
     from rich.console import Console
 
     from monitor.commands.demo_screen import BAR_CELLS
 
     console = Console(record=True, width=PICTURE_WIDTH, file=io.StringIO(), force_terminal=True, highlight=False)
-    console.print(replace(worst, bar_cells=BAR_CELLS).table())
+    console.print(scene.worst(BAR_CELLS))
     for line in scene.lines:
         console.print(line.text(), overflow="ellipsis", no_wrap=True)
     console.print()

@@ -1,7 +1,7 @@
 """What the demo shows: the pools as a table with bars, warnings as they fire, and at the end what happened."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -74,10 +74,22 @@ class Scene:
     accounts: tuple[str, ...] = ()
     """Venue and account, ``binance/demo``, of each account in which the exchange is to liquidate something."""
     pools: dict[str, dict[str, Any]] = field(default_factory=dict)
+    peaks: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Each pool at its most dangerous."""
     gone: dict[str, str] = field(default_factory=dict)
     lines: list[Line] = field(default_factory=list)
     liquidations: dict[str, float] = field(default_factory=dict)
     """Pool to when the exchange liquidated it."""
+
+    def see(self, present: Mapping[str, dict[str, Any]]) -> None:
+        """Take the pools as they are now; those that were there before and are not any more are gone."""
+        self.pools |= present
+        for pool, document in present.items():
+            before, ratio = self.peaks.get(pool), _number(document.get("margin_ratio"))
+            if before is None or (ratio is not None and ratio >= (_number(before.get("margin_ratio")) or 0.0)):
+                self.peaks[pool] = document
+        for pool in sorted(set(self.pools) - set(present)):
+            self.gone[pool] = "liquidated" if pool in self.liquidations else "closed"
 
     def verdicts(self) -> list[Verdict]:
         """What the warnings were worth."""
@@ -97,6 +109,10 @@ class Scene:
     def good(self) -> bool:
         """Every account has lost something, and every rung of it was said before."""
         return bool(self.liquidations) and not self.unharmed() and all(verdict.good for verdict in self.verdicts())
+
+    def worst(self, bar_cells: int | None = None) -> Table:
+        """The pools, each at its own most dangerous moment."""
+        return replace(self, pools=self.peaks, gone={}, bar_cells=bar_cells or self.bar_cells).table()
 
     def table(self) -> Table:
         """The pools, in the order they were first seen."""

@@ -11,9 +11,10 @@ from rich.table import Table
 from rich.text import Text
 
 from alerts.alert import Severity, State
+from alerts.danger import Cause, Danger
 from monitor.commands.demo_screen import bar
 from monitor.commands.show import SEVERITY_STYLES, warning_line
-from monitor.views import Cause, Danger, percent
+from monitor.views import percent
 
 OLD_S = 4.0
 """Without an answer for so long, what is shown is old."""

@@ -137,18 +137,6 @@ class PoolTable:
     maintenance_margin: NDArray[np.float64]
     margin_ratio: NDArray[np.float64]
 
-    def riskiest(self, most: int) -> NDArray[np.intp]:
-        """Indices of the `most` riskiest pools, worst first.
-
-        An unknown ratio ranks as 1.0: ahead of every pool that is known to be short of liquidation, and behind those
-        known to be past it, so that many unknown pools cannot hide a lost one.
-        """
-        rank = np.where(np.isnan(self.margin_ratio), 1.0, self.margin_ratio)
-        if len(rank) <= most:
-            return np.argsort(-rank, kind="stable")
-        kept = np.argpartition(rank, len(rank) - most)[-most:]
-        return kept[np.argsort(-rank[kept], kind="stable")]
-
 
 class FeedState(StrEnum):
     """Health of a stream by the age of its data."""

@@ -125,6 +125,7 @@ async def test_pools() -> None:
             ("SOLUSDT:long", 0.004, []),
         ]
         assert pools[2]["remedy"] == {"target_ratio": 0.5, "add_collateral": 123.45, "cut_fraction": 0.25}
+        assert pools[4]["distance_remedy"] is None
         assert pools[4]["legs"][0]["liquidation_price"] is None
         assert pools[0]["mark_at"] == rfc3339(NOW - 0.4)
 

@@ -7,8 +7,9 @@ import orjson
 import pytest
 
 from alerts.alert import Severity
+from alerts.danger import Scale
 from monitor.model.ids import Side
-from monitor.views import NOT_ASSESSED, PageState, PoolRow, Scale, amount, page, percent, pool_json, rows
+from monitor.views import NOT_ASSESSED, PageState, PoolRow, amount, page, percent, pool_json, rows
 from tests.support.desk import NOW, Desk, alert, bad_day, leg, many_pools, pool
 from tests.support.pools import a_leg, a_pool
 
@@ -37,40 +38,6 @@ def scale(desk: Desk) -> Scale:
 
 RATIO_765 = pool("main", "USDT", 4_000.0, 3_060.0, leg("ETHUSDT", Side.LONG, 60.0, 2_500.0, 2_484.75))
 """A margin ratio of 76.5 %, 0.61 % away from liquidation."""
-
-
-@pytest.mark.parametrize(
-    ("ratio", "distance", "firing", "shown"),
-    [
-        (0.30, None, None, ""),
-        (0.30, 0.20, None, ""),
-        (0.765, None, None, "warning · by ratio"),
-        (0.765, 0.0061, None, "emergency · by distance"),
-        (0.765, 0.05, None, "warning · by ratio and distance"),
-        (0.765, 0.20, Severity.CRITICAL, "critical · by alert"),
-        (0.765, 0.0061, Severity.EMERGENCY, "emergency · by distance"),
-        (0.765, 0.20, Severity.NOTICE, "warning · by ratio"),
-        (0.30, -0.01, None, "emergency · by distance"),
-        (1.0, None, None, "emergency · by ratio"),
-        (inf, None, Severity.NOTICE, "emergency · by ratio"),
-        (nan, nan, None, ""),
-        (nan, nan, Severity.WARNING, "warning · by alert"),
-        (nan, 0.02, None, "critical · by distance"),
-    ],
-)
-def test_danger_is_the_worst_of_all(ratio: float, distance: float | None, firing: Severity | None, shown: str) -> None:
-    """Of the rungs on the ratio, those on the distance, and what fires for the pool; and it says which."""
-    alerts = [] if firing is None else [alert(Severity.NOTICE, RATIO_765), alert(firing, RATIO_765, rule="distance")]
-    found = Scale(Desk().rungs(), alerts).danger(RATIO_765.pool, ratio, distance)
-    assert str(found) == shown
-
-
-def test_liquidation_is_an_emergency_without_any_rung() -> None:
-    """By the ratio and by the distance, as the order of the rows has it too."""
-    bare = Scale({}, [])
-    assert str(bare.danger("a/b/c", 1.0, None)) == "emergency · by ratio"
-    assert str(bare.danger("a/b/c", 0.2, 0.0)) == "emergency · by distance"
-    assert str(bare.danger("a/b/c", 0.99, 0.001)) == ""
 
 
 def test_rows_by_severity_then_by_ratio() -> None:

@@ -75,10 +75,15 @@ function facts(pool) {
   if (pool.venue_margin_ratio !== null) found.push("on the venue's own scale " + percent(pool.venue_margin_ratio));
   if (pool.model_error !== null) found.push("model error " + percent(pool.model_error));
   if (pool.mark_at !== null) found.push("marks of " + time(pool.mark_at));
-  if (pool.remedy) {
-    const cut = pool.remedy.cut_fraction;
-    const close = cut === null ? "" : ", or close " + percent(cut) + " of it";
-    found.push(`to be back at ${percent(pool.remedy.target_ratio)} add ${amount(pool.remedy.add_collateral)}${unit}${close}`);
+  if (pool.remedy) found.push(`to be back at ${percent(pool.remedy.target_ratio)} ${ways(pool.remedy, unit)}`);
+  if (pool.distance_remedy) {
+    const target = percent(pool.distance_remedy.target_distance);
+    found.push(`for liquidation to be ${target} away ${ways(pool.distance_remedy, unit)}`);
   }
   return found;
+}
+
+function ways(remedy, unit) {
+  const close = remedy.cut_fraction === null ? "" : ", or close " + percent(remedy.cut_fraction) + " of it";
+  return "add " + amount(remedy.add_collateral) + unit + close;
 }

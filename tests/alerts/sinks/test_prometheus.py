@@ -1,7 +1,7 @@
 """What /metrics says is true, whole, in the standard's form, and made in small pieces."""
 
 from dataclasses import replace
-from math import inf, isnan, nan
+from math import inf, isnan
 
 import pytest
 from prometheus_client import CollectorRegistry, Metric, generate_latest
@@ -152,6 +152,17 @@ def test_only_the_riskiest_one_by_one(accept: str) -> None:
     assert value(metrics, "marginwatch_pools") == count
 
 
+def test_a_pool_near_its_liquidation_is_exported_whatever_its_ratio() -> None:
+    """Which pools are exported singly is decided by their distance and by what fires for them, too."""
+    pools = [replace(each, distance=0.5) for each in many_pools(100)]
+    pools[3] = replace(pools[3], distance=0.001)
+    desk = Desk(pools, alerts=[alert(Severity.EMERGENCY, pools[7])])
+    metrics = scrape(exposition(desk, max_pools=10))
+    for shown in (3, 7, 99):
+        assert value(metrics, "marginwatch_margin_ratio", pool=pools[shown].pool) == pools[shown].margin_ratio
+    assert len(values(metrics, "marginwatch_margin_ratio")) == 10
+
+
 def test_alerts_are_counted_by_what_they_are() -> None:
     """Two alerts with the same labels are one series of two, since a doubled series would spoil the whole scrape."""
     first, *_ = bad_day()
@@ -237,13 +248,3 @@ def test_it_registers_like_any_collector() -> None:
         return [line for line in body.splitlines() if b"marginwatch_" in line]
 
     assert ours(generate_latest(registry)) == ours(b"".join(collector.render("")[1]))
-
-
-def test_many_unknown_pools_do_not_hide_a_lost_one() -> None:
-    """Unknown pools rank ahead of all that is short of liquidation and behind what is past it."""
-    table = Desk(many_pools(10)).table()
-    table.margin_ratio[:] = [0.99, nan, 0.2, inf, nan, 1.5, 0.1, nan, 0.3, 0.4]
-    assert table.riskiest(6).tolist()[:2] == [3, 5]
-    assert sorted(table.riskiest(5).tolist()) == [1, 3, 4, 5, 7]
-    assert table.riskiest(6).tolist()[-1] == 0
-    assert table.riskiest(100).tolist()[5:] == [0, 9, 8, 2, 6]

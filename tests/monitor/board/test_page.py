@@ -12,6 +12,7 @@ import pytest
 
 from alerts.alert import Acknowledgement, Severity
 from monitor.clock import ManualClock, SystemClock
+from monitor.model.assessment import DistanceRemedy
 from tests.support.board import TOKEN, served
 from tests.support.chromium import Browser, Page, chromium
 from tests.support.desk import Desk, alert, bad_day, many_pools
@@ -371,13 +372,17 @@ async def test_what_unfolds_below_a_pool(browser: Browser) -> None:
     """The ratio on the venue's own scale, and of each position the rank, where the venue tells one."""
     desk = busy()
     long, short = desk.pools[4].legs
-    desk.pools[4] = replace(desk.pools[4], legs=(replace(long, adl_rank=0), short), venue_margin_ratio=1.25)
+    far = DistanceRemedy(0.111, 4_321.0, 0.25)
+    legs = (replace(long, adl_rank=0), short)
+    desk.pools[4] = replace(desk.pools[4], legs=legs, venue_margin_ratio=1.25, distance_remedy=far)
     async with board(browser, desk) as page:
         await page.evaluate("document.querySelector('.row.pool:nth-child(4) .open').click()")
         assert (await page.texts(".row.pool:nth-child(4) .detail thead th"))[-1] == "ADL rank"
         ranks = await page.texts(".row.pool:nth-child(4) .detail tbody td:last-child")
         assert ranks == ["0 of 5", "not told"]
-        assert "on the venue's own scale 125.0 %" in await page.text(".row.pool:nth-child(4) .detail p")
+        facts = await page.text(".row.pool:nth-child(4) .detail p")
+        assert "on the venue's own scale 125.0 %" in facts
+        assert "for liquidation to be 11.1 % away add 4,321.00 USDT, or close 25.0 % of it" in facts
 
 
 async def test_names_for_a_screen_reader(browser: Browser) -> None:

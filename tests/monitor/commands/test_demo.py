@@ -142,6 +142,23 @@ def test_a_verdict_takes_the_first_of_each_severity() -> None:
     assert verdict.left_at == {Severity.NOTICE: 1.0, Severity.EMERGENCY: 6.0}
 
 
+def test_each_pool_is_kept_at_its_own_worst() -> None:
+    """The highest ratio that was seen of each, also after it was liquidated; an unknown one takes nothing away."""
+
+    def pool(ratio: float | str | None) -> dict[str, object]:
+        return {"margin_ratio": ratio, "legs": []}
+
+    scene = Scene(liquidations={"v/a/p": 9.0})
+    for p, q in ((0.2, 0.3), (0.9, None), (None, 0.6), (0.8, 0.5)):
+        scene.see({"v/a/p": pool(p), "v/a/q": pool(q)})
+    scene.see({"v/a/q": pool("Infinity")})
+    assert [document["margin_ratio"] for document in scene.peaks.values()] == [0.9, "Infinity"]
+    assert scene.gone == {"v/a/p": "liquidated"}
+    console = Console(record=True, file=io.StringIO(), width=120)
+    console.print(scene.worst())
+    assert "0.900" in console.export_text()
+
+
 def test_a_bar_shows_rungs_and_never_overflows() -> None:
     """From zero to beyond one, and unknown in words."""
     assert bar(0.0).plain == "············┊···┊···┊·┊·"

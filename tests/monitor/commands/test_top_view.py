@@ -9,10 +9,11 @@ import pytest
 from rich.console import Console
 
 from alerts.alert import Acknowledgement, Severity, Silence
+from alerts.danger import Scale
 from alerts.message import encode
 from monitor.board.state import follow, sections, worst
 from monitor.commands.top_view import UNCUT, Look
-from monitor.views import Scale, pool_json, rows
+from monitor.views import pool_json, rows
 from tests.support.desk import NOW, Desk, alert, bad_day, many_pools
 
 
