@@ -6,7 +6,8 @@ same ids, so a receiver can fold what was said twice because the first speaker d
 
 In Redis, below ``<prefix>:pair:``: hash ``lease:<venue>/<account>`` (holder, token, till), hash
 ``words:<venue>/<account>`` (alert key to the last word), ``members`` (who lives), ``salt``, ``silences``, hash ``acks``
-(alert key to who has seen it, left by one monitor for the one that speaks).
+(alert key to who has seen it, left by one monitor for the one that speaks), ``seen:<venue>/<account>`` (what fires and
+is acknowledged, left by the one that speaks for those that follow, so that they show it too).
 """
 
 import asyncio
@@ -159,6 +160,8 @@ class Pair:
         self._silences_to_tell: str | None = None
         self._acknowledged: dict[str, tuple[float, str]] = {}
         """Alert key to when and by whom, as long as Redis has not been told."""
+        self._seen_told: dict[Account, str] = {}
+        """What Redis was told last of what is acknowledged, by account that we speak for."""
         self._beginning: dict[Account, bool] = {}
         """Accounts that we speak for now, with `begin` still to be called; whether nobody else spoke in between."""
         self._is_lost = False
@@ -267,9 +270,15 @@ class Pair:
         self._acknowledged = {key: (at, by) for key, (at, by) in self._acknowledged.items() if asked_at < at + ORDER_S}
         for key, (_, by) in self._acknowledged.items():
             commands.append(("EVAL", _ORDER, 1, f"{self._prefix}:acks", key, by))
+        seen = {account: self._seen(account) for account in accounts if self.speaks_for(account)}
+        news = {account: text for account, text in seen.items() if self._seen_told.get(account) != text}
+        commands += [("SET", self._key("seen", account), text) for account, text in news.items()]
+        # The salt is there because there must be a key, also without any account.
+        commands.append(("MGET", fixed[1], *(self._key("seen", account) for account in accounts)))
         commands.append(("EVAL", _BEAT, len(keys), *keys, self.me, lease_ms, self._salt))
         told, passed = self._silences_to_tell, dict(self._acknowledged)
-        *_, (members, salt, silences, *grants) = await self._link.ask(commands)
+        *_, (_, *seen_there), (members, salt, silences, *grants) = await self._link.ask(commands)
+        self._seen_told = seen
         self._silences_to_tell = None if self._silences_to_tell == told else self._silences_to_tell
         self._acknowledged = {key: order for key, order in self._acknowledged.items() if passed.get(key) != order}
         self._hear(salt.decode(), "" if silences is None else silences.decode())
@@ -290,6 +299,23 @@ class Pair:
             log.info("speaks", account="/".join(account), token=self._leases.token(account))
             self._begin(account, words)
         await self._take_acknowledgements()
+        for account, text in zip(accounts, seen_there, strict=True):
+            if text is not None and self._leases.holder(account) != self.me:
+                self._show_seen(text)
+
+    def _seen(self, account: Account) -> str:
+        """What fires for an account and is acknowledged."""
+        found = [each for each in self.firing() if (each.venue, each.account) == account and each.acknowledged]
+        words = sorted((each.key, int(each.severity), each.acknowledged.by) for each in found if each.acknowledged)
+        return orjson.dumps(words).decode()
+
+    def _show_seen(self, text: bytes) -> None:
+        """Have acknowledged here, too, what is acknowledged at the monitor that speaks and has not worsened since."""
+        unseen = {alert.key: alert.severity for alert in self.firing() if alert.acknowledged is None}
+        with suppress(ValueError, TypeError):
+            for key, severity, by in orjson.loads(text):
+                if key in unseen and unseen[key] <= severity:
+                    self.acknowledge(key, by)
 
     def _begin(self, account: Account, words: Sequence[Alert] | None) -> None:
         # While we did not speak the sinks passed over what was ours: of that nothing may be noted as said.

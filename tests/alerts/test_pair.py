@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from alerts.alert import Alert, Severity, Silence
+from alerts.alert import Acknowledgement, Alert, Severity, Silence
 from alerts.config import AlertsConfig
 from alerts.engine import Engine
 from alerts.lease import Voice
@@ -218,6 +218,25 @@ def test_a_stamp_is_for_alerts_of_accounts(tmp_path: Path) -> None:
 
 
 ACKS = "marginwatch:pair:acks"
+
+
+@pytest.mark.integration
+async def test_what_is_acknowledged_at_the_one_that_speaks_is_so_at_the_one_that_follows(server: RedisServer) -> None:
+    """For as long as it has not worsened there; what nobody can read is as if nobody had said it."""
+    first, second = monitor(server), monitor(server)
+    (fires,) = alerts(0.72)
+    worse = replace(fires, key=f"{KEY}2", severity=Severity.CRITICAL)
+    second.firing = [fires, worse]
+    async with running(first), running(second), server.client() as client:
+        assert second.acknowledged == []
+        first.firing = [replace(each, acknowledged=Acknowledgement("ann", fires.at)) for each in (fires, worse)]
+        first.firing[1] = replace(first.firing[1], severity=Severity.WARNING)
+        await until(lambda: (KEY, "ann") in second.acknowledged, "acknowledged")
+        assert {key for key, _ in second.acknowledged} == {KEY}
+        second.firing = [replace(fires, acknowledged=Acknowledgement("ann", fires.at)), worse]
+        await client.set("marginwatch:pair:seen:binance/main", b"\xff")
+        assert second.voice is Voice.FOLLOWS
+    assert first.acknowledged == []
 
 
 @pytest.mark.integration

@@ -2,12 +2,11 @@
 
 from pathlib import Path
 
-import aiohttp
 import pytest
 
 from connectors.simulator.scenario import AccountSpec, Scenario, VenueSpec
 from tests.support.alertmanager import Alertmanager
-from tests.support.daemon import Daemon, daemon
+from tests.support.daemon import daemon
 from tests.support.venue_server import venue_process
 
 pytestmark = pytest.mark.integration
@@ -29,14 +28,6 @@ critical = 0.60
 [alerts.distance]
 emergency = 0.0001
 """
-
-
-async def order(process: Daemon, path: str, **body: str | float) -> None:
-    """Give the daemon an order over HTTP."""
-    address = f"http://127.0.0.1:{process.port}{path}"
-    headers = {"Authorization": f"Bearer {(process.directory / 'state.sqlite.token').read_text().strip()}"}
-    async with aiohttp.ClientSession(headers=headers) as session, session.post(address, json=body) as answer:
-        assert answer.status < 300, await answer.text()
 
 
 async def test_from_the_price_to_alertmanager(tmp_path: Path) -> None:
@@ -64,12 +55,12 @@ async def test_from_the_price_to_alertmanager(tmp_path: Path) -> None:
             await process.until(lambda: stands("warning"), "it stands again")
             await venue.marks(BTCUSDT="69310")
             await process.until(lambda: stands("critical"), "it worsens")
-            await order(process, "/api/v1/acknowledgements", key=KEY, by="anna")
+            await process.order("/api/v1/acknowledgements", key=KEY, by="anna")
 
             async def acknowledged() -> bool:
                 (found,) = await server.alerts()
                 return found["annotations"].get("acknowledged", "").startswith("by anna at ")
 
             await process.until(acknowledged, "the acknowledgement is told")
-            await order(process, "/api/v1/silences", subject=POOL, for_s=600, by="anna", reason="known")
+            await process.order("/api/v1/silences", subject=POOL, for_s=600, by="anna", reason="known")
             await process.until(stands, "a silenced alert is not there")

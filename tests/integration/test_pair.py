@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -239,3 +240,24 @@ async def test_the_other_one_takes_over(stage: Stage, fault: str, count: int) ->
             del times["critical", "firing"]
             assert times == {("warning", "firing"): 1, ("emergency", "firing"): 1, ("emergency", "resolved"): 1}
     assert steady > 0
+
+
+async def shows(at: Daemon, severity: str, by: str | None) -> bool:
+    """Whether a daemon says that the ladder fires at this severity, and who has seen it."""
+    found = {alert["key"]: alert for alert in (await at.get("/api/v1/alerts"))["alerts"]}
+    alert = found.get(KEY, {})
+    return (alert.get("severity"), alert.get("acknowledged", {}).get("by")) == (severity, by)
+
+
+async def test_an_acknowledgement_shows_at_both(stage: Stage) -> None:
+    """Whichever of the two it is given to, and whoever speaks; a worsening ends it at both."""
+    await said(stage, WARNING, "warning", "firing", 0)
+    await stage.is_noted("warning", "firing")
+    speaker = await stage.speaker()
+    for given_to, severity, price in ((speaker, "warning", WARNING), (1 - speaker, "critical", CRITICAL)):
+        await said(stage, price, severity, "firing", 0)
+        for each in stage.daemons:
+            await each.until(partial(shows, each, severity, None), f"{severity} fires at both")
+        await stage.daemons[given_to].order("/api/v1/acknowledgements", key=KEY, by="ann")
+        for each in stage.daemons:
+            await each.until(partial(shows, each, severity, "ann"), "both show who has seen it")

@@ -129,6 +129,12 @@ class Daemon:
         except (aiohttp.ClientError, TimeoutError):
             return None
 
+    async def order(self, path: str, **body: str | float) -> None:
+        """Give an order over HTTP."""
+        headers = {"Authorization": f"Bearer {(self.directory / 'state.sqlite.token').read_text().strip()}"}
+        async with self._http.post(f"http://127.0.0.1:{self.port}{path}", json=body, headers=headers) as answer:
+            assert answer.status < 300, await answer.text()
+
     async def is_ready(self) -> bool:
         """Whether /readyz says so."""
         try:
