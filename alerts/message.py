@@ -90,6 +90,17 @@ def decode(payload: bytes, *, step: Step, serial: int, at: float) -> Alert:
     )
 
 
+def pack(alert: Alert) -> bytes:
+    """The alert with what delivery needs to know of it, as JSON; see `unpack`."""
+    return orjson.dumps([alert.step.value, alert.serial, alert.at, encode(alert).decode()])
+
+
+def unpack(packed: bytes | str) -> Alert:
+    """The alert behind `pack`. Raises ValueError, KeyError or TypeError for anything else."""
+    step, serial, at, message = orjson.loads(packed)
+    return decode(message.encode(), step=Step(step), serial=serial, at=at)
+
+
 def _handling(alert: Alert) -> dict[str, Any]:
     """What people did about it: members that are absent while there is nothing to say."""
     fields: dict[str, Any] = {}

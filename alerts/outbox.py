@@ -1,4 +1,4 @@
-"""What survives kill -9: each message until all sinks have it, each sink's cursor, the last word about each alert.
+"""What survives kill -9: each message until all sinks have it, each sink's cursor and note, each alert's last word.
 
 SQLite in WAL mode with synchronous=FULL. One thread owns the connection; everybody else leaves orders in its queue and
 waits for nothing (writes) or for an answer (reads). Orders that wait are written together in one transaction.
@@ -40,6 +40,8 @@ UNSAVED_MAX = 50_000
 READS_MAX = 64
 """Questions that wait for a disk that hangs; more are refused at once."""
 PRUNE_EVERY = 500
+_SILENCES = "silences"
+"""The name of the note that is not a sink's."""
 RETRY_S = 1.0
 HANGING_S = 5.0
 """A write that takes longer is reported as trouble."""
@@ -119,7 +121,8 @@ class Outbox:
         self._asked = 0
         self._is_told = False
         self._unsaved: list[Envelope] = []
-        self._silences = self._silences_kept = "[]"
+        self._notes: dict[str, str] = {}
+        self._notes_kept: dict[str, str] = {}
         self._reached = dict(self.cursors)
         self._kept = dict(self.cursors)
         self.dropped = 0
@@ -181,10 +184,18 @@ class Outbox:
 
     def keep_silences(self, silences: Sequence[Silence]) -> None:
         """Save the silences in force, instead of those saved before."""
-        self._silences = orjson.dumps([silence_fields(silence) for silence in silences]).decode()
+        self.keep(_SILENCES, orjson.dumps([silence_fields(silence) for silence in silences]).decode())
+
+    def keep(self, name: str, text: str) -> None:
+        """Save a note of the sink called `name`, instead of the one before; never after a cursor that moves later."""
+        self._notes[name] = text
         if not self._is_told:
             self._is_told = True
             self._orders.put(_Advance())
+
+    def note(self, name: str) -> str | None:
+        """The last note of the sink called `name`, from this run or an earlier one; None without any."""
+        return self._notes.get(name)
 
     def read(self, after: int, limit: int) -> "Future[list[Envelope]]":
         """The first `limit` saved messages past `after`, in order."""
@@ -258,8 +269,9 @@ class Outbox:
             known = dict(db.execute("SELECT sink, sequence FROM cursor"))
             newest = db.execute("SELECT max(sequence) FROM message").fetchone()[0] or 0
             (salt,) = db.execute("SELECT value FROM meta WHERE name = 'salt'").fetchone()
-            silences = db.execute("SELECT value FROM meta WHERE name = 'silences'").fetchone()
-            self._silences = self._silences_kept = "[]" if silences is None else silences[0]
+            notes = dict(db.execute("SELECT name, value FROM meta WHERE name != 'salt'"))
+            # Of a sink that was not there in the last run, what it noted before is about a world that is gone.
+            self._notes = {name: text for name, text in notes.items() if name == _SILENCES or name in known}
             alerts = db.execute("SELECT step, serial, at, payload FROM alert ORDER BY key").fetchall()
         # A number that any sink has seen is never given to another message, whatever became of the row.
         self.sequence = self.saved = max([newest, *known.values()])
@@ -268,7 +280,7 @@ class Outbox:
         self.restored = Restored(
             salt,
             tuple(alert for row in alerts if (alert := _alert(*row)) is not None),
-            _read_silences(self._silences),
+            _read_silences(self._notes.get(_SILENCES, "[]")),
         )
         self._reached = dict(self.cursors)
 
@@ -308,9 +320,7 @@ class Outbox:
         return orders
 
     def _has_work(self) -> bool:
-        return (
-            bool(self._unsaved) or not self._is_settled or bool(self._moved()) or self._silences != self._silences_kept
-        )
+        return bool(self._unsaved) or not self._is_settled or bool(self._moved()) or self._notes != self._notes_kept
 
     def _moved(self) -> dict[str, int]:
         """Cursors to be saved; none passes the messages that are saved with it, which others may still need."""
@@ -331,14 +341,16 @@ class Outbox:
 
     def _commit(self) -> None:
         """Write everything that waits, in one transaction."""
-        db, moved, silences = self._take_hold(), self._moved(), self._silences
+        # Notes after the cursors: what a sink noted before it moved on is saved with that move.
+        db, moved, notes = self._take_hold(), self._moved(), self._notes.copy()
         with db:
             db.execute("BEGIN IMMEDIATE")
             if not self._is_settled:
                 self._settle(db)
             self._write(db, moved)
-            db.execute("INSERT OR REPLACE INTO meta VALUES ('silences', ?)", (silences,))
-        self._silences_kept = silences
+            new = [note for note in notes.items() if self._notes_kept.get(note[0]) != note[1]]
+            db.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", new)
+        self._notes_kept = notes
         self._is_settled = True
         if self._unsaved:
             self.saved = self._unsaved[-1].sequence

@@ -10,22 +10,24 @@ Everything here takes something away from the stream of alerts, so it is written
 - What is held is said in one page when it may leave, if it still fires; what ended meanwhile is said to be over only to
   those who had heard of it. An acknowledgement or a silence takes it out.
 
-All of this lives in memory. A notice or warning that fires, whose last word fell into quiet hours and was not said in
-this run, is held: what an earlier run or another monitor held at night is said in the morning, and a restart on the day
-after may repeat it once. What only the cap held back is said at its next repeat: late, not lost. The places of the hour
-and who heard what are forgotten: the cap may be passed, and the end of an alert goes to every route that its escalation
-has reached.
+`remember` has all of it for the next run. Another monitor, which takes over, does not know it: a notice or warning that
+fires, whose last word fell into quiet hours and was not said here, is held, so that what the first one held at night is
+said in the morning. What only the first one's cap held back is said at its next repeat: late, not lost.
 """
 
 from collections import OrderedDict, deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
+from typing import Any
 
 from alerts.alert import Alert, Severity, State, Step
+from alerts.message import pack, unpack
 from alerts.silences import fits
 
 HOUR_S = 3600.0
+REMEMBERED_MAX = 1_000
+"""So many alerts, the latest, are remembered over a restart; of others the last word may be said twice."""
 SAID_MAX = 20_000
 """Alerts by key whose last word that left is remembered; past it the oldest are forgotten and may be said twice."""
 OLD_S = 120.0
@@ -197,6 +199,35 @@ class Pager:
         for alert in page.alerts:
             if self._passed.get((alert.key, alert.severity)) == page.place:
                 del self._passed[alert.key, alert.severity]
+
+    # What outlives a restart
+
+    def remember(self) -> dict[str, Any]:
+        """All that was decided and is still of use, ready for JSON."""
+        said = dict(list(self._said.items())[-REMEMBERED_MAX:])
+        return {
+            "said": said,
+            "heard": {key: sorted(routes) for key, routes in self._heard.items() if key in said},
+            "held": [(pack(held.alert).decode(), held.unheard) for held in self._held.values()],
+            "places": list(self._places),
+            "passed": [(key, int(severity), at) for (key, severity), at in self._passed.items()],
+        }
+
+    def recall(self, memory: Mapping[str, Any], now: float) -> None:
+        """Go on from what another run remembered. Raises ValueError, KeyError or TypeError for anything else.
+
+        A clock that was set back since must not keep places taken: what lies in the future is left out.
+        """
+        said = [(key, (int(serial), float(at))) for key, (serial, at) in memory["said"].items()]
+        held = [_Held(unpack(packed), bool(unheard)) for packed, unheard in memory["held"]]
+        passed = {(key, Severity(severity)): float(at) for key, severity, at in memory["passed"]}
+        heard = {key: set(routes) for key, routes in memory["heard"].items()}
+        places = [float(place) for place in memory["places"]]
+        self._said = OrderedDict(said)
+        self._heard = heard
+        self._held = {each.alert.key: each for each in held}
+        self._places = deque(place for place in places if place <= now)
+        self._passed = {which: at for which, at in passed.items() if at <= now}
 
     # Inside
 

@@ -20,9 +20,9 @@ import orjson
 import structlog
 from pydantic import BaseModel, ConfigDict, Field
 
-from alerts.alert import Alert, Silence, Step
+from alerts.alert import Alert, Silence
 from alerts.lease import Account, Grant, Leases, Voice
-from alerts.message import decode, encode, read_silence, silence_fields
+from alerts.message import pack, read_silence, silence_fields, unpack
 from alerts.redis_link import RedisLink
 from alerts.sink import Stamp
 from monitor.clock import Clock
@@ -375,9 +375,8 @@ class Pair:
     def _noting(self, alert: Alert) -> tuple[str | bytes | int, ...]:
         account = (alert.venue or "", alert.account or "")
         token = self._leases.token(account)
-        word = orjson.dumps([alert.step.value, alert.serial, alert.at, encode(alert).decode()])
         keys = (self._key("lease", account), self._key("words", account))
-        return ("EVAL", _NOTE, 2, *keys, self.me, token, alert.key, word)
+        return ("EVAL", _NOTE, 2, *keys, self.me, token, alert.key, pack(alert))
 
     async def _lose(self, error: Exception) -> None:
         await self._link.close()
@@ -409,8 +408,7 @@ class Pair:
 
 def _read_word(payload: bytes) -> Alert | None:
     try:
-        step, serial, at, message = orjson.loads(payload)
-        return decode(message.encode(), step=Step(step), serial=serial, at=at)
+        return unpack(payload)
     except (ValueError, KeyError, TypeError) as error:
         log.warning("a word in redis cannot be read and is left out", error=repr(error))
         return None

@@ -81,6 +81,18 @@ class Stamp:
     token: int
 
 
+class Memory(Protocol):
+    """Where a sink keeps a note for its next run, under its name. Quick, and from the event loop only."""
+
+    def keep(self, name: str, text: str) -> None:
+        """Keep this instead of what was kept; on the disk not later than that what comes now was delivered."""
+        ...
+
+    def note(self, name: str) -> str | None:
+        """What was kept last, None for nothing."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Surroundings:
     """What a sink is made with beside its section: the clock, this machine's name, and who takes people's orders.
@@ -88,7 +100,7 @@ class Surroundings:
     `fence`, where two monitors share accounts, gives the stamp without which Redis must not take an alert.
     `accounts` are the configured ones (venue, name); a later reload of the configuration may change them. `speaks` says
     whether this monitor speaks for such an account at the moment, where two monitors share accounts. `is_well` says
-    whether everything that matters has been seen lately.
+    whether everything that matters has been seen lately. `memory` outlives this run.
     """
 
     clock: Clock
@@ -98,6 +110,7 @@ class Surroundings:
     accounts: Collection[tuple[str, str]] = ()
     speaks: "Callable[[tuple[str, str]], bool] | None" = None
     is_well: "Callable[[], bool]" = lambda: True
+    memory: Memory | None = None
 
     def leads(self) -> bool:
         """Whether this monitor, of two that share accounts, takes the orders that both of them hear."""

@@ -108,17 +108,13 @@ class Daemon:
         that is all that ever happened.
         """
         handling = EngineHandling(self._engine, self._deliver, self._keep_silences, self._clock, self._elsewhere)
-        speaks = None if self._pair is None else self._pair.speaks_for
-        around = Surroundings(
-            self._clock, socket.gethostname(), handling, self._fence, self._configured(), speaks, self._is_well
-        )
-        built = sinks.build(self.config.sinks, around)
-        names = [sink.name for sink in built]
+        names = list(sinks.sections(self.config.sinks))
         # Before anybody counts on us: compiling takes seconds on a small machine, and nothing else runs meanwhile.
         self._book.warm_up()
         async with AsyncExitStack() as stack:
             outbox = self._outbox = Outbox.open(self.config.state.path, names, self._clock, self.telemetry)
             stack.callback(outbox.close)
+            built = sinks.build(self.config.sinks, self._surroundings(handling, outbox))
             now = self._clock.now()
             self._ran_before = outbox.sequence > 0
             self._engine.restore(outbox.restored, now)
@@ -159,6 +155,18 @@ class Daemon:
             await _maybe(started(self))
             await self._until(stop, delivery, warm)
             self._notifier.stopping()
+
+    def _surroundings(self, handling: EngineHandling, outbox: Outbox) -> Surroundings:
+        return Surroundings(
+            self._clock,
+            socket.gethostname(),
+            handling,
+            self._fence,
+            self._configured(),
+            None if self._pair is None else self._pair.speaks_for,
+            self._is_well,
+            outbox,
+        )
 
     async def _until(self, stop: asyncio.Event, *parts: asyncio.Task[None]) -> None:
         """Wait for `stop`; raise the error of a part that must not end but did."""

@@ -37,8 +37,12 @@ class SinksConfig(BaseModel):
     alertmanager: AlertmanagerConfig | None = None
 
 
+def sections(config: SinksConfig) -> Mapping[str, Any]:
+    """The sections of the sinks that are on, by name."""
+    found = {name: getattr(config, name) for name in SINKS}
+    return {name: each for name, each in found.items() if each is not None and getattr(each, "enabled", True)}
+
+
 def build(config: SinksConfig, surroundings: Surroundings) -> list[Sink]:
     """Make every sink that is on; nothing is connected yet. Raises SinkError when a client is not installed."""
-    sections = ((name, getattr(config, name)) for name in SINKS)
-    on = [(name, section) for name, section in sections if section is not None and getattr(section, "enabled", True)]
-    return [SINKS[name](section, surroundings) for name, section in on]
+    return [SINKS[name](section, surroundings) for name, section in sections(config).items()]

@@ -2,8 +2,8 @@
 
 What is pushed, grouped, held and capped is decided in `alerts.paging`; here it is only sent. A route whose pushes fail
 is passed over for a while when there is another, and reported as a trouble until a push through it works again. When
-no route takes a page, the dispatcher keeps its alerts and offers them again; what was taken is not pushed again in this
-run. A restart between taking and remembering repeats a page, as it does everywhere.
+no route takes a page, the dispatcher keeps its alerts and offers them again; what was taken is not pushed again. A
+restart between taking and remembering repeats a page, as it does everywhere.
 """
 
 import asyncio
@@ -13,13 +13,14 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 from zoneinfo import ZoneInfo
 
+import orjson
 import structlog
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from alerts.alert import Severity
 from alerts.paging import Page, Pager, PagingPolicy, QuietHours, Route
-from alerts.sink import Envelope, PositiveSeconds, SinkConfig, Surroundings, Trouble
+from alerts.sink import Envelope, Memory, PositiveSeconds, SinkConfig, Surroundings, Trouble
 from alerts.sinks import _apprise
 from alerts.sinks._apprise import Answer, Channel
 from monitor.clock import Clock
@@ -191,10 +192,13 @@ class PushSink:
 
     name = "push"
 
-    def __init__(self, config: PushConfig, clock: Clock) -> None:
+    def __init__(self, config: PushConfig, clock: Clock, memory: Memory | None = None) -> None:
         self.config = config
         self._clock = clock
+        self._memory = memory
         self._pager = Pager([route.route for route in config.route], config.policy)
+        self._remembered = ""
+        self._recall()
         self._ways = {route.name: _Way(tuple(map(Channel, route.all_urls))) for route in config.route}
 
     async def connect(self) -> None:
@@ -217,6 +221,7 @@ class PushSink:
         finally:
             for page in open_pages:
                 self._pager.failed(page)
+            self._remember()
         if refused:
             names = list(dict.fromkeys(name for page in refused for name in (*page.to, *page.instead)))
             details = "; ".join(f"{name}: {self._ways[name].detail or 'not tried yet'}" for name in names)
@@ -236,6 +241,7 @@ class PushSink:
             finally:
                 if not taken:
                     self._pager.failed(page)
+        self._remember()
 
     def troubles(self) -> Sequence[Trouble]:
         """How each route does: its last push decides. One that was not tried yet is not spoken of."""
@@ -259,6 +265,22 @@ class PushSink:
         return dict(zip(self._ways, answers, strict=True))
 
     # Inside
+
+    def _recall(self) -> None:
+        text = None if self._memory is None else self._memory.note(self.name)
+        if text is None:
+            return
+        try:
+            self._pager.recall(orjson.loads(text), self._clock.now())
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            # Without it somebody hears something twice, or later; the other way round nobody would be warned.
+            log.warning("what was held back and heard before cannot be read and is left out", error=repr(error))
+
+    def _remember(self) -> None:
+        text = orjson.dumps(self._pager.remember()).decode()
+        if self._memory is not None and text != self._remembered:
+            self._memory.keep(self.name, text)
+            self._remembered = text
 
     def _end(self) -> float:
         """Until when pushes may begin, so that the last ends within `timeout_s`."""
@@ -349,4 +371,4 @@ def build(config: PushConfig, surroundings: Surroundings) -> PushSink:
         _apprise.require()
     except ImportError as error:
         raise SinkError(_apprise.INSTALL) from error
-    return PushSink(config, surroundings.clock)
+    return PushSink(config, surroundings.clock, surroundings.memory)

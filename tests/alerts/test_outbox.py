@@ -91,6 +91,20 @@ def test_cursors_survive_and_only_for_sinks_that_are_configured(path: Path) -> N
         assert outbox.new_sinks == {"console"}
 
 
+def test_notes_survive_and_only_of_sinks_that_were_there(path: Path) -> None:
+    """The last note of each; what a sink noted is forgotten when it was away for a run, as its cursor is."""
+    with opened(path, "push", "redis") as outbox:
+        assert outbox.note("push") is None
+        outbox.keep("push", "one")
+        outbox.keep("push", "two")
+        outbox.keep("redis", "three")
+        assert outbox.note("push") == "two"
+    with opened(path, "push") as outbox:
+        assert (outbox.note("push"), outbox.note("redis")) == ("two", "three")
+    with opened(path, "push", "redis") as outbox:
+        assert (outbox.note("push"), outbox.note("redis")) == ("two", None)
+
+
 def test_a_newer_repeat_takes_the_place_of_an_older_one(path: Path) -> None:
     """A sink that is away for days is not owed every repeat, but the alert itself it is."""
     (raised,) = alerts(1)

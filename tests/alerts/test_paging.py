@@ -9,6 +9,7 @@ from math import pi, sin
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -455,6 +456,56 @@ def test_a_restart_does_not_hold_what_is_being_said() -> None:
     assert pager.due([at_night, handled], MORNING) == pager.due([at_night, handled], MORNING + 2) == []
 
 
+# -- restarts -------------------------------------------------------------------------------------
+
+
+def restarted(pager: Pager, now: float, *routes: Route, per_hour: int = 20) -> Pager:
+    """What the next run makes of it, by way of the state file."""
+    heir = a_pager(*routes, per_hour=per_hour, quiet=QUIET)
+    heir.recall(orjson.loads(orjson.dumps(pager.remember())), now)
+    return heir
+
+
+def test_what_the_cap_held_is_said_by_the_next_run_when_there_is_room() -> None:
+    """The places of the hour stay taken over a restart."""
+    pager = a_pager(per_hour=1)
+    first, second = an_alert("P1"), an_alert("P2")
+    assert keys(push(pager, first)) == [{"P1"}]
+    assert push(pager, second) == []
+    pager = restarted(pager, DAY + 60, per_hour=1)
+    assert pager.due([first, second], DAY + 60) == []
+    assert keys(pager.due([first, second], DAY + HOUR_S)) == [{"P2"}]
+
+
+def test_the_end_goes_to_those_whom_an_earlier_run_told() -> None:
+    """And to nobody else, and what was taken is not said again."""
+    pager = a_pager(PHONE, DESK)
+    fires = an_alert()
+    (page,) = pager.plan([fires], DAY)
+    pager.took(page, "desk")
+    pager = restarted(pager, DAY, PHONE, DESK)
+    assert pager.plan([fires], DAY) == []
+    (over,) = push(pager, an_alert(step=Step.RESOLVED, at=DAY + 60))
+    assert over.to == ("desk",)
+
+
+def test_a_clock_that_was_set_back_takes_no_places() -> None:
+    """What another run did in what is the future now counts for nothing."""
+    pager = a_pager(per_hour=1)
+    push(pager, an_alert("P1"))
+    pager = restarted(pager, DAY - 7200, per_hour=1)
+    assert len(push(pager, an_alert("P2", at=DAY - 7200))) == 1
+
+
+@pytest.mark.parametrize("memory", [{}, {"said": {"k": 1}}, {"said": {}, "held": [["nonsense", True]]}])
+def test_a_memory_that_cannot_be_read_is_refused(memory: dict[str, Any]) -> None:
+    """And nothing of it is taken up."""
+    pager = a_pager()
+    with pytest.raises((ValueError, KeyError, TypeError)):
+        pager.recall(memory, DAY)
+    assert pager.remember() == a_pager().remember()
+
+
 # -- properties -----------------------------------------------------------------------------------
 
 _words = st.tuples(
@@ -463,13 +514,16 @@ _words = st.tuples(
     st.sampled_from([step for step in Step if step not in (Step.SILENCED, Step.ACKNOWLEDGED)]),
     st.integers(1, 900),
     st.booleans(),
+    st.booleans(),
 )
 
 
 @settings(max_examples=300, deadline=None)
 @given(st.lists(_words, max_size=60), st.integers(1, 4))
-def test_nothing_that_still_fires_is_lost(words: list[tuple[str, Severity, Step, int, bool]], per_hour: int) -> None:
-    """Whatever comes, fails or waits: a day later people have had the last word about all that fires."""
+def test_nothing_that_still_fires_is_lost(
+    words: list[tuple[str, Severity, Step, int, bool, bool]], per_hour: int
+) -> None:
+    """Whatever comes, fails, waits or is restarted: a day later people have had the last word about all that fires."""
     pager = a_pager(per_hour=per_hour, quiet=QUIET)
     now, firing = DAY, dict[str, Alert]()
     waiting: list[Alert] = []
@@ -484,7 +538,9 @@ def test_nothing_that_still_fires_is_lost(words: list[tuple[str, Severity, Step,
                 pager.failed(page)
         return works or not pages
 
-    for scope, severity, step, wait, works in words:
+    for scope, severity, step, wait, works, ends in words:
+        if ends:
+            pager = restarted(pager, now, per_hour=per_hour)
         now += wait
         alert = an_alert(scope, severity, step, now)
         if alert.state is State.FIRING:
@@ -506,12 +562,14 @@ def test_nothing_that_still_fires_is_lost(words: list[tuple[str, Severity, Step,
 @settings(max_examples=300, deadline=None)
 @given(st.lists(_words, max_size=60), st.integers(1, 4))
 def test_nobody_is_disturbed_more_than_agreed(
-    words: list[tuple[str, Severity, Step, int, bool]], per_hour: int
+    words: list[tuple[str, Severity, Step, int, bool, bool]], per_hour: int
 ) -> None:
     """In any hour: the cap, and what may pass it; in quiet hours nothing below critical leaves alone."""
     pager = a_pager(per_hour=per_hour, quiet=QUIET)
     now, firing, left = DAY, dict[str, Alert](), list[Page]()
-    for scope, severity, step, wait, _ in words:
+    for scope, severity, step, wait, _, ends in words:
+        if ends:
+            pager = restarted(pager, now, per_hour=per_hour)
         now += wait
         alert = an_alert(scope, severity, step, now)
         firing[alert.key] = alert

@@ -342,6 +342,37 @@ async def test_what_was_held_back_is_pushed_in_time(server: PushServer) -> None:
     assert "binance/main/second" in server.taken[1].body
 
 
+async def test_what_the_cap_held_survives_a_restart(server: PushServer, tmp_path: Path) -> None:
+    """The next run pushes it when there is room; a note that cannot be read keeps nobody from being warned."""
+    clock, engine = ManualClock(AT), Engine(AlertsConfig(), "box", salt="salt")
+
+    def run(note: str | None = None) -> tuple[Outbox, PushSink]:
+        outbox = Outbox.open(tmp_path / "state", ["push"], clock, Telemetry())
+        if note is not None:
+            outbox.keep("push", note)
+        routes = {"name": "phone", "url": server.ntfy("phone")}
+        return outbox, build(push_config(routes, per_hour=1), Surroundings(clock, "box", memory=outbox))
+
+    outbox, sink = run()
+    with outbox:
+        await sink.deliver(said(engine=engine))
+        await sink.deliver(envelopes(engine.on_pool(a_pool(0.75, scope="second"), AT)))
+    assert len(server.taken) == 1
+    clock.advance(600)
+    outbox, sink = run()
+    with outbox:
+        await sink.tend(envelopes(engine.firing()))
+        assert len(server.taken) == 1
+        clock.advance(3000)
+        await sink.tend(envelopes(engine.firing()))
+        assert len(server.taken) == 2
+    assert "binance/main/second" in server.taken[1].body
+    outbox, sink = run(note="nonsense")
+    with outbox:
+        await sink.deliver(said(Severity.CRITICAL))
+    assert len(server.taken) == 3
+
+
 # -- with the dispatcher --------------------------------------------------------------------------
 
 
