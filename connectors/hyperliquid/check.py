@@ -14,7 +14,7 @@ from monitor.clock import Clock
 from monitor.errors import VenueError
 from monitor.model.account import PositionMode
 from monitor.model.assessment import margin_ratio
-from monitor.model.events import AccountSnapshot, InstrumentsLoaded, SnapshotReason
+from monitor.model.events import AccountSnapshot, InstrumentsLoaded, PoolReport, SnapshotReason
 from monitor.telemetry import Telemetry
 
 VENUE = "hyperliquid"
@@ -107,14 +107,18 @@ def _state(asked: Round, account: AccountConfig) -> list[CheckLine]:
             True, "snapshot", f"{len(state.positions)} open positions on {len(state.dexes)} dexes, {mode}", events
         ),
         *odd,
-        *(
-            CheckLine(
-                True,
-                f"pool {report.scope}",
-                f"margin balance {report.margin_balance:g}, maintenance margin {report.maintenance_margin:g}, "
-                f"margin ratio {margin_ratio(report.margin_balance, report.maintenance_margin):.4f} "
-                "as Hyperliquid reports",
-            )
-            for report in reports
-        ),
+        *map(reported, reports),
     ]
+
+
+def reported(report: PoolReport) -> CheckLine:
+    """What the venue says of a pool."""
+    ratio = margin_ratio(report.margin_balance, report.maintenance_margin)
+    if ratio != ratio:
+        return CheckLine(None, f"pool {report.scope}", "Hyperliquid does not tell what it requires; it is unknown")
+    return CheckLine(
+        True,
+        f"pool {report.scope}",
+        f"margin balance {report.margin_balance:g}, maintenance margin {report.maintenance_margin:g}, "
+        f"margin ratio {ratio:.4f} as Hyperliquid reports",
+    )

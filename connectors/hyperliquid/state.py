@@ -274,7 +274,7 @@ class AccountState:
         if self.stands_for is Abstraction.STRANGE:
             return tuple(alone)
         if self.stands_for is Abstraction.PORTFOLIO:
-            return (*alone, *self._portfolio_report())
+            return (*alone, self._portfolio_report())
         groups: dict[str, list[DexState]] = {}
         for dex, state in self.dexes.items():
             token = self.tokens.get(dex)
@@ -309,12 +309,12 @@ class AccountState:
         balance = sum(state.cross_value for state in states) if own else wallet.balance + self._sums(coin)[1]
         return PoolReport(coin, balance, sum(each or 0.0 for each in required_of), None, _marks(states))
 
-    def _portfolio_report(self) -> list[PoolReport]:
+    def _portfolio_report(self) -> PoolReport:
+        """Of nan where the venue does not tell (any more): what it once required must not stand for ever."""
         balance, ratio = self._portfolio_balance(), self.spot.portfolio_ratio if self.spot else None
         if balance is None or ratio is None:
-            return []
-        states = self.dexes.values()
-        return [PoolReport(MULTI_SCOPE, balance, balance * ratio, ratio, _marks(states))]
+            return PoolReport(MULTI_SCOPE, nan, nan, None, ())
+        return PoolReport(MULTI_SCOPE, balance, balance * ratio, ratio, _marks(self.dexes.values()))
 
     def _portfolio_balance(self) -> float | None:
         """Equity under portfolio margin: what its dexes require, over the ratio that the venue computed from it.

@@ -1,5 +1,6 @@
 """One address on stage: start, frames, snapshots, and what happens when something is missing."""
 
+from math import isnan
 from typing import Any
 
 import orjson
@@ -9,9 +10,11 @@ from connectors.account import DEFINITIONS_S, EVENT_GRACE_S, WITHOUT_STREAM_S
 from connectors.hyperliquid.account import PORTFOLIO_S
 from connectors.hyperliquid.stream import PING_S
 from connectors.session import Connect, Halt, Warn
+from monitor.book import Book
 from monitor.errors import ConfigurationError, VenueError
+from monitor.margin.venues import RULES
 from monitor.model.account import AccountMode, PositionMode
-from monitor.model.assessment import FeedState
+from monitor.model.assessment import FeedState, PoolAssessment
 from monitor.model.events import (
     AccountDelta,
     AccountSnapshot,
@@ -29,6 +32,21 @@ MAIN, FLAT, BUILDER = (load(f"rest_clearinghouse_state{which}") for which in (""
 def state(stage: Stage, stream: str) -> FeedState:
     """The last state of a stream."""
     return next(e.state for e in reversed(stage.of(FeedChanged)) if e.stream == stream)
+
+
+def book_of(stage: Stage) -> dict[str, PoolAssessment]:
+    """What a book makes of everything that the session told so far, by scope."""
+    book = Book()
+    book.add_account("hyperliquid", "main", RULES["hyperliquid"])
+    for event in stage.events:
+        match event:
+            case InstrumentsLoaded():
+                book.load_instruments(event)
+            case AccountSnapshot():
+                book.apply_snapshot(event)
+            case AccountDelta():
+                book.apply_delta(event)
+    return {pool.scope: pool for pool in map(book.assess, book.rows())}
 
 
 def doubled() -> dict[str, Any]:
@@ -411,6 +429,26 @@ def test_portfolio_accounts_are_read_often() -> None:
     stage.pass_s(60.0)
     assert len(stage.of(AccountSnapshot)) >= 60.0 / PORTFOLIO_S
     assert "multi" in {report.scope for report in stage.of(AccountSnapshot)[-1].reports}
+
+
+@pytest.mark.parametrize("lost", ["portfolioMarginRatio", "crossMaintenanceMarginUsed"])
+def test_a_requirement_that_is_no_longer_told_is_let_go(lost: str) -> None:
+    """An old one would be shown for ever; isolated positions, which need no report, stay known."""
+    stage = account_stage()
+    spot = load("rest_spot_clearinghouse_state_portfolio")
+    stage.replies |= {"mode": "portfolioMargin", "spot": spot}
+    stage.start()
+    stage.pass_s(1.0)
+    assert book_of(stage)["multi"].margin_ratio < 1.0
+    stage.replies |= {
+        "spot": {key: value for key, value in spot.items() if key != lost},
+        "state:": {key: value for key, value in MAIN.items() if key != lost},
+    }
+    stage.pass_s(PORTFOLIO_S)
+    found = book_of(stage)
+    assert isnan(found["multi"].margin_ratio)
+    assert found["multi"].unknown
+    assert found["HYPE:short"].margin_ratio == pytest.approx(71.29725 / 106.720442)
 
 
 def test_a_mode_of_tomorrow_is_said_once() -> None:

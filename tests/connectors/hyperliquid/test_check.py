@@ -1,13 +1,16 @@
 """`check` against a venue on loopback."""
 
+from math import nan
+
 import pytest
 
 from connectors import CheckLine
 from connectors.hyperliquid import check
+from connectors.hyperliquid.check import reported
 from connectors.hyperliquid.config import AccountConfig
 from connectors.simulator.hyperliquid import Address, Held, HyperliquidServer
 from monitor.clock import SystemClock
-from monitor.model.events import AccountSnapshot, InstrumentsLoaded
+from monitor.model.events import AccountSnapshot, InstrumentsLoaded, PoolReport
 
 ADDRESS = "0x" + "ab" * 20
 
@@ -51,6 +54,12 @@ async def test_an_unstated_mode_says_what_it_is_taken_for() -> None:
         address.positions["BTC"] = Held("BTC", 1.0, 75_000.0)
         found = await lines(server)
     assert found["snapshot"].text == "1 open positions on 2 dexes, unified mode (the venue says it is unstated)"
+
+
+def test_a_pool_of_which_nothing_is_told_is_said_to_be_unknown() -> None:
+    """No figures are printed that are none."""
+    found = reported(PoolReport("multi", nan, nan, None, ()))
+    assert (found.ok, found.text) == (None, "Hyperliquid does not tell what it requires; it is unknown")
 
 
 @pytest.mark.parametrize(
