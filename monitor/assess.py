@@ -60,7 +60,7 @@ def assess_pool(
         margin_balance=total.margin_balance,
         maintenance_margin=total.maintenance_margin,
         margin_ratio=ratio,
-        venue_margin_ratio=rules.venue_margin_ratio(ratio, pool.basis),
+        venue_margin_ratio=rules.venue_margin_ratio(ratio, pool.mode, pool.margin_mode),
         legs=assessed,
         distance=distance,
         marked_at=marked_at,

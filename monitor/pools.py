@@ -131,7 +131,8 @@ class Pools:
         unit = account.instruments[legs[0].instrument].margin_coin if isolated else rules.unit(account.mode, scope)
         basis = rules.basis(account.mode, margin_mode)
         releases = isolated and rules.cut_releases_isolated_margin
-        return Pool(account.venue, account.name, scope, unit, basis, base, legs, releases)
+        modes = (account.mode, margin_mode)
+        return Pool(account.venue, account.name, scope, unit, basis, base, legs, releases, *modes)
 
     def assess(
         self, row: int, remedy_ratio: float | None = None, remedy_distance: float | None = None
@@ -335,6 +336,7 @@ class Pools:
     def _held(self, leg: int, instrument: Instrument) -> Held:
         """What the rules may want to know of a leg, its instrument defined as given."""
         legs = self.ledger.legs
+        account = self._owner(int(legs.pool[leg]))
         entry_value = float(legs.table[leg * LEG_WIDTH + ENTRY_VALUE])
         size, leverage = float(legs.size[leg]), float(legs.leverage[leg])
         isolated = self._pool_scope[int(legs.pool[leg])] == isolated_scope(instrument.symbol, side_of(size))
@@ -345,6 +347,7 @@ class Pools:
             entry_price=entry_price_of(instrument.kind is ContractKind.INVERSE, entry_value),
             leverage=None if leverage != leverage else leverage,
             margin_mode=MarginMode.ISOLATED if isolated else MarginMode.CROSS,
+            mode=account.mode,
         )
 
     def _marked_at(self, pool: int) -> float | None:

@@ -116,9 +116,10 @@ def reported(report: PoolReport) -> CheckLine:
     ratio = margin_ratio(report.margin_balance, report.maintenance_margin)
     if ratio != ratio:
         return CheckLine(None, f"pool {report.scope}", "Hyperliquid does not tell what it requires; it is unknown")
+    shown = f" (Hyperliquid's own {report.venue_margin_ratio:.4f})" if report.venue_margin_ratio is not None else ""
     return CheckLine(
         True,
         f"pool {report.scope}",
         f"margin balance {report.margin_balance:g}, maintenance margin {report.maintenance_margin:g}, "
-        f"margin ratio {ratio:.4f} as Hyperliquid reports",
+        f"margin ratio {ratio:.4f}{shown} as Hyperliquid reports",
     )

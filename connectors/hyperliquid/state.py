@@ -39,6 +39,11 @@ CASH_SHIFT = 0.005
 FUNDING_INTERVAL_S = 3600.0
 """Of every perpetual ("Funding"); no answer tells it."""
 
+LIQUIDATION_RATIO = 0.95
+"""The venue's own ratio above which it may liquidate in unified and portfolio mode: what it says to be required is held
+as so much more, so that a margin ratio of 1 is the liquidation. `monitor.margin.venues.hyperliquid` has the reason, and
+undoes it for the figure that the venue shows."""
+
 _PORTFOLIO_WALLET = "USDC"
 
 
@@ -307,14 +312,17 @@ class AccountState:
             return None
         own = self.separate
         balance = sum(state.cross_value for state in states) if own else wallet.balance + self._sums(coin)[1]
-        return PoolReport(coin, balance, sum(each or 0.0 for each in required_of), None, _marks(states))
+        said = sum(each or 0.0 for each in required_of)
+        ratio = None if own or balance <= 0.0 else said / balance
+        return PoolReport(coin, balance, said / (1.0 if own else LIQUIDATION_RATIO), ratio, _marks(states))
 
     def _portfolio_report(self) -> PoolReport:
         """Of nan where the venue does not tell (any more): what it once required must not stand for ever."""
         balance, ratio = self._portfolio_balance(), self.spot.portfolio_ratio if self.spot else None
         if balance is None or ratio is None:
             return PoolReport(MULTI_SCOPE, nan, nan, None, ())
-        return PoolReport(MULTI_SCOPE, balance, balance * ratio, ratio, _marks(self.dexes.values()))
+        required = balance * ratio / LIQUIDATION_RATIO
+        return PoolReport(MULTI_SCOPE, balance, required, ratio, _marks(self.dexes.values()))
 
     def _portfolio_balance(self) -> float | None:
         """Equity under portfolio margin: what its dexes require, over the ratio that the venue computed from it.

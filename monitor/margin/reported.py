@@ -37,6 +37,8 @@ class ReportedRules:
         """A pool's unit is its coin."""
         return 1.0
 
-    def venue_margin_ratio(self, ratio: float, basis: Basis = Basis.COMPUTED) -> float | None:
+    def venue_margin_ratio(
+        self, ratio: float, mode: AccountMode = AccountMode.SINGLE_ASSET, margin_mode: MarginMode = MarginMode.CROSS
+    ) -> float | None:
         """What such a venue shows is not known."""
         return None

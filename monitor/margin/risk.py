@@ -6,6 +6,7 @@ from math import nan
 
 from monitor.margin.pnl import notional, price_value, unrealized_pnl
 from monitor.margin.tiers import Maintenance, segment_at
+from monitor.model.account import AccountMode, MarginMode
 from monitor.model.assessment import Basis, margin_ratio
 from monitor.model.ids import Side, side_of
 
@@ -108,7 +109,8 @@ class Pool:
 
     `base` holds what does not move with the legs' marks: collateral after haircut, and the anchoring offsets of both
     margin balance and maintenance margin. `cut_releases_margin`: closing part of a leg frees the same part of `base`
-    (isolated wallets on venues that scale them with the position).
+    (isolated wallets on venues that scale them with the position). `mode` is the account's, `margin_mode` that of all
+    its legs.
     """
 
     venue: str
@@ -119,6 +121,8 @@ class Pool:
     base: Risk
     legs: tuple[Leg, ...]
     cut_releases_margin: bool = False
+    mode: AccountMode = AccountMode.SINGLE_ASSET
+    margin_mode: MarginMode = MarginMode.CROSS
 
     def risk(self) -> Risk:
         """Risk at the legs' marks."""

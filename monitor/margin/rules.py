@@ -18,7 +18,7 @@ class Held:
     """What the rules may want to know of a position to say its maintenance.
 
     `size` is signed, in contracts; `pooled_size` is the sum of all contracts of this instrument in the position's pool,
-    both sides counted. `leverage` is None when it is not known.
+    both sides counted. `leverage` is None when it is not known. `mode` is that of its account.
     """
 
     instrument: Instrument
@@ -27,6 +27,7 @@ class Held:
     entry_price: float
     leverage: float | None
     margin_mode: MarginMode
+    mode: AccountMode = AccountMode.SINGLE_ASSET
 
 
 class VenueRules(Protocol):
@@ -59,10 +60,12 @@ class VenueRules(Protocol):
         """The price of a coin in its cross pool's unit when nobody states one; None where one must be stated."""
         ...
 
-    def venue_margin_ratio(self, ratio: float, basis: Basis = Basis.COMPUTED) -> float | None:
-        """The figure that the venue itself would show for our margin ratio, None where it shows none.
+    def venue_margin_ratio(
+        self, ratio: float, mode: AccountMode = AccountMode.SINGLE_ASSET, margin_mode: MarginMode = MarginMode.CROSS
+    ) -> float | None:
+        """The figure that the venue itself would show for our margin ratio of such a pool, None where it shows none.
 
-        It may show another kind of figure for pools of which it only reports the requirement.
+        It may show figures of another kind, or liquidate at another, for some of them.
         """
         ...
 
@@ -150,10 +153,22 @@ def _pool(
             position.entry_price,
             position.leverage,
             position.margin_mode,
+            mode,
         )
         # What a venue would have to report is not known here.
         required = rules.maintenance(held) if basis is Basis.COMPUTED else UNKNOWN
         mark = marks.get(position.instrument, nan)
         legs.append(make_leg(held, required, mark, unit_price, position.adl_rank))
     releases = isolated and rules.cut_releases_isolated_margin
-    return Pool(account.venue, account.name, scope, unit, basis, Risk(balance, 0.0), tuple(legs), releases)
+    return Pool(
+        account.venue,
+        account.name,
+        scope,
+        unit,
+        basis,
+        Risk(balance, 0.0),
+        tuple(legs),
+        releases,
+        mode,
+        first.margin_mode,
+    )

@@ -55,12 +55,14 @@ class BinanceRules:
         """One, where the pool's unit is the coin, or a dollar in all but name."""
         return 1.0 if mode is AccountMode.SINGLE_ASSET or coin in _DOLLARS else None
 
-    def venue_margin_ratio(self, ratio: float, basis: Basis = Basis.COMPUTED) -> float | None:
+    def venue_margin_ratio(
+        self, ratio: float, mode: AccountMode = AccountMode.SINGLE_ASSET, margin_mode: MarginMode = MarginMode.CROSS
+    ) -> float | None:
         """The same quotient (as a percentage); under portfolio margin uniMMR, which falls towards danger.
 
         What is reported there is held as `UNI_MMR_LIQUIDATION` times the venue's requirement, so that 1 is liquidation.
         """
-        if basis is Basis.COMPUTED:
+        if self.basis(mode, margin_mode) is Basis.COMPUTED:
             return ratio
         return UNI_MMR_LIQUIDATION / ratio if ratio != 0.0 else None
 

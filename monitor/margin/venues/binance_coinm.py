@@ -49,7 +49,9 @@ class BinanceCoinRules:
         """One: the pool's unit is the coin."""
         return 1.0
 
-    def venue_margin_ratio(self, ratio: float, basis: Basis = Basis.COMPUTED) -> float | None:
+    def venue_margin_ratio(
+        self, ratio: float, mode: AccountMode = AccountMode.SINGLE_ASSET, margin_mode: MarginMode = MarginMode.CROSS
+    ) -> float | None:
         """Binance shows the same quotient (as a percentage)."""
         return ratio
 

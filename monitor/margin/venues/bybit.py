@@ -79,7 +79,9 @@ class BybitRules:
         """One, where the pool's unit is the coin, or a dollar in all but name."""
         return 1.0 if mode is AccountMode.SINGLE_ASSET or coin in _DOLLARS else None
 
-    def venue_margin_ratio(self, ratio: float, basis: Basis = Basis.COMPUTED) -> float | None:
+    def venue_margin_ratio(
+        self, ratio: float, mode: AccountMode = AccountMode.SINGLE_ASSET, margin_mode: MarginMode = MarginMode.CROSS
+    ) -> float | None:
         """``accountMMRate`` is the same quotient (Bybit cuts it off after four digits)."""
         return ratio
 

@@ -89,7 +89,9 @@ class OkxRules:
         """One, where the pool's unit is the coin, or a dollar in all but name."""
         return 1.0 if mode is AccountMode.SINGLE_ASSET or coin in _DOLLARS else None
 
-    def venue_margin_ratio(self, ratio: float, basis: Basis = Basis.COMPUTED) -> float | None:
+    def venue_margin_ratio(
+        self, ratio: float, mode: AccountMode = AccountMode.SINGLE_ASSET, margin_mode: MarginMode = MarginMode.CROSS
+    ) -> float | None:
         """OKX shows equity / requirement: it falls towards danger, 1 is liquidation; nothing where nothing is required.
 
         Equity of zero or less, which is +inf in the project's direction, is shown as 0.

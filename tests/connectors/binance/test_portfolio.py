@@ -130,10 +130,10 @@ def test_a_ratio_of_one_is_where_the_venue_liquidates() -> None:
     """uniMMR 1.05; both sides of the wall state the same number."""
     assert LIQUIDATION_UNI_MMR == UNI_MMR_LIQUIDATION
     rules = RULES["binance"]
-    assert rules.venue_margin_ratio(1.0, Basis.REPORTED) == 1.05
-    assert rules.venue_margin_ratio(0.5, Basis.REPORTED) == 2.1
-    assert rules.venue_margin_ratio(0.0, Basis.REPORTED) is None
-    assert rules.venue_margin_ratio(0.5, Basis.COMPUTED) == 0.5
+    assert rules.venue_margin_ratio(1.0, AccountMode.PORTFOLIO) == 1.05
+    assert rules.venue_margin_ratio(0.5, AccountMode.PORTFOLIO) == 2.1
+    assert rules.venue_margin_ratio(0.0, AccountMode.PORTFOLIO) is None
+    assert rules.venue_margin_ratio(0.5, AccountMode.MULTI_ASSET) == 0.5
 
 
 def test_a_change_of_position_is_read_whole() -> None:

@@ -54,6 +54,7 @@ async def test_an_unstated_mode_says_what_it_is_taken_for() -> None:
         address.positions["BTC"] = Held("BTC", 1.0, 75_000.0)
         found = await lines(server)
     assert found["snapshot"].text == "1 open positions on 2 dexes, unified mode (the venue says it is unstated)"
+    assert "maintenance margin 986.842, margin ratio 0.2467 (Hyperliquid's own 0.2344)" in found["pool USDC"].text
 
 
 def test_a_pool_of_which_nothing_is_told_is_said_to_be_unknown() -> None:

@@ -6,9 +6,10 @@ import pytest
 
 from connectors.hyperliquid.answers import Abstraction, assets
 from connectors.hyperliquid.parse import dex_state, spot_state
-from connectors.hyperliquid.state import AccountState
+from connectors.hyperliquid.state import LIQUIDATION_RATIO, AccountState
 from monitor.book import Book
 from monitor.margin.venues import RULES
+from monitor.margin.venues.hyperliquid import SHARED_LIQUIDATION_RATIO
 from monitor.model.account import AccountMode, MarginMode, PositionMode
 from monitor.model.assessment import Basis, PoolAssessment
 from monitor.model.events import AccountSnapshot, InstrumentsLoaded, SnapshotReason
@@ -96,7 +97,9 @@ def test_in_unified_mode_a_token_backs_all_dexes() -> None:
     """Spot total less isolated equity; what a dex calls its account value is only what is reserved for it."""
     found = pools(state_of(Abstraction.UNIFIED, spot=UNIFIED))
     shared = found["USDC"]
-    assert (shared.margin_balance, shared.maintenance_margin) == (pytest.approx(2500.0), pytest.approx(316.25))
+    assert (shared.margin_balance, shared.maintenance_margin) == (pytest.approx(2500.0), pytest.approx(316.25 / 0.95))
+    assert shared.venue_margin_ratio == pytest.approx(316.25 / 2500.0)
+    assert shared.model_error == pytest.approx(0.0, abs=1e-12)
     assert {leg.instrument for leg in shared.legs} == {"BTC", "ETH", "xyz:TSLA"}
     assert found.keys() == {"USDC", "HYPE:short"}
 
@@ -198,10 +201,26 @@ def test_portfolio_margin_is_held_as_reported() -> None:
     pool = found["multi"]
     assert state.mode is AccountMode.PORTFOLIO
     assert (pool.basis, pool.unit) == (Basis.REPORTED, "USD")
-    assert (pool.margin_balance, pool.maintenance_margin) == (pytest.approx(2500.0), pytest.approx(316.25))
-    assert pool.margin_ratio == pytest.approx(316.25 / 2500.0)
+    assert (pool.margin_balance, pool.maintenance_margin) == (pytest.approx(2500.0), pytest.approx(316.25 / 0.95))
+    assert pool.venue_margin_ratio == pytest.approx(316.25 / 2500.0)
     assert pool.model_error == pytest.approx(0.0, abs=1e-12)
     assert found["HYPE:short"].basis is Basis.COMPUTED
+
+
+def test_the_ratio_at_which_the_venue_may_liquidate_is_ours_of_one() -> None:
+    """Which of 95 % and 100 % it goes by is not certain: the emergency is said before either."""
+    assert LIQUIDATION_RATIO == SHARED_LIQUIDATION_RATIO
+    spot = load(PORTFOLIO) | {"portfolioMarginRatio": "0.95"}
+    pool = pools(state_of(Abstraction.PORTFOLIO, spot=spot))["multi"]
+    assert (pool.margin_ratio, pool.venue_margin_ratio) == pytest.approx((1.0, 0.95))
+    long = next(leg for leg in pool.legs if leg.instrument == "BTC")
+    assert long.liquidation_price == pytest.approx(75_000.0)
+    shared = load(UNIFIED)
+    # What the token's 316.25 / 0.95 of cross equity are with the isolated equity beside it.
+    shared["balances"][0]["total"] = str(316.25 / 0.95 + 106.720442)
+    found = pools(state_of(Abstraction.UNIFIED, spot=shared))
+    assert found["USDC"].margin_ratio == pytest.approx(1.0)
+    assert found["HYPE:short"].margin_ratio == pytest.approx(71.29725 / 106.720442)
 
 
 @pytest.mark.parametrize("ratio", [None, "0.0"])

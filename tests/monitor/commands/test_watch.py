@@ -44,7 +44,7 @@ async def test_needs_nothing_but_an_address() -> None:
             url = shown.split("board ")[1].split("/  ")[0]
             async with ClientSession(url) as http, http.get("/api/v1/pools") as answer:
                 pools = {pool["pool"]: pool for pool in json.loads(await answer.text())["pools"]}
-            assert pools[f"hyperliquid/{OTHER}/USDC"]["margin_ratio"] == pytest.approx(0.0125)
+            assert pools[f"hyperliquid/{OTHER}/USDC"]["margin_ratio"] == pytest.approx(0.0125 / 0.95)
             server.mark(BTC=72_000.0)
             said = await read_until(process.stdout, lambda line: "margin ratio" in line or "%" in line)
             assert ADDRESS.lower() in said[-1]

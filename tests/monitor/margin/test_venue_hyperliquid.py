@@ -63,10 +63,18 @@ def alone(coin: str, size: float, entry: float, wallet: float, max_leverage: flo
     return account([isolated(coin, size, entry, wallet)], [linear(coin, rate(max_leverage), "USDC")])
 
 
-def within(symbol: str, size: float, entry: float, mark: float, max_leverage: float, total: Risk) -> PoolAssessment:
+def within(
+    symbol: str,
+    size: float,
+    entry: float,
+    mark: float,
+    max_leverage: float,
+    total: Risk,
+    mode: AccountMode = AccountMode.SINGLE_ASSET,
+) -> PoolAssessment:
     """One cross position of a pool whose margin balance and maintenance in total are known."""
     instrument = linear(symbol, rate(max_leverage), "USDC")
-    held = Held(instrument, size, abs(size), entry, None, MarginMode.CROSS)
+    held = Held(instrument, size, abs(size), entry, None, MarginMode.CROSS, mode)
     leg = make_leg(held, RULE.maintenance(held), mark)
     base = total + leg.risk(mark).negative()
     return assess_pool(Pool("hyperliquid", "test", "USDC", "USDC", Basis.COMPUTED, base, (leg,)), RULE)
@@ -239,12 +247,18 @@ def test_cross_maintenance_of_a_recorded_account() -> None:
 
 
 def test_the_spot_balance_backs_a_unified_position_and_not_the_dex() -> None:
-    """HL-9: ETH short of balance; 2,202.45 with what spot holds, 2,493.9 with the dex's account value."""
+    """HL-9: ETH short of balance; 2,202.45 with what spot holds, 2,493.9 with the dex's account value.
+
+    It fits a liquidation at 100 %; the 95 % that we warn by are nearer to the mark.
+    """
     total = Risk(7_678_466.9041772699, 1_022_248.3734753598)
     (leg,) = within("ETH", 12_500.0, 2745.3, 2745.3, 25, total).legs
     assert leg.liquidation_price == pytest.approx(2202.4488521418, rel=5e-4)
     (wrong,) = within("ETH", 12_500.0, 2745.3, 2745.3, 25, Risk(4_102_000.0, 1_022_248.37)).legs
     assert wrong.liquidation_price == pytest.approx(2493.9, abs=1.0)
+    nearer = Risk(total.margin_balance, total.maintenance_margin / 0.95)
+    (warned,) = within("ETH", 12_500.0, 2745.3, 2745.3, 25, nearer, AccountMode.MULTI_ASSET).legs
+    assert warned.liquidation_price == pytest.approx(2205.8, abs=0.1)
 
 
 def test_a_position_is_ruled_by_its_own_maximum_leverage() -> None:
@@ -266,24 +280,48 @@ def test_an_absurd_price_of_a_hedged_book() -> None:
     assert leg.liquidation_price == pytest.approx(16881583.4135119393, rel=1e-9)
 
 
-def test_the_unified_ratio() -> None:
-    """HL-16: maintenance 5 of a token's 11.5 less 1.5 in isolated positions."""
-    held = account(
+def unified(total: float) -> Account:
+    """An account in unified mode that has so much of a token, 1.5 of it in an isolated position."""
+    return account(
         [cross("BTC", 1.0, 400.0), isolated("ETH", 1.0, 10.0, 1.5)],
         [linear("BTC", rate(40), "USDC"), linear("ETH", rate(25), "USDC")],
-        [Wallet("USDC", 11.5 - 1.5)],
+        [Wallet("USDC", total - 1.5)],
         AccountMode.MULTI_ASSET,
     )
-    shared, _ = assess_account(held, {"BTC": 400.0, "ETH": 10.0}, RULE)
-    assert (shared.scope, shared.maintenance_margin, shared.margin_ratio) == ("USDC", 5.0, 0.5)
-    assert shared.venue_margin_ratio == 0.5
+
+
+def test_the_unified_ratio() -> None:
+    """HL-16: maintenance 5 of a token's 11.5 less 1.5 in isolated positions is 0.5 as the venue shows it."""
+    shared, alone = assess_account(unified(11.5), {"BTC": 400.0, "ETH": 10.0}, RULE)
+    assert (shared.scope, shared.venue_margin_ratio) == ("USDC", pytest.approx(0.5, rel=1e-15))
+    assert (shared.maintenance_margin, shared.margin_ratio) == pytest.approx((5.0 / 0.95, 0.5 / 0.95), rel=1e-15)
+    assert alone.margin_ratio == alone.venue_margin_ratio == pytest.approx(0.2 / 1.5)
+
+
+def test_in_unified_mode_the_first_stage_stands_at_the_ratio_that_the_venue_may_liquidate_at() -> None:
+    """95 % of its own, not certain and the nearer of two: prices too; the backstop stays at two thirds."""
+    marks = {"BTC": 400.0, "ETH": 10.0}
+    shared, alone = assess_account(unified(11.5), marks, RULE)
+    (leg,) = shared.legs
+    assert leg.liquidation_price is not None
+    assert leg.full_liquidation_price is not None
+    there, _ = assess_account(unified(11.5), marks | {"BTC": leg.liquidation_price}, RULE)
+    assert (there.margin_ratio, there.venue_margin_ratio) == pytest.approx((1.0, 0.95))
+    assert there.margin_balance == pytest.approx(leg.liquidation_price / 80.0 / 0.95)
+    last, _ = assess_account(unified(11.5), marks | {"BTC": leg.full_liquidation_price}, RULE)
+    assert last.margin_balance == pytest.approx(leg.full_liquidation_price / 80.0 * 2.0 / 3.0)
+    own = assess_account(unified(11.5), marks | {"ETH": alone.legs[0].liquidation_price or 0.0}, RULE)[1]
+    assert own.margin_balance == pytest.approx((alone.legs[0].liquidation_price or 0.0) / 50.0)
 
 
 def test_the_portfolio_ratio_is_the_same_quotient() -> None:
-    """HL-8: maintenance 1,022,248.37 of 7,678,466.90 USDC is a ratio of 0.133131833."""
+    """HL-8: maintenance 1,022,248.37 of 7,678,466.90 USDC is a ratio of 0.133131833; ours is 1 where that is 0.95."""
     total = Risk(7678466.9041772699, 7678466.9041772699 - 6656218.5307019101)
     assert agrees(total.maintenance_margin, "1022248.3734753598"[:-3])
-    assert agrees(RULE.venue_margin_ratio(total.margin_ratio), "0.133131833")
+    held = Risk(total.margin_balance, total.maintenance_margin / 0.95)
+    assert agrees(RULE.venue_margin_ratio(held.margin_ratio, AccountMode.PORTFOLIO), "0.133131833")
+    assert RULE.venue_margin_ratio(1.0, AccountMode.PORTFOLIO) == 0.95
+    assert RULE.venue_margin_ratio(1.0, AccountMode.PORTFOLIO, MarginMode.ISOLATED) == 1.0
 
 
 def test_account_value_is_the_balance_in_usd_and_what_the_positions_are_worth() -> None:
@@ -322,7 +360,8 @@ def test_dexes_do_not_share_in_standard_mode() -> None:
 def test_dexes_share_a_token_in_unified_mode() -> None:
     """One pool for each token."""
     (pool,) = two_dexes(AccountMode.MULTI_ASSET)
-    assert (pool.scope, pool.unit, pool.margin_balance, pool.maintenance_margin) == ("USDC", "USDC", 300.0, 62.5)
+    assert (pool.scope, pool.unit, pool.margin_balance) == ("USDC", "USDC", 300.0)
+    assert pool.maintenance_margin == pytest.approx(62.5 / 0.95)
 
 
 def test_portfolio_margin_is_not_guessed() -> None:
