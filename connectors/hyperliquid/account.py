@@ -61,6 +61,8 @@ class AccountFeed(AccountBase[Round]):
         """The venue's time of the first snapshot: what was filled up to then is nobody's news."""
         self._told_ms: dict[str, int] = {}
         """The venue's time of each dex's last state on the stream."""
+        self._odd: frozenset[str] = frozenset()
+        """Coins whose position is unknown because its row cannot be read."""
         self._forced: deque[tuple[int, int]] = deque(maxlen=FILLS_REMEMBERED)
 
     # --- inputs
@@ -126,11 +128,22 @@ class AccountFeed(AccountBase[Round]):
         if self._state.separate:
             corrected += [each.coin for each in wallets]
         self._settle(done, corrected, now)
+        self._mind_odd("rest")
         for coin, (own, listed) in self._state.deviations().items():
             self._warn(f"{coin} is ruled by a maximum leverage of {own:g}, its table says {listed:g}")
         seen = self._snapshot(done.reason)
         self._began_ms = self._began_ms or seen.at_ms
         return [*loaded, seen, *self._judge(now)]
+
+    def _mind_odd(self, stream: str) -> list[str]:
+        """Positions that have become unknown because their rows cannot be read, counted and told."""
+        odd = self._state.odd()
+        new = [coin for coin in odd if coin not in self._odd]
+        self._odd = frozenset(odd)
+        self._count_bad(stream, Defect.NUMBER, len(new))
+        for coin in new:
+            self._warn(f"{coin} is unknown: Hyperliquid's {', '.join(odd[coin])} cannot be read")
+        return new
 
     def _take_mode(self, abstraction: Abstraction | None, now: float) -> None:
         if abstraction is not None:
@@ -222,7 +235,7 @@ class AccountFeed(AccountBase[Round]):
         wallets, positions = self._state.refresh(whole=False)
         if not wallets and not positions:
             return ()
-        if positions and not self._state.separate:
+        if self._mind_odd(self.stream) or (positions and not self._state.separate):
             self._want_snapshot(SnapshotReason.TIMER, now)
         if any(each.instrument not in self._instruments for each in positions) and self._dexes is not None:
             self._dexes = None

@@ -1,15 +1,17 @@
 """What Hyperliquid writes, in streams and answers alike, as values. Free functions: they know the wire, nothing else.
 
-Every function raises `BadFrame` for what it cannot use. Unknown keys are ignored, because the venue adds keys without
-notice; missing ones are faults. Numbers are strings, ``"0.0"`` included, and are compared as numbers only. Meaning of
-the keys: Hyperliquid's documentation, "Info endpoint" and "Subscriptions".
+Every function raises `BadFrame` for what it cannot use, but a figure of a position or of a balance that cannot be read
+is nan: it costs what it is about, not all that came with it. Unknown keys are ignored, because the venue adds keys
+without notice; missing ones are faults. Numbers are strings, ``"0.0"`` included, and are compared as numbers only.
+Meaning of the keys: Hyperliquid's documentation, "Info endpoint" and "Subscriptions".
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import copysign, nan
 from typing import Any
 
-from connectors.wire import BadFrame, Defect, mapping, millis, number, optional, positive, rows, text
+from connectors.wire import BadFrame, Defect, mapping, millis, number, positive, rows, text, usable
 from monitor.model.account import MarginMode
 
 MAIN_DEX = ""
@@ -30,7 +32,8 @@ class Holding:
     """One row of ``assetPositions``. `size` is signed; `mark_price` is the one behind `value`.
 
     `margin` of an isolated position is its equity, unrealized PnL included. `max_leverage` rules its maintenance; None
-    where an old answer lacks it. `liquidation_price` is None where the venue shows none.
+    where an old answer lacks it. `liquidation_price` is None where the venue shows none. `odd` names keys that count
+    and could not be read: then the position is unknown, and what they stand for is nan.
     """
 
     coin: str
@@ -40,22 +43,31 @@ class Holding:
     unrealized_pnl: float
     margin_mode: MarginMode
     margin: float
-    leverage: float
+    leverage: float | None
     max_leverage: float | None
     liquidation_price: float | None
+    odd: tuple[str, ...] = ()
 
     @property
     def entry_price(self) -> float:
-        """``entryPx`` is rounded; the cost behind value and profit is not."""
-        return self.mark_price - self.unrealized_pnl / self.size
+        """``entryPx`` is rounded; the cost behind value and profit is not. nan for a position that is unknown."""
+        return nan if self.odd else self.mark_price - self.unrealized_pnl / self.size
+
+    def after(self, before: "Holding") -> "Holding":
+        """Of the same coin: a size and a kind that cannot be read stay as they were, so that its pool keeps its id."""
+        size = before.size if _SIZE in self.odd else self.size
+        return replace(self, size=size, margin_mode=before.margin_mode if _KIND in self.odd else self.margin_mode)
+
+
+_SIZE, _KIND = "szi", "leverage.type"
 
 
 @dataclass(frozen=True, slots=True)
 class DexState:
     """``clearinghouseState``: one dex of an address. `cross_value` is the equity of its cross positions.
 
-    `cross_maintenance` is None where an old answer lacks it. In unified and portfolio mode the values are only what is
-    reserved for the dex, not what protects its positions.
+    `cross_maintenance` is None where it cannot be read, or an old answer lacks it. In unified and portfolio mode the
+    values are only what is reserved for the dex, not what protects its positions.
     """
 
     at_ms: int
@@ -72,41 +84,63 @@ def dex_state(value: object) -> DexState:
     held = (mapping(mapping(row).get("position")) for row in rows(state.get("assetPositions")))
     return DexState(
         millis(state.get("time")),
-        tuple(_holding(row) for row in held if number(row.get("szi")) != 0.0),
-        number(mapping(state.get("marginSummary")).get("accountValue")),
-        number(cross.get("accountValue")),
-        optional(state.get("crossMaintenanceMarginUsed")),
+        tuple(_holding(row) for row in held if _figure(row.get("szi")) != 0.0),
+        _figure(mapping(state.get("marginSummary")).get("accountValue")),
+        _figure(cross.get("accountValue")),
+        _figure_or_none(state.get("crossMaintenanceMarginUsed")),
     )
 
 
+def _figure(value: object, read: Callable[[object], float] = number) -> float:
+    """nan for what cannot be read."""
+    try:
+        return read(value)
+    except BadFrame:
+        return nan
+
+
+def _figure_or_none(value: object, read: Callable[[object], float] = number) -> float | None:
+    """None for what is empty, absent, or cannot be read."""
+    figure = _figure(value, read)
+    return figure if figure == figure else None
+
+
 def _holding(row: Mapping[str, Any]) -> Holding:
-    size = number(row.get("szi"))
-    value = positive(row.get("positionValue"))
-    leverage = mapping(row.get("leverage"))
-    stated = optional(row.get("maxLeverage"))
-    holding = Holding(
+    said = row.get("leverage")
+    leverage = said if isinstance(said, dict) else {}
+    kind, size = leverage.get("type"), _figure(row.get("szi"))
+    # Of a kind that is not known, it is taken to draw on what the others share.
+    margin_mode = MarginMode(kind) if kind in _KINDS else MarginMode.CROSS
+    value = _figure(row.get("positionValue"), positive)
+    profit = _figure(row.get("unrealizedPnl"))
+    if value - copysign(profit, profit * size) <= 0.0:
+        profit = nan  # the two contradict each other
+    margin, rules = _figure(row.get("marginUsed")), row.get("maxLeverage")
+    figures = {
+        _SIZE: size,
+        "positionValue": value,
+        "unrealizedPnl": profit,
+        # What a cross position has in use only limits new ones.
+        "marginUsed": margin if margin_mode is MarginMode.ISOLATED else 0.0,
+        "maxLeverage": 0.0 if rules is None or rules == "" else _figure(rules, positive),
+    }
+    odd = [name for name, figure in figures.items() if figure != figure]
+    return Holding(
         coin=text(row.get("coin")),
         size=size,
         mark_price=value / abs(size),
         value=value,
-        unrealized_pnl=number(row.get("unrealizedPnl")),
-        margin_mode=margin_mode(leverage.get("type")),
-        margin=number(row.get("marginUsed")),
-        leverage=positive(leverage.get("value")),
-        max_leverage=None if stated is None else positive(stated),
-        liquidation_price=optional(row.get("liquidationPx")),
+        unrealized_pnl=profit,
+        margin_mode=margin_mode,
+        margin=margin,
+        leverage=_figure_or_none(leverage.get("value"), positive),
+        max_leverage=_figure_or_none(rules, positive),
+        liquidation_price=_figure_or_none(row.get("liquidationPx")),
+        odd=tuple(odd if kind in _KINDS else [_KIND, *odd]),
     )
-    if holding.entry_price <= 0.0:
-        raise BadFrame(Defect.NUMBER, "profit and value contradict each other")
-    return holding
 
 
-def margin_mode(value: object) -> MarginMode:
-    """``cross`` or ``isolated``."""
-    try:
-        return MarginMode(text(value))
-    except ValueError:
-        raise BadFrame(Defect.SHAPE, f"{value!r:.40} is not a kind of leverage") from None
+_KINDS = tuple(MarginMode)
 
 
 def dex_states(value: object) -> dict[str, DexState]:
@@ -149,11 +183,11 @@ class SpotState:
 def spot_state(value: object) -> SpotState:
     """``spotClearinghouseState``."""
     state = mapping(value)
-    balances = [mapping(row) for row in rows(state.get("balances"))]
+    balances = dict(usable(rows(state.get("balances")), lambda row: (token(row.get("token")), row)))
     return SpotState(
-        {token(row.get("token")): number(row.get("total")) for row in balances},
-        {token(row.get("token")): number(row.get("hold")) for row in balances},
-        optional(state.get("portfolioMarginRatio")),
+        {coin: _figure(row.get("total")) for coin, row in balances.items()},
+        {coin: _figure(row.get("hold")) for coin, row in balances.items()},
+        _figure_or_none(state.get("portfolioMarginRatio")),
     )
 
 

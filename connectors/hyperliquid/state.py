@@ -7,7 +7,7 @@ wallet and back without changing their sum.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import isclose, nan
 
 from connectors.hyperliquid.answers import Abstraction, Asset, required
@@ -133,6 +133,10 @@ class AccountState:
             if asset is not None and asset.leverages and ruling_tiers(asset, holding) is not asset.tiers
         }
 
+    def odd(self) -> dict[str, tuple[str, ...]]:
+        """Coins whose position is unknown because of keys that count and cannot be read, and those keys."""
+        return {holding.coin: holding.odd for _, _, holding in self.holdings() if holding.odd}
+
     # --- states
 
     def accept(self, states: Mapping[str, DexState]) -> tuple[list[str], list[str]]:
@@ -145,7 +149,7 @@ class AccountState:
             elif known is not None and known.at_ms > state.at_ms:
                 outdated.append(dex)
             else:
-                self.dexes[dex] = state
+                self.dexes[dex] = _after(state, known)
         return repeated, outdated
 
     def decide_mode(self) -> None:
@@ -163,12 +167,11 @@ class AccountState:
                 if token is not None:
                     reserved[token] = reserved.get(token, 0.0) + state.total_value
             held = self.spot.held if self.spot else {}
-            same = [
-                isclose(held.get(token, 0.0), value, rel_tol=tolerance)
-                for token, value in reserved.items()
-                if value > CASH_ROUNDING
-            ]
-            self.stands_for = Abstraction.UNIFIED if same and all(same) else Abstraction.STANDARD
+            told = {token: held.get(token, 0.0) for token, value in reserved.items() if value > CASH_ROUNDING}
+            same = [isclose(value, reserved[token], rel_tol=tolerance) for token, value in told.items()]
+            unreadable = any(value != value for value in told.values())
+            unified = seen if unreadable else bool(same) and all(same)
+            self.stands_for = Abstraction.UNIFIED if unified else Abstraction.STANDARD
 
     def refresh(self, *, whole: bool) -> tuple[tuple[Wallet, ...], tuple[Position, ...]]:
         """Derive wallets and positions; returns those that changed, closed positions with size zero.
@@ -294,7 +297,7 @@ class AccountState:
         So the report differs from the tables by what they are wrong at that price.
         """
         asset = self.assets.get(holding.coin)
-        if asset is None or not asset.tiers:
+        if asset is None or not asset.tiers or holding.odd:
             return None
         tiers = ruling_tiers(asset, holding)
         maintenance = required(tiers, holding.value)
@@ -337,6 +340,15 @@ class AccountState:
         return total / ratio if total > 0.0 else None
 
 
+def _after(state: DexState, known: DexState | None) -> DexState:
+    """A state whose unreadable positions stand where the known ones of their coins do."""
+    before = {holding.coin: holding for holding in known.holdings} if known else {}
+    if not any(holding.odd and holding.coin in before for holding in state.holdings):
+        return state
+    holdings = (it.after(before[it.coin]) if it.odd and it.coin in before else it for it in state.holdings)
+    return replace(state, holdings=tuple(holdings))
+
+
 def ruling_tiers(asset: Asset, holding: Holding) -> tuple[Tier, ...]:
     """The tiers that rule a position: its own maximum leverage before the table's, where the two contradict.
 
@@ -364,7 +376,7 @@ def _position(holding: Holding, at_ms: int) -> Position:
         margin_mode=holding.margin_mode,
         isolated_wallet=holding.margin - holding.unrealized_pnl if isolated else 0.0,
         leverage=holding.leverage,
-        mark_price=holding.mark_price,
+        mark_price=holding.mark_price if holding.mark_price == holding.mark_price else None,
         updated_ms=at_ms,
     )
 
@@ -390,8 +402,11 @@ def same_cash(one: Wallet | None, other: Wallet | None) -> bool:
     """Whether two wallets hold the same, to rounding; an unknown one is like another unknown one."""
     if one is None or other is None:
         return one is other
-    both_unknown = one.balance != one.balance and other.balance != other.balance
-    return both_unknown or isclose(one.balance, other.balance, rel_tol=1e-9, abs_tol=CASH_ROUNDING)
+    return _same(one.balance, other.balance)
+
+
+def _same(one: float, other: float) -> bool:
+    return (one != one and other != other) or isclose(one, other, rel_tol=1e-9, abs_tol=CASH_ROUNDING)
 
 
 def same_position(one: Position | None, other: Position | None) -> bool:
@@ -399,9 +414,9 @@ def same_position(one: Position | None, other: Position | None) -> bool:
     if one is None or other is None:
         return one is other
     return (
-        one.size == other.size
+        (one.size == other.size or (one.size != one.size and other.size != other.size))
         and one.margin_mode is other.margin_mode
         and one.leverage == other.leverage
-        and isclose(one.isolated_wallet, other.isolated_wallet, rel_tol=1e-9, abs_tol=CASH_ROUNDING)
-        and isclose(one.entry_price * one.size, other.entry_price * other.size, rel_tol=1e-9, abs_tol=CASH_ROUNDING)
+        and _same(one.isolated_wallet, other.isolated_wallet)
+        and _same(one.entry_price * one.size, other.entry_price * other.size)
     )

@@ -241,6 +241,22 @@ def test_a_frame_that_cannot_be_read_calls_for_a_snapshot() -> None:
     assert stage.bad("user", "number") == 1
 
 
+@pytest.mark.parametrize(("coin", "scope"), [("BTC", "USDC"), ("HYPE", "HYPE:short")])
+def test_an_odd_row_costs_its_pool_and_not_the_account(coin: str, scope: str) -> None:
+    """The rest is in sync; the log names the row once, and the next answer may do better."""
+    stage = account_stage()
+    stage.replies["state:"] = held(MAIN, coin, unrealizedPnl="NaN", marginUsed="NaN")
+    stage.start()
+    stage.pass_s(200.0)
+    assert state(stage, "account") is FeedState.LIVE
+    assert {name for name, pool in book_of(stage).items() if isnan(pool.margin_ratio)} == {scope}
+    (warning,) = stage.did(Warn)
+    assert warning.text.startswith(f"hyperliquid/main: {coin} is unknown: Hyperliquid's ")
+    stage.replies["state:"] = MAIN
+    stage.pass_s(61.0)
+    assert not any(isnan(pool.margin_ratio) for pool in book_of(stage).values())
+
+
 def test_a_refused_subscription_is_counted_and_snapshots_go_on() -> None:
     """A venue that does not know a stream says so once."""
     stage = synced()

@@ -1,5 +1,6 @@
 """Hyperliquid's frames and answers as values: documented shapes, and what is wrong with others."""
 
+from math import isnan
 from typing import Any
 
 import orjson
@@ -51,26 +52,51 @@ def test_the_entry_price_is_that_of_the_cost() -> None:
 
 
 @pytest.mark.parametrize(
-    ("coin", "fields", "defect"),
+    ("coin", "fields", "odd"),
     [
-        ("BTC", {"szi": ""}, Defect.NUMBER),
-        ("BTC", {"szi": "nan"}, Defect.NUMBER),
-        ("BTC", {"positionValue": None}, Defect.NUMBER),
-        ("BTC", {"positionValue": "-1"}, Defect.NUMBER),
-        ("BTC", {"unrealizedPnl": "7600.0"}, Defect.NUMBER),
-        ("BTC", {"leverage": {"type": "portfolio", "value": 3}}, Defect.SHAPE),
-        ("BTC", {"leverage": "cross"}, Defect.SHAPE),
-        ("BTC", {"maxLeverage": 0}, Defect.NUMBER),
-        ("BTC", {"coin": ""}, Defect.SHAPE),
+        ("BTC", {"szi": ""}, ("szi",)),
+        ("BTC", {"szi": "nan"}, ("szi",)),
+        ("BTC", {"positionValue": None}, ("positionValue",)),
+        ("BTC", {"positionValue": "-1"}, ("positionValue",)),
+        ("BTC", {"unrealizedPnl": "NaN"}, ("unrealizedPnl",)),
+        ("BTC", {"unrealizedPnl": "7600.0"}, ("unrealizedPnl",)),
+        ("BTC", {"leverage": {"type": "portfolio", "value": 3}}, ("leverage.type",)),
+        ("BTC", {"leverage": "cross"}, ("leverage.type",)),
+        ("BTC", {"maxLeverage": 0}, ("maxLeverage",)),
+        ("HYPE", {"marginUsed": ""}, ("marginUsed",)),
+        ("HYPE", {"marginUsed": "NaN", "maxLeverage": "NaN"}, ("marginUsed", "maxLeverage")),
+        ("BTC", {"marginUsed": "NaN"}, ()),
+        ("BTC", {"leverage": {"type": "cross", "value": None}}, ()),
+        ("HYPE", {"liquidationPx": "NaN"}, ()),
     ],
 )
-def test_what_is_wrong_with_a_position_is_wrong_with_the_state(
-    coin: str, fields: dict[str, Any], defect: Defect
-) -> None:
+def test_what_is_wrong_with_a_position_is_its_own(coin: str, fields: dict[str, Any], odd: tuple[str, ...]) -> None:
+    """It stays in the state, with what counts and cannot be read by name; the other positions are as they were."""
+    state = dex_state(held(load("rest_clearinghouse_state"), coin, **fields))
+    assert {holding.coin: holding.odd for holding in state.holdings} == dict.fromkeys(("BTC", "ETH", "HYPE"), ()) | {
+        coin: odd
+    }
+    (one,) = (holding for holding in state.holdings if holding.coin == coin)
+    assert isnan(one.entry_price) is bool(odd)
+
+
+@pytest.mark.parametrize("row", [{"coin": ""}, {"coin": None}])
+def test_a_position_without_a_name_is_wrong_with_the_state(row: dict[str, Any]) -> None:
     """A state that lacks a position would look safer than it is."""
     with pytest.raises(BadFrame) as refused:
-        dex_state(held(load("rest_clearinghouse_state"), coin, **fields))
-    assert refused.value.defect is defect
+        dex_state(held(load("rest_clearinghouse_state"), "BTC", **row))
+    assert refused.value.defect is Defect.SHAPE
+
+
+def test_an_account_value_that_cannot_be_read_is_unknown() -> None:
+    """Not zero, and not a fault of the rest."""
+    answer = load("rest_clearinghouse_state") | {"crossMaintenanceMarginUsed": "NaN"}
+    answer["marginSummary"]["accountValue"] = answer["crossMarginSummary"]["accountValue"] = "NaN"
+    state = dex_state(answer)
+    assert isnan(state.total_value)
+    assert isnan(state.cross_value)
+    assert state.cross_maintenance is None
+    assert len(state.holdings) == 3
 
 
 @pytest.mark.parametrize("key", ["time", "crossMarginSummary", "marginSummary", "assetPositions"])
@@ -143,6 +169,19 @@ def test_spot_balances_are_known_by_their_token() -> None:
     assert spot_state({"balances": []}).empty
     portfolio = spot_state(load("rest_spot_clearinghouse_state_portfolio"))
     assert portfolio.portfolio_ratio == pytest.approx(316.25 / 2500.0)
+
+
+def test_an_odd_balance_is_its_own() -> None:
+    """Whatever stands in the row of another coin; one whose coin cannot be read is no balance."""
+    answer = load("rest_spot_clearinghouse_state")
+    answer["balances"] += [{"token": 360, "total": "NaN", "hold": ""}, {"coin": "?", "total": "1.0", "hold": "0.0"}]
+    state = spot_state(answer | {"portfolioMarginRatio": "NaN"})
+    assert state.totals["USDC"] == 25.5
+    assert isnan(state.totals["USDH"])
+    assert isnan(state.held["USDH"])
+    assert len(state.totals) == 4
+    assert state.portfolio_ratio is None
+    assert not spot_state({"balances": answer["balances"][-2:]}).empty
 
 
 def test_a_mark_is_the_mark_and_not_the_middle() -> None:

@@ -1,5 +1,6 @@
 """What follows from the states of an address: modes, wallets, positions, reports."""
 
+from math import isnan
 from typing import Any
 
 import pytest
@@ -318,6 +319,72 @@ def test_a_perpetual_without_a_table_is_unknown() -> None:
     state = state_of(Abstraction.STANDARD)
     state.assets = {coin: asset for coin, asset in state.assets.items() if coin != "HYPE"}
     assert "HYPE:short" not in {report.scope for report in state.reports()}
+
+
+# --- what cannot be read
+
+
+@pytest.mark.parametrize(
+    ("coin", "fields", "unknown"),
+    [
+        ("BTC", {"positionValue": "NaN"}, {"USDC"}),
+        ("BTC", {"maxLeverage": "NaN"}, {"USDC"}),
+        ("HYPE", {"marginUsed": "NaN"}, {"HYPE:short"}),
+        ("HYPE", {"szi": ""}, {"HYPE:short"}),
+        ("HYPE", {"leverage": None}, {"HYPE:short"}),
+    ],
+)
+def test_an_odd_position_makes_its_pool_unknown_and_no_other(
+    coin: str, fields: dict[str, Any], unknown: set[str]
+) -> None:
+    """Also one whose size or kind cannot be read any more: it stands where it stood, and its pool bears its name."""
+    state = state_of(Abstraction.STANDARD)
+    take(state, held(load(MAIN), coin, **fields), at_ms=START_MS + 1000)
+    state.refresh(whole=True)
+    found = pools(state)
+    assert found.keys() == {"USDC", "xyz:USDC", "HYPE:short"}
+    assert {scope for scope, pool in found.items() if isnan(pool.margin_ratio)} == unknown
+    assert all(pool.unknown for scope, pool in found.items() if scope in unknown)
+    assert state.odd() == {coin: ("leverage.type" if "leverage" in fields else next(iter(fields)),)}
+
+
+def test_an_odd_position_that_nobody_knew_is_unknown_too() -> None:
+    """Of a kind that cannot be read it is taken to draw on what the others share."""
+    for fields in ({"szi": "NaN"}, {"leverage": "cross"}):
+        found = pools(state_of(Abstraction.STANDARD, held(load(MAIN), "BTC", **fields)))
+        assert isnan(found["USDC"].margin_ratio)
+        assert {leg.instrument for leg in found["USDC"].legs} == {"BTC", "ETH"}
+        assert found["HYPE:short"].margin_ratio == pytest.approx(71.29725 / 106.720442)
+
+
+def test_isolated_equity_that_cannot_be_read_leaves_the_unified_balance_unknown() -> None:
+    """It is what the token's total is less by."""
+    found = pools(state_of(Abstraction.UNIFIED, held(load(MAIN), "HYPE", marginUsed=""), spot=UNIFIED))
+    assert {scope for scope, pool in found.items() if isnan(pool.margin_ratio)} == {"USDC", "HYPE:short"}
+
+
+def test_an_odd_position_is_told_once() -> None:
+    """Not with every state."""
+    state = state_of(Abstraction.STANDARD)
+    odd = held(load(MAIN), "BTC", unrealizedPnl="NaN")
+    take(state, odd, at_ms=START_MS + 1000)
+    assert [position.instrument for position in state.refresh(whole=False)[1]] == ["BTC"]
+    take(state, odd, at_ms=START_MS + 2000)
+    assert state.refresh(whole=False) == ((), ())
+    take(state, at_ms=START_MS + 3000)
+    wallets, positions = state.refresh(whole=False)
+    assert [position.entry_price for position in positions] == [pytest.approx(74_000.0)]
+    assert [wallet.balance for wallet in wallets] == [pytest.approx(1700.0)]
+
+
+def test_reserves_that_cannot_be_read_change_no_mode() -> None:
+    """An unstated mode is what it was taken for."""
+    state = state_of(Abstraction.UNSTATED, spot=UNIFIED)
+    told = load(UNIFIED)
+    told["balances"][0]["hold"] = "NaN"
+    state.spot = spot_state(told)
+    state.decide_mode()
+    assert state.stands_for is Abstraction.UNIFIED
 
 
 # --- newer and older
