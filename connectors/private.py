@@ -146,14 +146,17 @@ class PrivateStream:
         else:
             self._promote(connection, now)
 
-    def _refused(self, connection: str, reason: str, now: float) -> str | None:
-        """The venue wants nothing of a connection. Returns why the live one is dead, if it is the live one."""
+    def _refused(self, connection: str, reason: str, now: float, *, at_least_s: float | None = None) -> str | None:
+        """The venue wants nothing of a connection. Returns why the live one is dead, if it is the live one.
+
+        Otherwise the next is made after `at_least_s`.
+        """
         if connection == self._links.live:
             return reason
         if connection == self._links.heir:
             self._forget(connection)
             self._actions.append(Disconnect(connection))
-            self._links.fail(reason, now)
+            self._links.fail(reason, now, at_least_s)
         return None
 
     def _forget(self, connection: str | None) -> None:

@@ -18,7 +18,17 @@ from connectors.account import DEFINITIONS_S, JUDGE_S, WITHOUT_STREAM_S, Account
 from connectors.hyperliquid import snapshot
 from connectors.hyperliquid.answers import Abstraction, Role
 from connectors.hyperliquid.config import AccountSettings
-from connectors.hyperliquid.parse import Answered, Fills, Pong, Spot, States, UserFrame, is_greeting, user_frame
+from connectors.hyperliquid.parse import (
+    Answered,
+    Fills,
+    Pong,
+    Refused,
+    Spot,
+    States,
+    UserFrame,
+    is_greeting,
+    user_frame,
+)
 from connectors.hyperliquid.snapshot import Round
 from connectors.hyperliquid.state import AccountState
 from connectors.hyperliquid.stream import UserStream
@@ -90,7 +100,7 @@ class AccountFeed(AccountBase[Round]):
             return () if is_greeting(frame) else self._missed(Defect.JSON, now)
         except BadFrame as bad:
             return self._missed(bad.defect, now)
-        return () if told is None else self._apply(told, now)
+        return () if told is None else self._apply(connection, told, now)
 
     def needs(self) -> frozenset[str]:
         """Instruments whose marks this account needs."""
@@ -201,15 +211,12 @@ class AccountFeed(AccountBase[Round]):
 
     # --- frames
 
-    def _apply(self, told: UserFrame, now: float) -> Sequence[Event]:
+    def _apply(self, connection: str, told: UserFrame, now: float) -> Sequence[Event]:
         match told:
             case Pong():
                 return ()
-            case Answered(ended, subscription):
-                if not ended:
-                    return ()
-                self._private.renew(now)
-                return self._expired(f"the venue ended the stream {subscription}", now)
+            case Answered() | Refused():
+                return self._answer(connection, told, now)
             case States(address) | Spot(address) | Fills(address) if address != self._settings.address:
                 self._count_bad(self.stream, Defect.SHAPE)
                 return ()
@@ -219,6 +226,12 @@ class AccountFeed(AccountBase[Round]):
                 return self._spot(told, now)
             case Fills():
                 return self._fills(told, now)
+
+    def _answer(self, connection: str, told: Answered | Refused, now: float) -> Sequence[Event]:
+        dead = self._private.replied(connection, told, now)
+        if isinstance(told, Refused) and self._private.trusted is None:
+            self._want_snapshot(SnapshotReason.TIMER, now)  # nothing else is going to tell of the account
+        return self._replied(isinstance(told, Answered), dead, now)
 
     def _states(self, told: States, now: float) -> Sequence[Event]:
         self._health.heard(now)

@@ -16,6 +16,8 @@ from monitor.model.account import MarginMode
 
 MAIN_DEX = ""
 
+WORDS_MAX = 200
+
 TOKENS = {0: "USDC", 360: "USDH", 235: "USDE", 268: "USDT0"}
 """Tokens that margin perpetuals, by index."""
 
@@ -246,11 +248,18 @@ class Answered:
 
 
 @dataclass(frozen=True, slots=True)
+class Refused:
+    """The venue refuses a message; `words` are its own, for people."""
+
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
 class Pong:
     """The answer to a ping."""
 
 
-UserFrame = States | Spot | Fills | Answered | Pong
+UserFrame = States | Spot | Fills | Answered | Refused | Pong
 
 _KNOWN = frozenset({
     "activeAssetData", "activeSpotAssetCtx", "allDexsAssetCtxs", "allMids", "assetCtxs", "bbo", "candle",
@@ -334,8 +343,8 @@ def _pong(data: object) -> Pong:
     return Pong()
 
 
-def _error(data: object) -> UserFrame:
-    raise BadFrame(Defect.REJECTED, "the venue refused a message")
+def _refused(data: object) -> Refused:
+    return Refused(data[:WORDS_MAX] if isinstance(data, str) else "")
 
 
 _CHANNELS: Mapping[str, Callable[[object], UserFrame]] = {
@@ -345,7 +354,7 @@ _CHANNELS: Mapping[str, Callable[[object], UserFrame]] = {
     "userFills": _fills,
     "subscriptionResponse": _answered,
     "pong": _pong,
-    "error": _error,
+    "error": _refused,
 }
 
 
@@ -360,7 +369,7 @@ def mark(frame: object) -> tuple[str, float] | None:
         data = mapping(envelope.get("data"))
         return text(data.get("coin")), positive(mapping(data.get("ctx")).get("markPx"))
     if channel == "error":
-        _error(None)
+        raise BadFrame(Defect.REJECTED, "the venue refused a message")
     if channel in ("subscriptionResponse", "pong"):
         return None
     raise BadFrame(Defect.UNKNOWN_EVENT, f"{channel:.40} carries no marks")

@@ -91,6 +91,8 @@ class HyperliquidServer(VenueServer[Listener]):
         self.asked: list[dict[str, Any]] = []
         self.repeats_contexts = True
         """Whether a subscription to a coin is answered with its context at once."""
+        self.users_max: int | None = None
+        """How many addresses it streams to one machine, over all connections."""
         self._repeat: set[str] = set()
         self._swap: set[str] = set()
         self._kept: dict[str, bytes] = {}
@@ -404,6 +406,9 @@ class HyperliquidServer(VenueServer[Listener]):
                 connection.put(_frame("pong", None))
             case "subscribe" | "unsubscribe" as method:
                 subscription = message["subscription"]
+                if method == "subscribe" and self._too_many(subscription.get("user")):
+                    connection.put(_frame("error", f"Cannot track more than {self.users_max} total users."))
+                    return
                 connection.put(_frame("subscriptionResponse", {"method": method, "subscription": subscription}))
                 if method == "unsubscribe":
                     connection.wanted.remove(subscription)
@@ -412,6 +417,10 @@ class HyperliquidServer(VenueServer[Listener]):
                 self._begin(connection, subscription)
             case _:
                 connection.put(_frame("error", f"cannot read {message}"))
+
+    def _too_many(self, user: str | None) -> bool:
+        told = {s["user"] for c in self.connections if not c.ws.closed for s in c.wanted if "user" in s}
+        return user is not None and self.users_max is not None and len(told | {user}) > self.users_max
 
     def _begin(self, connection: Listener, subscription: dict[str, Any]) -> None:
         """What a new subscription is told at once."""

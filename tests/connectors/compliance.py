@@ -477,10 +477,10 @@ class HyperliquidUnderTest(OverConnections):
     lacks = frozenset({Lack.KEYS, Lack.SIGNED_TIME, Lack.MARK_TIMES})
     _ROUTES = {Stream.MARK: hyperliquid_server.MARKET, Stream.USER: hyperliquid_server.USER}  # noqa: RUF012 - a constant
 
-    def __init__(self, server: HyperliquidServer) -> None:
+    def __init__(self, server: HyperliquidServer, address: str = "0x" + "ab" * 20) -> None:
         self.server = server
         self._prices = count()
-        self._account = server.add(Address("0x" + "ab" * 20, cash={"": 50_000.0}))
+        self._account = server.add(Address(address, cash={"": 50_000.0}))
         self._account.positions["BTC"] = Held("BTC", 1.0, 75_000.0)
 
     def accounts(self, **changes: Any) -> list[BaseAccountConfig]:

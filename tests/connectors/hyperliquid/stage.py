@@ -68,6 +68,10 @@ class Stage(BaseStage):
         """Whether states bear the time at which they are asked for, as they would; else the one of their fixture."""
         self.ponging = True
         """Whether pings are answered."""
+        self.refusal = ""
+        """What subscriptions to an address are refused with; nothing when they are acknowledged."""
+        self.unacknowledged: set[str] = set()
+        """Streams whose subscriptions are not answered."""
 
     def tell(self, call: Callable[..., Any], *what: Any) -> list[Event]:
         """One input, and whatever follows from it at the same moment."""
@@ -83,9 +87,20 @@ class Stage(BaseStage):
         return self.frame({"channel": "allDexsClearinghouseState", "data": data})
 
     def heed(self, connection: str, text: str) -> None:
-        """A ping is answered."""
-        if text == PING and self.ponging and connection in self.open:
-            self.events += self.session.received(connection, raw("ws_pong"), self.clock.now())
+        """A ping is answered, and a subscription acknowledged or refused."""
+        if connection not in self.open:
+            return
+        message = orjson.loads(text)
+        wanted = message.get("subscription", {})
+        frame: dict[str, Any] | None = None
+        if text == PING and self.ponging:
+            frame = load("ws_pong")
+        elif "user" in wanted and self.refusal:
+            frame = load("ws_error") | {"data": self.refusal}
+        elif "user" in wanted and wanted["type"] not in self.unacknowledged:
+            frame = load("ws_subscribed") | {"data": message}
+        if frame is not None:
+            self.events += self.session.received(connection, orjson.dumps(frame), self.clock.now())
 
     def answer(self, request: Request, kind: str) -> bytes | VenueError | None:
         """As the test has it."""

@@ -8,7 +8,8 @@ import pytest
 
 from connectors.account import DEFINITIONS_S, EVENT_GRACE_S, WITHOUT_STREAM_S
 from connectors.hyperliquid.account import PORTFOLIO_S
-from connectors.hyperliquid.stream import PING_S
+from connectors.hyperliquid.stream import PING_S, REFUSED_S
+from connectors.private import OPEN_S
 from connectors.session import Connect, Halt, Warn
 from monitor.book import Book
 from monitor.errors import ConfigurationError, VenueError
@@ -23,7 +24,7 @@ from monitor.model.events import (
     SnapshotReason,
     VenueNotice,
 )
-from tests.connectors.hyperliquid.stage import ADDRESS, NOTHING, Stage, account_stage, held, load, synced
+from tests.connectors.hyperliquid.stage import ADDRESS, LIFE_S, NOTHING, Stage, account_stage, held, load, synced
 from tests.support.stage import START_MS
 
 MAIN, FLAT, BUILDER = (load(f"rest_clearinghouse_state{which}") for which in ("", "_flat", "_builder"))
@@ -257,13 +258,68 @@ def test_an_odd_row_costs_its_pool_and_not_the_account(coin: str, scope: str) ->
     assert not any(isnan(pool.margin_ratio) for pool in book_of(stage).values())
 
 
-def test_a_refused_subscription_is_counted_and_snapshots_go_on() -> None:
-    """A venue that does not know a stream says so once."""
-    stage = synced()
+TOO_MANY = "Cannot track more than 10 total users."
+
+
+def detail(stage: Stage) -> str:
+    """What the health of the private stream says."""
+    return next(each.detail for each in stage.session.health(stage.clock.now()) if each.stream == "user")
+
+
+def test_an_address_whose_subscriptions_are_refused_is_read_every_few_seconds() -> None:
+    """An open socket is no stream: its health says why, and it is not tried again at once."""
+    stage = account_stage()
+    stage.refusal = TOO_MANY
+    stage.start()
+    stage.pass_s(120.0)
+    assert (state(stage, "user"), state(stage, "account")) == (FeedState.DOWN, FeedState.LIVE)
+    assert detail(stage) == f"Hyperliquid refused a subscription: {TOO_MANY}"
+    assert len(stage.of(AccountSnapshot)) >= 120.0 / WITHOUT_STREAM_S
+    assert stage.of(AccountSnapshot)[0].at_ms == START_MS
+    assert 1 <= len(stage.did(Connect)) <= 1 + 120.0 / REFUSED_S
+    assert stage.bad("user", "rejected") >= len(stage.did(Connect))
+    stage.refusal = ""
+    stage.pass_s(REFUSED_S + 1.0)
+    assert (state(stage, "user"), stage.open) == (FeedState.LIVE, [stage.did(Connect)[-1].connection])
+    assert stage.of(AccountSnapshot)[-1].reason is SnapshotReason.RECONNECT
+
+
+@pytest.mark.parametrize("silent", ["allDexsClearinghouseState", "spotState"])
+def test_a_subscription_that_is_not_acknowledged_makes_no_stream(silent: str) -> None:
+    """The next connection may do better."""
+    stage = account_stage()
+    stage.unacknowledged = {silent}
+    stage.start()
+    stage.pass_s(OPEN_S + 15.0)
+    assert (state(stage, "user"), state(stage, "account")) == (FeedState.DOWN, FeedState.LIVE)
+    assert len(stage.did(Connect)) == 2
+    stage.unacknowledged = set()
+    stage.pass_s(OPEN_S + 15.0)
+    assert state(stage, "user") is FeedState.LIVE
+
+
+def test_fills_may_be_refused() -> None:
+    """They only tell sooner what the states tell too."""
+    stage = account_stage()
+    stage.unacknowledged = {"userFills"}
+    stage.start()
     stage.frame(load("ws_error"))
-    assert stage.bad("user", "rejected") == 1
     stage.pass_s(61.0)
+    assert state(stage, "user") is FeedState.LIVE
+    assert stage.bad("user", "rejected") == 1
     assert len(stage.of(AccountSnapshot)) == 2
+
+
+def test_a_refusal_on_the_way_to_a_new_connection_leaves_the_old_one_alone() -> None:
+    """It delivers as before."""
+    stage = account_stage()
+    stage.start()
+    stage.pass_s(LIFE_S * 0.97)
+    stage.refusal = TOO_MANY
+    stage.pass_s(LIFE_S * 0.04)
+    assert len(stage.did(Connect)) > 1
+    assert state(stage, "user") is FeedState.LIVE
+    assert stage.open == [stage.did(Connect)[0].connection]
 
 
 # --- liquidations

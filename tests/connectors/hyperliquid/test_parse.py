@@ -12,6 +12,7 @@ from connectors.hyperliquid.parse import (
     Answered,
     Fills,
     Pong,
+    Refused,
     Spot,
     States,
     dex_state,
@@ -136,9 +137,13 @@ def test_frames_of_an_account() -> None:
 
 
 def test_a_refused_message_is_one() -> None:
-    """The text of an error is not documented, so it is not looked at."""
+    """With the venue's words for people, cut where they are long; nothing depends on them."""
+    told = user_frame(load("ws_error"))
+    assert told == Refused('Invalid subscription {"type":"allDexsClearinghouseState"}')
+    assert user_frame({"channel": "error", "data": "x" * 1000}) == Refused("x" * 200)
+    assert user_frame({"channel": "error"}) == Refused("")
     with pytest.raises(BadFrame) as refused:
-        user_frame(load("ws_error"))
+        mark(load("ws_error"))
     assert refused.value.defect is Defect.REJECTED
 
 
