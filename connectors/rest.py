@@ -8,7 +8,7 @@ No address, header or body of a request ever reaches an error or a log: they hol
 
 import asyncio
 import os
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, Self
 from urllib.parse import urlsplit
@@ -166,8 +166,62 @@ def shared_budget(base: str, limit_per_minute: int) -> Budget:
     return budget
 
 
+ANSWERS_MAX = 16
+"""Questions whose answers are kept for others; then the one that was asked longest ago goes."""
+
+
+@dataclass(slots=True)
+class _Known:
+    """The last outcome of a question, and when it was there."""
+
+    asking: asyncio.Lock = field(default_factory=asyncio.Lock)
+    outcome: Response | VenueError | None = None
+    at: float = 0.0
+
+
+class SharedAnswers:
+    """Answers about what is the same for all accounts of a venue, so that each is asked for once and not by each."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[object, ...], _Known] = {}
+
+    async def take(self, request: Request, ask: Callable[[Request], Awaitable[Response]], clock: Clock) -> Response:
+        """An answer no older than the request allows; one that others are waiting for now is waited for too.
+
+        Raises VenueError, that of the others as well.
+        """
+        wanted_at = clock.now()
+        known = self._of(request)
+        async with known.asking:
+            fresh = isinstance(known.outcome, Response) and clock.now() - known.at <= request.age_s
+            if not fresh and (known.outcome is None or known.at < wanted_at):
+                known.outcome = await _outcome(ask, request)
+                known.at = clock.now()
+        if isinstance(known.outcome, Response):
+            return known.outcome
+        raise known.outcome or VenueError(f"{request.path}: no answer", retry=True)
+
+    def _of(self, request: Request) -> _Known:
+        key = (request.method, request.base, request.path, request.params)
+        known = self._known.pop(key, None) or _Known()
+        self._known[key] = known
+        if len(self._known) > ANSWERS_MAX:
+            del self._known[next(iter(self._known))]
+        return known
+
+
+async def _outcome(ask: Callable[[Request], Awaitable[Response]], request: Request) -> Response | VenueError:
+    try:
+        return await ask(request)
+    except VenueError as error:
+        return error
+
+
 class Rest:
-    """Carries out requests for one account. Use as an asynchronous context manager."""
+    """Carries out requests for one account. Use as an asynchronous context manager.
+
+    `answers` are those that it shares with other accounts.
+    """
 
     def __init__(
         self,
@@ -178,7 +232,9 @@ class Rest:
         *,
         request_s: float,
         connect_s: float,
+        answers: SharedAnswers | None = None,
     ) -> None:
+        self._answers = answers
         self._dialect = dialect
         self._budget = budget
         self._clock = clock
@@ -211,6 +267,8 @@ class Rest:
 
     async def perform(self, request: Request) -> Response:
         """Carry out a request. Raises VenueError and nothing else."""
+        if request.age_s > 0.0 and self._answers is not None:
+            return await self._answers.take(request, self._once, self._clock)
         if request.security is not Security.SIGNED:
             return await self._once(request)
         if self._offset_ms is None or self._clock.now() - self._measured_at > CLOCK_AGE_S:

@@ -60,7 +60,8 @@ class Disconnect:
 class Request:
     """Make a REST call. Answered by `responded` or `failed` under `id`, always, within the shell's deadline.
 
-    `weight` is what the call costs in the venue's own budget.
+    `weight` is what the call costs in the venue's own budget. Of a question that all accounts are answered alike, an
+    answer that another account was given up to `age_s` ago will do.
     """
 
     id: str
@@ -70,6 +71,7 @@ class Request:
     security: Security = Security.NONE
     params: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     weight: int = 1
+    age_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

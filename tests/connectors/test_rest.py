@@ -3,18 +3,31 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 from aiohttp import web
 
 from connectors.binance.product import USD_M
 from connectors.binance_common.rest import BinanceDialect
-from connectors.rest import BUDGETS_MAX, CLOCK_AGE_S, Budget, Rest, clock_in, shared_budget, told, whole
+from connectors.rest import (
+    ANSWERS_MAX,
+    BUDGETS_MAX,
+    CLOCK_AGE_S,
+    Budget,
+    Rest,
+    SharedAnswers,
+    clock_in,
+    shared_budget,
+    told,
+    whole,
+)
 from connectors.session import Request, Security
 from monitor.clock import ManualClock
 from monitor.credential import Secret
 from monitor.errors import VenueError
 from monitor.telemetry import Telemetry
+from tests.support.server_process import until
 
 
 class Server:
@@ -249,3 +262,77 @@ def test_the_venues_time_is_a_whole_number_or_an_error() -> None:
         with pytest.raises(VenueError, match="cannot be used"):
             clock_in("venue", body, "time")
     assert [whole(value) for value in (1, True, "1", 1.0, None)] == [1, None, None, None, None]
+
+
+# --- answers for several accounts
+
+
+@asynccontextmanager
+async def two_accounts() -> AsyncIterator[tuple[Server, Rest, Rest]]:
+    """Two clients of one server that share what is the same for both."""
+    async with stage() as (server, _, telemetry):
+        answers = SharedAnswers()
+        dialect = BinanceDialect("binance", server.url, Secret("k" * 64), Secret("s" * 64), USD_M.time_path)
+        budget = Budget(2400)
+        clients = [
+            Rest(dialect, budget, server.clock, telemetry, request_s=2.0, connect_s=1.0, answers=answers)
+            for _ in range(2)
+        ]
+        async with clients[0], clients[1]:
+            yield server, clients[0], clients[1]
+
+
+def public(server: Server, age_s: float = 60.0) -> Request:
+    """A question that all accounts are answered alike."""
+    return Request("x-1", "GET", server.url, "/fapi/v1/exchangeInfo", Security.NONE, weight=5, age_s=age_s)
+
+
+async def test_what_is_the_same_for_all_is_asked_once() -> None:
+    """While one waits for it, and for as long as the answer is young enough for whoever wants it."""
+    async with two_accounts() as (server, one, other):
+        server.replies = [0.05, web.json_response({"new": True})]
+        first, second = await asyncio.gather(one.perform(public(server)), other.perform(public(server)))
+        assert first == second
+        server.clock.advance(59.0)
+        assert await other.perform(public(server)) == first
+        assert len(server.asked) == 1
+        assert await other.perform(public(server, age_s=5.0)) != first
+        server.clock.advance(61.0)
+        await one.perform(public(server))
+        await one.perform(public(server, age_s=0.0))
+        assert len(server.asked) == 4
+
+
+async def test_a_refusal_is_shared_by_those_who_wait_for_it_and_no_longer() -> None:
+    """They do not each ask in turn; the next who wants it does."""
+    async with two_accounts() as (server, one, other):
+        server.replies = [refusal(500, -1000)]
+        found = await asyncio.gather(one.perform(public(server)), other.perform(public(server)), return_exceptions=True)
+        assert [type(each) for each in found] == [VenueError, VenueError]
+        assert len(server.asked) == 1
+        server.clock.advance(1.0)
+        assert (await other.perform(public(server))).body == b"{}"
+
+
+async def test_questions_that_differ_share_nothing() -> None:
+    """Nor do their answers stay for ever: only so many are kept."""
+    async with two_accounts() as (server, one, other):
+        for n in range(ANSWERS_MAX + 1):
+            await one.perform(replace(public(server), params=(("n", str(n)),)))
+        assert len(server.asked) == ANSWERS_MAX + 1
+        await other.perform(replace(public(server), params=(("n", "1"),)))
+        assert len(server.asked) == ANSWERS_MAX + 1
+        await other.perform(replace(public(server), params=(("n", "0"),)))
+        assert len(server.asked) == ANSWERS_MAX + 2
+
+
+async def test_who_gives_up_waiting_leaves_the_question_to_the_others() -> None:
+    """A runner that ends takes its own request with it, and no answer from anybody."""
+    async with two_accounts() as (server, one, other):
+        server.replies = [1.0]
+        gone = asyncio.create_task(one.perform(public(server)))
+        await until(lambda: bool(server.asked), "the question")
+        waiting = asyncio.create_task(other.perform(public(server)))
+        await asyncio.sleep(0)
+        gone.cancel()
+        assert (await waiting).body == b"{}"
