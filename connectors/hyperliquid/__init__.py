@@ -1,5 +1,6 @@
 """Hyperliquid: perpetuals of all dexes of an address."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from random import SystemRandom
 
@@ -12,7 +13,7 @@ from connectors.hyperliquid.market import MarketFeed
 from connectors.hyperliquid.rest import WEIGHT_PER_MINUTE, HyperliquidDialect
 from connectors.plan import Plan
 from connectors.recorder import Recorder
-from connectors.rest import BUDGET_SHARE, Rest, shared_budget
+from connectors.rest import BUDGET_SHARE, Rest, SharedAnswers, shared_budget
 from connectors.runner import SessionRunner, assemble
 from monitor.clock import Clock
 from monitor.telemetry import Telemetry
@@ -25,19 +26,26 @@ STREAMED_MAX = 8
 """Addresses with a stream. The venue allows a machine ten connections and ten addresses; one connection is the market's
 and one is kept for replacing another."""
 
-POLL_S = 5.0
-POLL_WEIGHT = 30
-"""About what one reading of an address with all dexes costs."""
-
 
 def feed_name(market_url: str) -> str:
     """See `connectors.plan.feed_name`."""
     return plan.feed_name(VENUE, STREAM_URL, market_url)
 
 
-def poll_interval_s(polled: int) -> float:
-    """How often each of so many addresses can be read with half of the machine's budget of requests."""
-    return max(POLL_S, polled * POLL_WEIGHT * 60.0 / (WEIGHT_PER_MINUTE * BUDGET_SHARE / 2.0))
+def settings_of(accounts: Sequence[AccountConfig]) -> list[AccountSettings]:
+    """What each session needs. Addresses beyond `STREAMED_MAX` have no stream; all share the questions alike.
+
+    What a machine may ask is counted for each address that it asks.
+    """
+    asking = Counter(account.rest_url for account in accounts)
+    return [
+        account.settings(
+            feed_name(account.market_url),
+            streamed=i < STREAMED_MAX,
+            weight_per_minute=WEIGHT_PER_MINUTE * BUDGET_SHARE / asking[account.rest_url],
+        )
+        for i, account in enumerate(accounts)
+    ]
 
 
 def build(
@@ -50,16 +58,8 @@ def build(
 ) -> Sequence[SessionRunner]:
     """See `connectors.VenueModule.build`. Addresses beyond `STREAMED_MAX` are read by requests alone."""
     mine = [account for account in accounts if isinstance(account, AccountConfig)]
-    poll_s = poll_interval_s(len(mine) - STREAMED_MAX)
-    sessions = arrange(
-        [
-            account.settings(feed_name(account.market_url), None if i < STREAMED_MAX else poll_s)
-            for i, account in enumerate(mine)
-        ],
-        settings,
-        telemetry,
-        SystemRandom().getrandbits(48),
-    )
+    sessions = arrange(settings_of(mine), settings, telemetry, SystemRandom().getrandbits(48))
+    answers = SharedAnswers()
     budgets = {account.rest_url: shared_budget(account.rest_url, WEIGHT_PER_MINUTE) for account in mine}
     rests = {
         f"{VENUE}/{account.name}": Rest(
@@ -69,6 +69,7 @@ def build(
             telemetry,
             request_s=settings.request_s,
             connect_s=settings.connect_s,
+            answers=answers,
         )
         for account in mine
     }

@@ -9,16 +9,19 @@ looks like an account that holds nothing, so an empty account is asked for its r
 """
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from random import Random
 
 import orjson
 
 from connectors.account import DEFINITIONS_S, JUDGE_S, WITHOUT_STREAM_S, AccountBase
+from connectors.backoff import Backoff
 from connectors.hyperliquid import snapshot
 from connectors.hyperliquid.answers import Abstraction, Role
 from connectors.hyperliquid.config import AccountSettings
+from connectors.hyperliquid.pace import Pace
 from connectors.hyperliquid.parse import (
+    MAIN_DEX,
     Answered,
     Fills,
     Pong,
@@ -26,6 +29,7 @@ from connectors.hyperliquid.parse import (
     Spot,
     States,
     UserFrame,
+    dex_of,
     is_greeting,
     user_frame,
 )
@@ -41,12 +45,14 @@ from monitor.model.instrument import Instrument
 from monitor.telemetry import Telemetry
 
 PORTFOLIO_S = 10.0
-"""Snapshots of a portfolio account are at least this frequent: no stream tells its ratio."""
+"""A portfolio account is read so often, as far as its share allows: no stream tells its ratio."""
+
+POLL_S = 5.0
+"""An account without a stream that can be relied on is read so often, as far as its share allows."""
 
 PAYMENT_SPACING_S = 10.0
 """Between snapshots because spot and dexes seem to disagree: each has its own moment, and marks move between them."""
 
-MODE_S = 60.0
 FILLS_REMEMBERED = 256
 
 
@@ -58,14 +64,19 @@ class AccountFeed(AccountBase[Round]):
     ) -> None:
         super().__init__(venue, settings, life_s, telemetry, random)
         self._settings = settings
-        self._streaming = settings.poll_s is None
+        self._streaming = settings.streamed
         self._private: UserStream = UserStream(settings.private_url, settings.address, self._wiring)
         self._handlers |= self._private.handlers
         self._state = AccountState()
         self._instruments: dict[str, Instrument] = {}
         self._dexes: tuple[str, ...] | None = None
         """All there are; None while they are not known, or are to be asked for again."""
-        self._mode_due_at = 0.0
+        self._pace = Pace(settings.weight_per_minute)
+        self._touched: set[str] = set()
+        """Dexes on which something changed since the last reading began."""
+        self._strange: frozenset[str] = frozenset()
+        """Coins held that are not among the definitions."""
+        self._definitions_backoff = Backoff(10.0, 600.0, random)
         self._payment_at = 0.0
         self._began_ms: int | None = None
         """The venue's time of the first snapshot: what was filled up to then is nobody's news."""
@@ -109,10 +120,41 @@ class AccountFeed(AccountBase[Round]):
     # --- snapshots
 
     def _new_round(self, reason: SnapshotReason, link: str | None, now: float) -> Round:
-        return Round.begin(reason, link, dexes=self._dexes, mode=now >= self._mode_due_at)
+        whole = reason is not SnapshotReason.TIMER or self._dexes is None or self._pace.is_whole_due(now)
+        others = {"mode"} if self._pace.is_mode_due(now) else set()
+        if whole and self._pace.are_fees_due(now, starting=not self._synced):
+            others.add("fees")
+            self._pace.asked_fees(now)
+        dexes = self._dexes if whole else self._near()
+        asked = Round.begin(reason, link, dexes=dexes, whole=whole, others=others)
+        self._touched.clear()
+        self._pace.begins(asked.weight, now)
+        return asked
+
+    def _near(self) -> tuple[str, ...]:
+        """The first dex, and those on which something is held or has changed.
+
+        Where no stream tells of the others, also those where there is money to open something with.
+        """
+        near = self._state.holding(money=self._private.trusted is None) | self._touched | {MAIN_DEX}
+        return tuple(dex for dex in self._dexes or () if dex in near)
 
     def _request(self, asked: Round, kind: str) -> Request:
-        return snapshot.request(self._settings.rest_url, self._settings.address, kind)
+        looked_for = asked.reason is SnapshotReason.CONFIGURATION
+        listed_age_s = snapshot.NEWLY_LISTED_AGE_S if looked_for else snapshot.LISTED_AGE_S
+        return snapshot.request(self._settings.rest_url, self._settings.address, kind, listed_age_s)
+
+    def _want_snapshot(self, reason: SnapshotReason, now: float) -> None:
+        """What can wait does, so that what comes together is read together and every address has its turn."""
+        super()._want_snapshot(reason, max(now, self._pace.soon_at) if reason is SnapshotReason.TIMER else now)
+
+    def _distrust(self, now: float) -> None:
+        self._pace.want_whole(now)
+        super()._distrust(now)
+
+    def _missed(self, defect: Defect, now: float) -> Sequence[Event]:
+        self._pace.want_whole(now)
+        return super()._missed(defect, now)
 
     def _complete(self, done: Round, now: float) -> Sequence[Event]:
         assets, abstraction, states, spot, role = (
@@ -122,10 +164,12 @@ class AccountFeed(AccountBase[Round]):
             return self._halt(error, now)
         if assets is not None:
             self._state.load(assets)
-            if done.taker_fee_rate is not None:
-                self._state.taker_fee_rate = done.taker_fee_rate
             self._dexes = done.dexes
-            self._timers.set("definitions", now + DEFINITIONS_S)
+        if done.taker_fee_rate is not None:
+            self._state.taker_fee_rate = done.taker_fee_rate
+            self._pace.told_fees(now)
+        if done.whole:
+            self._pace.was_whole(done.weight, self._reconcile_s, now)
         self._state.accept(states)
         self._state.spot = spot
         if not self._synced and role is None and self._state.empty:
@@ -134,6 +178,9 @@ class AccountFeed(AccountBase[Round]):
         self._take_mode(abstraction, now)
         wallets, positions = self._state.refresh(whole=True)
         loaded = self._load(self._state.instruments(), now)
+        if assets is not None:
+            self._plan_definitions(now)
+        self._look_for_strangers((each.instrument for each in positions), now)
         corrected = [each.instrument for each in positions]
         if self._state.separate:
             corrected += [each.coin for each in wallets]
@@ -158,16 +205,22 @@ class AccountFeed(AccountBase[Round]):
     def _take_mode(self, abstraction: Abstraction | None, now: float) -> None:
         if abstraction is not None:
             self._state.abstraction = abstraction
-            self._mode_due_at = now + MODE_S
+            self._pace.told_mode(now)
             if abstraction is Abstraction.STRANGE:
                 self._warn("the account is in a mode that is not known here; its cross positions are unknown")
         self._state.decide_mode()
 
     def _interval_s(self) -> float:
-        if self._settings.poll_s is not None:
-            return min(self._reconcile_s, self._settings.poll_s)
         portfolio = self._state.stands_for is Abstraction.PORTFOLIO
-        return min(self._reconcile_s, PORTFOLIO_S) if portfolio else self._reconcile_s
+        return min(self._reconcile_s, self._at_least_s(PORTFOLIO_S)) if portfolio else self._reconcile_s
+
+    def _pause_s(self) -> float:
+        relied_on = self._private.trusted is not None and not self._health.suspects
+        return self._interval_s() if relied_on else self._at_least_s(POLL_S)
+
+    def _at_least_s(self, wanted_s: float) -> float:
+        """The time between readings that are wanted so often, as far as the share of the address allows."""
+        return self._pace.at_least_s(wanted_s, snapshot.reading_weight(self._near()))
 
     def _snapshot(self, reason: SnapshotReason) -> AccountSnapshot:
         state = self._state
@@ -191,9 +244,25 @@ class AccountFeed(AccountBase[Round]):
         at_ms = max((each.at_ms for each in self._state.dexes.values()), default=0)
         return self._instruments_loaded(changed, at_ms)
 
+    def _plan_definitions(self, now: float) -> None:
+        """When they are read again: every hour, or after a growing while where they lack what is held."""
+        self._strange = self._state.needs() - self._instruments.keys()
+        if not self._strange:
+            self._definitions_backoff.reset()
+        wait_s = self._definitions_backoff.next(POLL_S) if self._strange else DEFINITIONS_S
+        self._timers.set("definitions", now + wait_s)
+
     def _on_definitions(self, now: float) -> Sequence[Event]:
         self._dexes = None
+        if self._strange:
+            self._want_snapshot(SnapshotReason.CONFIGURATION, now)
         return ()
+
+    def _look_for_strangers(self, coins: Iterable[str], now: float) -> None:
+        """A position in a perpetual that was not there when the definitions were read."""
+        if any(coin not in self._instruments and coin not in self._strange for coin in coins):
+            self._dexes = None
+            self._want_snapshot(SnapshotReason.CONFIGURATION, now)
 
     # --- the address
 
@@ -248,11 +317,10 @@ class AccountFeed(AccountBase[Round]):
         wallets, positions = self._state.refresh(whole=False)
         if not wallets and not positions:
             return ()
+        self._touched.update(dex_of(each.instrument) for each in positions)
         if self._mind_odd(self.stream) or (positions and not self._state.separate):
             self._want_snapshot(SnapshotReason.TIMER, now)
-        if any(each.instrument not in self._instruments for each in positions) and self._dexes is not None:
-            self._dexes = None
-            self._want_snapshot(SnapshotReason.CONFIGURATION, now)
+        self._look_for_strangers((each.instrument for each in positions), now)
         at_ms = max(state.at_ms for state in told.states.values())
         loaded = self._load(self._state.held_instruments(), now)
         return (*loaded, *self._delta(at_ms, "STATE", wallets, positions))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from connectors.hyperliquid.parse import MAIN_DEX, token
+from connectors.hyperliquid.parse import MAIN_DEX, dex_of, token
 from connectors.wire import BadFrame, document, mapping, not_negative, number, positive, rows, text
 from monitor.model.instrument import Tier
 
@@ -59,9 +59,7 @@ def _asset(row: Mapping[str, Any], tables: Mapping[int, Sequence[tuple[float, fl
         levels = [(0.0, float(number_of_table))]
     else:
         levels = [] if number_of_table is not None else [(0.0, positive(row.get("maxLeverage")))]
-    return Asset(
-        coin, coin.rpartition(":")[0], margin_token, margin_tiers(levels), tuple(leverage for _, leverage in levels)
-    )
+    return Asset(coin, dex_of(coin), margin_token, margin_tiers(levels), tuple(leverage for _, leverage in levels))
 
 
 def _tables(value: object) -> list[tuple[int, list[tuple[float, float]]]]:

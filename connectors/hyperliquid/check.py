@@ -45,8 +45,7 @@ async def check(account: BaseAccountConfig, clock: Clock) -> list[CheckLine]:
 
 async def _ask(rest: Rest, account: AccountConfig) -> Round:
     """The snapshot that `run` takes at its start, and the role. Raises VenueError and BadFrame."""
-    asked = Round.begin(SnapshotReason.START, None, dexes=None, mode=True)
-    asked.missing.add(ROLE)
+    asked = Round.begin(SnapshotReason.START, None, dexes=None, others=("mode", ROLE))
     await ask_in_turn(rest, asked, lambda kind: snapshot.request(account.rest_url, account.address, kind))
     return asked
 

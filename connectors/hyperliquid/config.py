@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import field_validator
 
 from connectors.config import BaseAccountConfig, HttpUrl, WebSocketUrl
+from connectors.hyperliquid.rest import WEIGHT_PER_MINUTE
 
 REST_URL = "https://api.hyperliquid.xyz"
 STREAM_URL = "wss://api.hyperliquid.xyz/ws"
@@ -38,8 +39,10 @@ class AccountConfig(BaseAccountConfig):
     def _address(cls, address: str) -> str:
         return checked_address(address)
 
-    def settings(self, feed: str, poll_s: float | None = None) -> "AccountSettings":
-        """What the session needs. `poll_s`: as in `AccountSettings`."""
+    def settings(
+        self, feed: str, *, streamed: bool = True, weight_per_minute: float = WEIGHT_PER_MINUTE
+    ) -> "AccountSettings":
+        """What the session needs. `streamed` and `weight_per_minute`: as in `AccountSettings`."""
         return AccountSettings(
             name=self.name,
             address=self.address,
@@ -48,7 +51,8 @@ class AccountConfig(BaseAccountConfig):
             market_url=self.market_url,
             private_url=self.private_url,
             reconcile_s=self.reconcile_s,
-            poll_s=poll_s,
+            streamed=streamed,
+            weight_per_minute=weight_per_minute,
         )
 
 
@@ -56,8 +60,8 @@ class AccountConfig(BaseAccountConfig):
 class AccountSettings:
     """What a session needs to know of an account.
 
-    `poll_s` is None for an account with a stream. The venue streams so many addresses to one machine and no more;
-    the others are read that often instead.
+    `streamed` is whether it has a stream: the venue streams so many addresses to one machine and no more; the others
+    are only read, more often. `weight_per_minute` is its share of the questions that the venue allows the machine.
     """
 
     name: str
@@ -67,7 +71,8 @@ class AccountSettings:
     market_url: str
     private_url: str
     reconcile_s: float
-    poll_s: float | None
+    streamed: bool
+    weight_per_minute: float
 
     def header(self) -> dict[str, object]:
         """For a recording."""

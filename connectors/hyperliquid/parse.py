@@ -22,6 +22,11 @@ TOKENS = {0: "USDC", 360: "USDH", 235: "USDE", 268: "USDT0"}
 """Tokens that margin perpetuals, by index."""
 
 
+def dex_of(coin: str) -> str:
+    """The dex of a perpetual, whose name stands before it on builders' dexes."""
+    return coin.rpartition(":")[0]
+
+
 def token(index: object) -> str:
     """The name of a token by its index; those not known here bear their number."""
     if isinstance(index, bool) or not isinstance(index, int):

@@ -19,10 +19,15 @@ _CANNOT_READ = 422
 """A body that the venue cannot read: the question itself is wrong, and asking again is no help."""
 
 
-def info(rest_url: str, kind: str, question: str, **arguments: str) -> Request:
-    """A question to the info endpoint, under an id of its own `kind`."""
+def weight(question: str) -> int:
+    """What a question costs."""
+    return _WEIGHTS.get(question, _OTHER_WEIGHT)
+
+
+def info(rest_url: str, kind: str, question: str, *, age_s: float = 0.0, **arguments: str) -> Request:
+    """A question to the info endpoint, under an id of its own `kind`. `age_s`: as in `Request`."""
     params = (("type", question), *arguments.items())
-    return Request(kind, "POST", rest_url, "/info", params=params, weight=_WEIGHTS.get(question, _OTHER_WEIGHT))
+    return Request(kind, "POST", rest_url, "/info", params=params, weight=weight(question), age_s=age_s)
 
 
 class HyperliquidDialect:

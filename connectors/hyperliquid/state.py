@@ -83,6 +83,10 @@ class AccountState:
         """Instruments whose marks move this account."""
         return frozenset(self.positions)
 
+    def holding(self, *, money: bool) -> frozenset[str]:
+        """Dexes with positions; with `money` also those that have a balance."""
+        return frozenset(dex for dex, state in self.dexes.items() if state.holdings or (money and state.total_value))
+
     def holdings(self) -> Iterable[tuple[str, int, Holding]]:
         """Every position with its dex and the time of its state."""
         for dex, state in self.dexes.items():

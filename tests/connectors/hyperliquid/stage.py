@@ -12,7 +12,9 @@ from connectors import FeedSettings
 from connectors.hyperliquid.account import AccountFeed
 from connectors.hyperliquid.config import AccountSettings
 from connectors.hyperliquid.market import MarketFeed
+from connectors.hyperliquid.rest import WEIGHT_PER_MINUTE
 from connectors.hyperliquid.stream import PING
+from connectors.rest import BUDGET_SHARE
 from connectors.session import Request, Session
 from monitor.errors import VenueError
 from monitor.model.events import Event
@@ -51,7 +53,8 @@ def settings(**changes: Any) -> AccountSettings:
             "market_url": "wss://market.test",
             "private_url": "wss://private.test",
             "reconcile_s": 60.0,
-            "poll_s": None,
+            "streamed": True,
+            "weight_per_minute": WEIGHT_PER_MINUTE * BUDGET_SHARE,
         }
         | changes
     )

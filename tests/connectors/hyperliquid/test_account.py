@@ -7,7 +7,7 @@ import orjson
 import pytest
 
 from connectors.account import DEFINITIONS_S, EVENT_GRACE_S, WITHOUT_STREAM_S
-from connectors.hyperliquid.account import PORTFOLIO_S
+from connectors.hyperliquid.account import POLL_S, PORTFOLIO_S
 from connectors.hyperliquid.stream import PING_S, REFUSED_S
 from connectors.private import OPEN_S
 from connectors.session import Connect, Halt, Warn
@@ -576,11 +576,11 @@ def test_definitions_are_read_again_every_hour() -> None:
 
 def test_an_address_beyond_the_limit_of_streams_is_polled() -> None:
     """No connection, and all is well as long as the answers come."""
-    stage = account_stage(poll_s=7.0)
+    stage = account_stage(streamed=False)
     stage.start()
-    stage.pass_s(60.0)
+    stage.pass_s(59.0)
     assert stage.did(Connect) == []
-    assert 8 <= len(stage.of(AccountSnapshot)) <= 10
+    assert 60.0 / POLL_S - 1 <= len(stage.of(AccountSnapshot)) <= 60.0 / POLL_S + 1
     assert (state(stage, "user"), state(stage, "account")) == (FeedState.LIVE, FeedState.LIVE)
     stage.replies["state:"] = doubled()
     stage.pass_s(8.0)

@@ -5,7 +5,7 @@ from pydantic import ValidationError
 
 from connectors import FeedSettings
 from connectors import hyperliquid as venue
-from connectors.hyperliquid import POLL_WEIGHT, STREAMED_MAX, poll_interval_s
+from connectors.hyperliquid import STREAMED_MAX
 from connectors.hyperliquid.config import REST_URL, STREAM_URL, AccountConfig
 from monitor.clock import ManualClock
 from monitor.config import parse
@@ -52,20 +52,16 @@ def test_addresses_beyond_the_venues_limit_are_polled() -> None:
         FeedSettings(),
     )
     assert [runner.name for runner in built][:2] == ["hyperliquid/mark", "hyperliquid/a0"]
-    plan = venue.arrange(
-        [account(n).settings("f", None if n < STREAMED_MAX else 9.0) for n in range(10)], FeedSettings(), Telemetry(), 1
-    )
-    polled = [header["poll_s"] for header in plan.header["accounts"]]  # type: ignore[attr-defined]
-    assert polled == [None] * STREAMED_MAX + [9.0] * 2
+    assert [each.streamed for each in venue.settings_of([account(n) for n in range(10)])] == [True] * 8 + [False] * 2
     assert STREAMED_MAX + 1 < 10
 
 
-@pytest.mark.parametrize("polled", [1, 5, 50, 500])
-def test_polling_stays_within_the_budget(polled: int) -> None:
-    """Half of 1,200 a minute, whatever the number of addresses; never more often than every five seconds."""
-    interval_s = poll_interval_s(polled)
-    assert interval_s >= 5.0
-    assert polled * POLL_WEIGHT * 60.0 / interval_s <= 540.0 + 1e-9
+def test_addresses_share_what_the_machine_may_ask() -> None:
+    """Alike, whether they have a stream or not; another network counts for itself."""
+    own = [account(n) for n in range(9)]
+    test = account(9, rest_url="https://api.hyperliquid-testnet.xyz")
+    found = venue.settings_of([*own, test])
+    assert [each.weight_per_minute for each in found] == [1200 * 0.9 / 9] * 9 + [1200 * 0.9]
 
 
 def test_a_feed_elsewhere_has_another_name() -> None:

@@ -58,6 +58,8 @@ async def test_eleven_addresses_share_ten_connections() -> None:
                 streams = [s for connection in server.connections for s in connection.wanted]
                 assert {s["user"] for s in streams if "user" in s} == {a.name for a in addresses[:STREAMED_MAX]}
                 assert sum(info("", "", asked["type"]).weight for asked in server.asked) < 1200
+                for once in ("perpDexs", "allPerpMetas"):
+                    assert [asked["type"] for asked in server.asked].count(once) == 1
                 addresses[3].positions["BTC"].size = 0.5
                 server.tell_states(addresses[3])
                 await until(lambda: of(AccountDelta))
