@@ -1,5 +1,6 @@
 """Real account states and frames of Hyperliquid: every figure comes out again, and every frame is known."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -25,7 +26,8 @@ RULE = RULES["hyperliquid"]
 
 OLD_RULE = 2023
 """The answer of March 2023 was made by the rule of that time, without the division by 1 - side * rate; it has no
-maintenance and no maximum leverage of its own, which are taken from the `meta` of 2023."""
+maintenance and no maximum leverage of its own, which are taken from the `meta` of 2023. Its returns are on the margin
+in use at the mark; today's are on that at the entry."""
 
 CASES = {
     ("clearinghouse_docs_isolated_long", "ETH"): "hl-iso-docs-eth-long",
@@ -33,6 +35,10 @@ CASES = {
     ("clearinghouse_2023-03-27_twelve_cross", "ATOM"): "hl-cross-atom-short-20230327",
 }
 """Positions whose liquidation price misses the last printed digit, as cases in the table of inexact figures."""
+
+RESERVED_BY_ORDERS = {"clearinghouse_2024-10-10_cross_short_and_long": 36.885535}
+"""What is missing from the account value less the margin in use where something can be withdrawn: open orders, which
+are in no answer of the collection. Inferred from the answer itself, so of this state it proves only the digits."""
 
 STATES = (
     "clearinghouse_2023-03-27_twelve_cross",
@@ -109,36 +115,75 @@ def test_every_liquidation_price_comes_out(name: str) -> None:
             assert agrees(price, printed), (coin, price, printed)
 
 
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """``marginSummary`` of some pools, as the model has it."""
+
+    value: float
+    notional: float
+    raw_usd: float
+    in_use: float
+
+    def is_that_of(self, printed: dict[str, str]) -> bool:
+        """Whether all four figures are the venue's."""
+        told = [printed[key] for key in ("accountValue", "totalNtlPos", "totalRawUsd", "totalMarginUsed")]
+        return all(map(same, (self.value, self.notional, self.raw_usd, self.in_use), told))
+
+
+def summary(state: AccountState, pools: list[PoolAssessment], cash: float = 0.0) -> Summary:
+    """Values of pools and of cash beside them; a cross position has its notional over its leverage in use."""
+    legs = [leg for pool in pools for leg in pool.legs]
+    value = sum(pool.margin_balance for pool in pools) + cash
+    signed = sum(leg.side.sign * leg.notional for leg in legs)
+    in_use = sum(in_use_of(state, pool, leg) for pool in pools for leg in pool.legs)
+    return Summary(value, sum(leg.notional for leg in legs), value - signed, in_use)
+
+
+def in_use_of(state: AccountState, pool: PoolAssessment, leg: LegAssessment) -> float:
+    """``marginUsed``: of an isolated position its equity."""
+    return leg.notional / (state.positions[leg.instrument].leverage or 0.0) if is_cross(pool) else pool.margin_balance
+
+
+def is_cross(pool: PoolAssessment) -> bool:
+    """Whether it is the one of all cross positions."""
+    return pool.scope == "USDC"
+
+
 @pytest.mark.parametrize("name", STATES)
 def test_every_account_figure_comes_out(name: str) -> None:
-    """Account values, notionals, margins in use, maintenance, profits, returns."""
+    """Both summaries (account value, notional, raw USD, margin in use), maintenance, and what can be withdrawn."""
     answer, state = raw(name), state_of(raw(name))
     pools = assess(state)
-    legs = {leg.instrument: leg for pool in pools for leg in pool.legs}
-    alone = [pool for pool in pools if pool.scope != "USDC"]
-    cross = sum(pool.margin_balance for pool in pools if pool.scope == "USDC") or state.wallets["USDC"].balance
-    isolated = sum(pool.margin_balance for pool in alone)
-    assert same(cross, answer["crossMarginSummary"]["accountValue"])
-    assert same(cross + isolated, answer["marginSummary"]["accountValue"])
-    assert same(sum(leg.notional for leg in legs.values()), answer["marginSummary"]["totalNtlPos"])
-    signed = sum(leg.side.sign * leg.notional for leg in legs.values())
-    assert same(cross + isolated - signed, answer["marginSummary"]["totalRawUsd"])
-    in_use = 0.0
-    for row in answer["assetPositions"]:
-        position, leg = row["position"], legs[row["position"]["coin"]]
-        assert same(leg.notional, position["positionValue"])
-        assert same(leg.unrealized_pnl, position["unrealizedPnl"])
-        held = state.positions[leg.instrument]
-        assert held.leverage == float(position["leverage"]["value"])
-        # The venue rounds the entry price that it prints.
-        assert held.entry_price == pytest.approx(float(position["entryPx"]), rel=2e-5)
-        equity = next((pool.margin_balance for pool in alone if pool.legs[0] is leg), leg.notional / held.leverage)
-        assert same(equity, position["marginUsed"])
-        in_use += equity
-    assert same(in_use, answer["marginSummary"]["totalMarginUsed"])
+    shared = [pool for pool in pools if is_cross(pool)]
+    cash = 0.0 if shared else state.wallets["USDC"].balance
+    cross = summary(state, shared, cash)
+    assert cross.is_that_of(answer["crossMarginSummary"])
+    assert summary(state, pools, cash).is_that_of(answer["marginSummary"])
     if "crossMaintenanceMarginUsed" in answer:
-        maintenance = sum(pool.maintenance_margin for pool in pools if pool.scope == "USDC")
-        assert same(maintenance, answer["crossMaintenanceMarginUsed"])
+        assert same(sum(pool.maintenance_margin for pool in shared), answer["crossMaintenanceMarginUsed"])
+    assert same(cross.value - cross.in_use - RESERVED_BY_ORDERS.get(name, 0.0), answer["withdrawable"])
+
+
+@pytest.mark.parametrize("name", STATES)
+def test_every_figure_of_a_position_comes_out(name: str) -> None:
+    """Value, profit, return on equity, leverage, margin in use, entry (as rounded), an isolated one's own raw USD."""
+    answer, state = raw(name), state_of(raw(name))
+    legs = {leg.instrument: (pool, leg) for pool in assess(state) for leg in pool.legs}
+    for row in answer["assetPositions"]:
+        printed = row["position"]
+        (pool, leg), held = legs[printed["coin"]], state.positions[printed["coin"]]
+        assert same(leg.notional, printed["positionValue"])
+        assert same(leg.unrealized_pnl, printed["unrealizedPnl"])
+        assert held.leverage == float(printed["leverage"]["value"])
+        # The venue rounds the entry price that it prints.
+        assert held.entry_price == pytest.approx(float(printed["entryPx"]), rel=2e-5)
+        in_use = in_use_of(state, pool, leg)
+        assert same(in_use, printed["marginUsed"])
+        deposit = in_use if str(OLD_RULE) in name else leg.size * held.entry_price / held.leverage
+        assert same(leg.unrealized_pnl / deposit, printed["returnOnEquity"])
+        assert ("rawUsd" in printed["leverage"]) is not is_cross(pool)
+        if not is_cross(pool):
+            assert same(pool.margin_balance - leg.side.sign * leg.notional, printed["leverage"]["rawUsd"])
 
 
 @pytest.mark.parametrize("name", STATES)
