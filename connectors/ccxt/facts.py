@@ -38,12 +38,14 @@ Reading = Callable[[Balance, str, Isolated], CrossFigures]
 @dataclass(frozen=True, slots=True)
 class Facts:
     """One exchange. `params` as in `AccountConfig`; `options` are ccxt's, to read no more markets than
-    needed; `tiers_by_notional`: whether ccxt's tiers are what they say."""
+    needed; `tiers_by_notional`: whether ccxt's tiers are what they say; `cross_only`: whether what ccxt reads of it has
+    no isolated positions, so that a margin mode that is not told is cross."""
 
     cross: Reading
     params: tuple[Mapping[str, Scalar], ...] = ({},)
     options: Mapping[str, object] = field(default_factory=dict)
     tiers_by_notional: bool = True
+    cross_only: bool = False
 
 
 def figure(value: object) -> float | None:
@@ -122,6 +124,8 @@ _KNOWN = {
     ),
     "gate": Facts(_gate, ({"settle": "usdt"}, {"settle": "btc"}), {"fetchMarkets": {"types": ["swap"]}}),
     "krakenfutures": Facts(_krakenfutures, tiers_by_notional=False),  # by contracts or by base units
+    "deribit": Facts(_nothing, cross_only=True),  # "Standard margin": by currency, or all together
+    "dydx": Facts(_nothing, cross_only=True),  # ccxt reads one subaccount; isolated markets have others of their own
 }
 
 

@@ -6,10 +6,15 @@ show the account as safer than it is; and a pool of which something that counts 
 the book shows as unknown.
 
 **Where a pool's figures come from.** Maintenance: the venue's figure per position, held until the next snapshot; where
-there is none, its tier's rate on the whole notional, which is never too little. Margin balance of an isolated position:
-ccxt's `collateral` (with profit), but no more than what puts the liquidation at the liquidation price that the venue
-reports. Of a cross pool: `facts`, else what that liquidation price says. A pool at its liquidation price has margin
-balance = maintenance, so at the mark its balance is maintenance + q * (v(mark) - v(liquidation price)).
+there is none, its tier's rate and the fee to close on the whole notional, which is never too little. Margin balance of
+an isolated position: ccxt's `collateral` (with profit), but no more than what puts the liquidation at the liquidation
+price that the venue reports. Of a cross pool: `facts`, else what that liquidation price says. A pool at its liquidation
+price has balance = maintenance, so at the mark its balance is maintenance + q * (v(mark) - v(liquidation price)).
+
+**Where ccxt does not tell whether a position is isolated**, and the exchange is not one of cross positions only
+(`facts`), no balance of the account's is taken to be behind it, and no other position to help it. It stands in the pool
+of its coin: alone there it has what its own liquidation price says, which is so in either case; beside others the pool
+is unknown.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -29,6 +34,8 @@ but terms that are misread (a contract size, an inverse contract) are off by far
 
 _MARK_KEYS = ("markPrice", "mark_price", "markPx")
 """Exchanges' names of the mark in a ticker, where ccxt leaves it in `info`. Never `last`: it is not the mark."""
+
+_ISOLATED = {"isolated": True, "cross": False}
 
 _TIME_KEYS = ("time", "ts", "time_ms")
 
@@ -65,7 +72,7 @@ class Holding:
     instrument: str
     coin: str
     size: float
-    isolated: bool
+    isolated: bool | None
     multiplier: float | None
     inverse: bool
     known: bool
@@ -113,7 +120,7 @@ def holding(position: Mapping[str, Any], catalogue: Catalogue) -> Holding | None
         instrument=catalogue.names.get(symbol, symbol),
         coin=str(market.get("settle") or "unknown"),
         size=abs(contracts) if side == "long" else -abs(contracts),
-        isolated=position.get("marginMode") == "isolated",
+        isolated=_ISOLATED.get(str(position.get("marginMode"))),
         multiplier=multiplier,
         inverse=market.get("inverse") is True,
         known=bool(market) and not market.get("option") and market.get("linear") is not market.get("inverse"),
@@ -193,7 +200,8 @@ def pools(
     """Positions, wallets and what the venue reports of every pool. `marks` are used where a position has none."""
     isolated: dict[str, list[Holding]] = {}
     cross: dict[str, list[Holding]] = {}
-    for each in held:
+    for told in held:
+        each = replace(told, isolated=False) if told.isolated is None and known.cross_only else told
         scope = isolated_scope(each.instrument, side_of(each.size))
         (isolated if each.isolated else cross).setdefault(scope if each.isolated else each.coin, []).append(each)
     wallets = {coin: total for balance in balances for coin, total in _totals(balance)}
@@ -295,14 +303,18 @@ def _adds_up(one: Holding, mark: float) -> bool:
 
 
 def required(one: Holding, instruments: Mapping[str, Instrument], mark: float) -> float:
-    """The venue's figure, else its tier's rate on all of the notional, else nan."""
+    """The venue's figure, else its tier's rate and the taker fee on all of the notional, else nan.
+
+    Some venues count the fee to close, and some take each rate for its own part only: this is never less than theirs.
+    """
     if one.maintenance is not None:
         return one.maintenance
     contract = instruments.get(one.instrument)
     notional = one.notional or one.worth(mark)
     tiers = contract.tiers if contract else ()
     rates = [tier.rate for tier in tiers if tier.floor <= notional]
-    return max(rates) * notional if rates else nan
+    fee_rate = max(0.0, contract.taker_fee_rate or 0.0) if contract else 0.0
+    return (max(rates) + fee_rate) * notional if rates else nan
 
 
 def _to_liquidation(members: Sequence[Holding], marks: Mapping[str, float]) -> float | None:
@@ -344,6 +356,9 @@ def _cross(
     marks: Mapping[str, float],
 ) -> PoolReport:
     maintenance = sum(required(each, instruments, _mark(each, marks)) for each in members)
+    if any(each.isolated is None for each in members):
+        told = CrossFigures()
+        maintenance = maintenance if len(members) == 1 else nan
     if told.maintenance_margin is not None:
         maintenance = told.maintenance_margin
     cushion = _to_liquidation(members, marks)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from connectors.ccxt import translate
-from connectors.ccxt.facts import facts, figure
+from connectors.ccxt.facts import CrossFigures, facts, figure
 from connectors.ccxt.translate import Catalogue, Holding, UnreadableError
 from monitor.model.account import MarginMode, PositionMode
 from monitor.model.ids import Slot
@@ -227,6 +227,37 @@ def test_of_several_liquidation_prices_the_nearest_counts() -> None:
     assert (balance, maintenance) == (10 + min(2 * 30, 40), 10.0)
 
 
+def test_a_margin_mode_that_is_not_told_is_not_guessed() -> None:
+    """Alone, a position has what its liquidation price says, isolated or not; the account's equity is not behind it."""
+    one = replace(SOME, isolated=None)
+    assert report(pool_of(one), "USDT") == (5 + 2 * (110 - 80), 5.0)
+    rich = replace(ANY, cross=lambda balance, coin, isolated: CrossFigures(1e6, 1.0))
+    found = translate.pools([one], [{}], {}, {}, rich, 1)
+    assert report(found, "USDT") == (5 + 2 * (110 - 80), 5.0)
+    assert isnan(report(pool_of(replace(one, liquidation=None)), "USDT")[0])
+
+
+def test_nor_is_such_a_position_helped_by_another() -> None:
+    """What one loses the other may not win for it: beside any other in its coin the pool is unknown."""
+    one = replace(SOME, isolated=None)
+    other = replace(SOME, symbol="ETH/USDT:USDT", instrument="ETHUSDT", size=-1.0, pnl=-10.0, liquidation=150.0)
+    for beside in (other, replace(other, isolated=None), replace(one, size=-1.0, pnl=-10.0)):
+        found = pool_of(one, beside)
+        assert all(isnan(figure) for figure in report(found, "USDT"))
+        assert len(found.positions) == 2
+    alone = pool_of(one, replace(other, isolated=True, collateral=30.0))
+    assert report(alone, "USDT") == (5 + 2 * (110 - 80), 5.0)
+
+
+def test_where_there_are_only_cross_positions_they_need_not_say_so() -> None:
+    """On Deribit, and in the one subaccount of dYdX's that ccxt reads."""
+    one = replace(SOME, isolated=None)
+    other = replace(one, symbol="ETH/USDT:USDT", instrument="ETHUSDT", size=-1.0, pnl=-10.0, liquidation=150.0)
+    for exchange in ("deribit", "dydx"):
+        found = translate.pools([one, other], [], {}, {}, facts(exchange), 1)
+        assert report(found, "USDT") == (10 + min(2 * 30, 40), 10.0)
+
+
 def test_both_sides_of_an_instrument_have_one_liquidation_price() -> None:
     """The pair's, by what is open on balance."""
     short = replace(SOME, size=-1.0, pnl=-10.0)
@@ -298,7 +329,7 @@ def test_inverse_contracts_are_paid_in_their_coin() -> None:
 
 
 def test_tiers_stand_in_for_a_maintenance_that_is_not_told() -> None:
-    """At the rate of the position's tier on all of it; never less than any rule makes of the same tiers."""
+    """At the rate of the position's tier on all of it, with the fee; never less than any rule makes of the tiers."""
     tiers = [
         {"minNotional": 0, "maxNotional": 100, "maintenanceMarginRate": 0.01},
         {"minNotional": 100, "maxNotional": None, "maintenanceMarginRate": 0.02},
@@ -309,7 +340,7 @@ def test_tiers_stand_in_for_a_maintenance_that_is_not_told() -> None:
     assert [(tier.floor, tier.cap, tier.rate) for tier in contract.tiers] == [(0.0, 100.0, 0.01), (100.0, None, 0.02)]
     one = replace(SOME, maintenance=None)
     found = translate.pools([one], [], {"BTCUSDT": contract}, {}, ANY, 1)
-    assert report(found, "USDT")[1] == pytest.approx(0.02 * 220)
+    assert report(found, "USDT")[1] == pytest.approx((0.02 + 0.0006) * 220)
     other = translate.pools([one], [], {"BTCUSDT": contract}, {}, replace(ANY, tiers_by_notional=False), 1)
     assert isnan(report(other, "USDT")[1])
 
@@ -331,6 +362,16 @@ def test_a_position_that_cannot_be_read_is_not_left_out() -> None:
     for fault in ({"contracts": None}, {"side": None}, {"symbol": None}, {"contracts": nan}, {"side": "both"}):
         with pytest.raises(UnreadableError):
             translate.holding(POSITION | fault, known)
+
+
+@pytest.mark.parametrize(
+    ("mode", "isolated"), [("isolated", True), ("cross", False), (None, None), ("", None), ("portfolio", None)]
+)
+def test_a_margin_mode_is_read_as_it_stands(mode: str | None, isolated: bool | None) -> None:
+    """Any other word is one that is not known."""
+    held = translate.holding(POSITION | {"marginMode": mode}, catalogue(client("bitget", BITGET)))
+    assert held is not None
+    assert held.isolated is isolated
 
 
 def test_what_is_closed_is_no_position() -> None:
