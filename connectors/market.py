@@ -9,16 +9,20 @@ from typing import Any, Generic, TypeVar
 
 from connectors.links import Links
 from connectors.session import Action, Send, Timers
-from connectors.wire import Defect
+from connectors.wire import BadFrame, Defect
 from monitor.errors import VenueError
 from monitor.model.assessment import FeedHealth, FeedState
-from monitor.model.events import Event, FeedChanged
+from monitor.model.events import Event, FeedChanged, FundingTold
+from monitor.model.instrument import Funding
 from monitor.telemetry import Telemetry
 
 JUDGE_S = 0.5
 
 RECOVERED = 2.0 / 3.0
 """Share of the age that is late, below which a stream is live again."""
+
+FUNDING_S = 10.0
+"""How often it is looked at what the marks' rows tell of funding, which changes slowly and moves no figure."""
 
 STEADY_S = 60.0
 """After so long without a fault the next one is treated as the first."""
@@ -172,7 +176,14 @@ class MarketBase(ABC):
         self._state = FeedState.LIVE
         self._detail = _NOTHING
         self._state_since = 0.0
-        self._handlers: dict[str, Callable[[float], Sequence[Event]]] = {"judge": self._on_judge}
+        self._rows: dict[str, Any] = {}
+        """Of each instrument the newest row with its mark, as it came: what else is in it is looked at off the fast
+        way."""
+        self._funding: dict[str, Funding] = {}
+        self._handlers: dict[str, Callable[[float], Sequence[Event]]] = {
+            "judge": self._on_judge,
+            "funding": self._on_funding,
+        }
 
     # --- for the venue
 
@@ -188,6 +199,14 @@ class MarketBase(ABC):
     def _oldest(self, now: float) -> Oldest:
         """The instrument whose mark is oldest."""
 
+    def _funding_rows(self) -> Mapping[str, Any]:
+        """By instrument what was told of funding, among other things."""
+        return self._rows
+
+    def _funding_in(self, row: Any, now: float) -> Funding | None:
+        """What a row tells of funding; None where it tells nothing. Raises BadFrame."""
+        return None
+
     @abstractmethod
     def _prepare(self, relaxed_s: float, now: float) -> None:
         """Before each judgement; `relaxed_s` is by how much the smallest lag may have grown since the last."""
@@ -202,10 +221,13 @@ class MarketBase(ABC):
     def watch(self, instruments: frozenset[str], now: float) -> Sequence[Event]:
         """Want these and no others."""
         self._want(instruments, now)
+        self._rows = {name: row for name, row in self._rows.items() if name in instruments}
         if not instruments:
             self._timers.clear("judge")
+            self._timers.clear("funding")
             return self._become(FeedState.LIVE, _NOTHING, now)
         self._timers.pull("judge", now + JUDGE_S)
+        self._timers.pull("funding", now + 2.0 * JUDGE_S)
         return ()
 
     def responded(self, request: str, body: bytes, sent_ms: int, now: float) -> Sequence[Event]:
@@ -238,6 +260,23 @@ class MarketBase(ABC):
 
     def _count_bad(self, defect: Defect) -> None:
         self._telemetry.bad_frames.add(self.venue, self.stream, defect.value)
+
+    # --- funding
+
+    def _on_funding(self, now: float) -> Sequence[Event]:
+        """Tell what has changed."""
+        found = {name: self._funding_of(row, now) for name, row in self._funding_rows().items()}
+        self._timers.set("funding", now + (FUNDING_S if found else 2.0 * JUDGE_S))
+        told = tuple((name, funding) for name, funding in found.items() if funding != self._funding.get(name))
+        self._funding = {name: funding for name, funding in found.items() if funding is not None}
+        return (FundingTold(self.feed, told),) if told else ()
+
+    def _funding_of(self, row: Any, now: float) -> Funding | None:
+        """What cannot be read is not told: no figure depends on it."""
+        try:
+            return self._funding_in(row, now)
+        except BadFrame:
+            return None
 
     # --- judgement
 

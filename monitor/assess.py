@@ -105,6 +105,10 @@ def _assess_instrument(
             bankruptcy_price=bankruptcy,
             distance=distance,
             adl_rank=leg.adl_rank,
+            funding_rate=None if leg.funding is None else leg.funding.rate,
+            next_funding=None if leg.funding is None else -leg.side.sign * leg.funding.rate * leg.notional(mark),
+            next_funding_at=None if leg.funding is None else leg.funding.next_at,
+            funding_interval_s=leg.funding_interval_s,
         )
 
 

@@ -35,7 +35,8 @@ from monitor.kernel import (
 from monitor.margin.pnl import notional, price_value, unrealized_pnl
 from monitor.margin.risk import Risk, maintenance_margin
 from monitor.margin.tiers import UNKNOWN, Maintenance
-from monitor.model.events import Marks
+from monitor.model.events import FundingTold, Marks
+from monitor.model.instrument import Funding
 
 LEND_AFTER_MS = 5_000
 SWEEP_INSTRUMENTS_MIN = 16
@@ -59,6 +60,7 @@ class Instruments:
     """The last frame that moved it."""
     pause_s: list[float] = field(default_factory=list)
     """How long the venue may say nothing of a mark that does not change."""
+    funding: list[Funding | None] = field(default_factory=list)
 
 
 class Ledger:
@@ -180,6 +182,7 @@ class Ledger:
             known.seen.append(nan)
             known.turn.append(0)
             known.pause_s.append(0.0)
+            known.funding.append(None)
         elif known.inverse[i] is not inverse:  # first heard of before the venue had described it
             known.inverse[i] = inverse
             self._versions = (-1, -1, -1, -1)
@@ -206,6 +209,13 @@ class Ledger:
         for leg in self.lists.legs(instrument).tolist():
             self.choose_segment(leg)
             self.revalue(leg)
+
+    def take_funding(self, told: FundingTold) -> None:
+        """Keep what was told of instruments that anybody has asked for."""
+        index = self.instruments.index.get(told.feed, {})
+        for symbol, funding in told.rates:
+            if symbol in index:
+                self.instruments.funding[index[symbol]] = funding
 
     def stale_instruments(self, now: float, limit_s: float) -> dict[int, float | None]:
         """Instruments with legs whose newest mark from the stream is older than `limit_s`, to its age.

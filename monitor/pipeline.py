@@ -23,6 +23,7 @@ from monitor.model.events import (
     AccountSnapshot,
     Event,
     FeedChanged,
+    FundingTold,
     InstrumentsLoaded,
     Marks,
     VenueNotice,
@@ -161,6 +162,8 @@ class Pipeline:
                 feed = "" if event.account else event.feed
                 self._feed_states[event.venue, event.account, feed, event.stream] = event
                 self._look_for_blindness(now)
+            case FundingTold():
+                self.book.ledger.take_funding(event)
             case Marks():
                 raise AssertionError("marks are handled before")
 

@@ -316,6 +316,7 @@ class Pools:
         symbol, inverse = ledger.instruments.symbols[i], ledger.instruments.inverse[i]
         row = leg * LEG_WIDTH
         quantity, entry_value = ledger.legs.table[row + QUANTITY : row + ENTRY_VALUE + 1].tolist()
+        defined = self._owner(int(ledger.legs.pool[leg])).instruments.get(symbol)
         return Leg(
             instrument=symbol,
             size=abs(float(ledger.legs.size[leg])),
@@ -325,6 +326,8 @@ class Pools:
             maintenance=ledger.maintenance[leg],
             mark=ledger.instruments.mark[i],
             adl_rank=ledger.legs.adl_rank(leg),
+            funding=ledger.instruments.funding[i],
+            funding_interval_s=None if defined is None else defined.funding_interval_s,
         )
 
     def _siblings(self, leg: int) -> Iterator[int]:

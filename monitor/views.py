@@ -131,6 +131,10 @@ def _leg(leg: LegAssessment) -> Json:
         "bankruptcy_price": number(leg.bankruptcy_price),
         "distance": number(leg.distance),
         "adl_rank": leg.adl_rank,
+        "funding_rate": number(leg.funding_rate),
+        "next_funding": number(leg.next_funding),
+        "next_funding_at": None if leg.next_funding_at is None else rfc3339(leg.next_funding_at),
+        "funding_interval_s": number(leg.funding_interval_s),
     }
 
 

@@ -19,8 +19,9 @@ from connectors.binance_common.parse import mark as event_of
 from connectors.binance_common.product import Product
 from connectors.market import Oldest, SocketMarket, oldest
 from connectors.session import Send
-from connectors.wire import BadFrame, Defect
+from connectors.wire import BadFrame, Defect, optional
 from monitor.model.events import Event, Marks
+from monitor.model.instrument import Funding
 from monitor.telemetry import Telemetry
 
 ALL_MARKS = "!markPrice@arr@1s"
@@ -109,6 +110,7 @@ class MarketFeed(SocketMarket):
                 # `in` refuses what is not a string as well as the underscores that float() would take.
                 if last_ms and at_ms > last_ms and 0.0 < price < inf and lag > self._lag_floor and "_" not in said:
                     self._times_ms[name] = at_ms
+                    self._rows[name] = data
                     if lag < self._lag:
                         self._lower_lag(lag)
                     if connection != self._links.live:
@@ -144,7 +146,7 @@ class MarketFeed(SocketMarket):
         names: list[str] = []
         prices: list[float] = []
         times_ms: list[int] = []
-        wanted, foreign = self._times_ms, self._foreign
+        wanted, kept, foreign = self._times_ms, self._rows, self._foreign
         if not self._lag_agreed:
             self._agree_on_lag(rows, now)
         limit_ms = (now + CLOCK_OFF_S if self._lag == inf else now - self._lag + TIME_JUMP_S) * 1000.0
@@ -169,6 +171,7 @@ class MarketFeed(SocketMarket):
                     and (last_ms or type(at_ms) is int)
                 ):
                     wanted[name] = at_ms
+                    kept[name] = row
                     names.append(name)
                     prices.append(price)
                     times_ms.append(at_ms)
@@ -183,6 +186,11 @@ class MarketFeed(SocketMarket):
         if connection != self._links.live:
             self._delivers(connection, now)
         return (Marks(self.feed, names, prices, times_ms),)
+
+    def _funding_in(self, row: Any, now: float) -> Funding | None:
+        """``r`` is the rate, ``T`` the time of the next payment; empty and zero for contracts that expire."""
+        rate, at_ms = optional(row.get("r")), optional(row.get("T"))
+        return None if rate is None else Funding(rate, at_ms / 1000.0 if at_ms else None)
 
     def _lower_lag(self, lag: float) -> None:
         """The smallest lag falls, but not far by one mark alone."""

@@ -1,6 +1,6 @@
 """The market stream: marks of what anybody on the feed holds, from one socket for each category that is needed."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from random import Random
 from typing import Any
 
@@ -8,10 +8,11 @@ import orjson
 
 from connectors import FeedSettings
 from connectors.bybit.parse import INVERSE, LINEAR, SPOT, category_of
-from connectors.bybit.tickers import Tickers
+from connectors.bybit.tickers import NEXT, RATE, Tickers
 from connectors.market import MarketBase, Oldest, Sockets
-from connectors.wire import BadFrame, Defect
+from connectors.wire import BadFrame, Defect, optional
 from monitor.model.events import Event
+from monitor.model.instrument import Funding
 from monitor.telemetry import Telemetry
 
 
@@ -73,6 +74,18 @@ class MarketFeed(MarketBase):
         """When something is due."""
         timers = (self._timers, *(tickers.timers for tickers in self._tickers.values()))
         return min((due for each in timers if (due := each.next()) is not None), default=None)
+
+    # --- funding
+
+    def _funding_rows(self) -> Mapping[str, Any]:
+        return {
+            symbol: told for category in (LINEAR, INVERSE) for symbol, told in self._tickers[category].funding.items()
+        }
+
+    def _funding_in(self, row: Any, now: float) -> Funding | None:
+        """Empty and zero for contracts that expire."""
+        rate, at_ms = optional(row.get(RATE)), optional(row.get(NEXT))
+        return None if rate is None else Funding(rate, at_ms / 1000.0 if at_ms else None)
 
     # --- health
 

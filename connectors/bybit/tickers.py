@@ -39,6 +39,7 @@ TIME_JUMP_S = 60.0
 """A mark so far ahead of the others is refused: believing it would make every later one look old."""
 
 _TOPIC = "tickers."
+RATE, NEXT = "fundingRate", "nextFundingTime"
 
 
 @dataclass(slots=True)
@@ -100,6 +101,8 @@ class Tickers:
         self._open = self.sockets.open
         self._marks: dict[str, _Mark] = {}
         """By the symbol on the wire."""
+        self.funding: dict[str, dict[str, Any]] = {}
+        """By symbol the keys about funding, as they came last."""
         self._request = 0
         # Smallest difference between receipt and the venue's time: what the clocks differ plus the fastest way here.
         self._lag = inf
@@ -110,6 +113,7 @@ class Tickers:
     def watch(self, instruments: Collection[str], now: float) -> None:
         """Want these and no others."""
         self._marks = {symbol: self._marks.get(symbol) or _Mark(now) for symbol in map(self._symbol, instruments)}
+        self.funding = {symbol: told for symbol, told in self.funding.items() if symbol in self._marks}
         if instruments:
             self.sockets.begin(now)
         else:
@@ -164,10 +168,16 @@ class Tickers:
                     if at_ms > mark.at_ms and 0.0 < price < inf and lag > self._lag - TIME_JUMP_S:
                         if data["type"] == "snapshot" and connection in self._open:
                             self._open[connection].begun.add(symbol)
+                        if RATE in row or NEXT in row:
+                            self._note_funding(symbol, row)
                         return self._take(connection, symbol, mark, price, at_ms, now)
         except (ValueError, KeyError, TypeError, AttributeError):
             pass
         return self._received_with_care(connection, data, now)
+
+    def _note_funding(self, symbol: str, row: Any) -> None:
+        """What a frame does not have is as it was."""
+        self.funding[symbol] = self.funding.get(symbol, {}) | {key: row[key] for key in (RATE, NEXT) if key in row}
 
     def _take(self, connection: str, symbol: str, mark: _Mark, price: float, at_ms: int, now: float) -> Sequence[Event]:
         mark.price, mark.at_ms, mark.heard_at = price, at_ms, now
@@ -191,6 +201,7 @@ class Tickers:
         mark = self._marks.get(symbol)
         if mark is None:
             return ()
+        self._note_funding(symbol, row)
         price = self._price_of(connection, symbol, mark, frame.get("type"), row)
         if price is None:
             return ()

@@ -10,6 +10,7 @@ with the mark of now, and only the age of what came counts as health.
 from collections.abc import Sequence
 from math import inf
 from random import Random
+from typing import Any
 
 import orjson
 
@@ -18,14 +19,17 @@ from connectors.hyperliquid.parse import is_greeting, mark
 from connectors.hyperliquid.stream import PING, PING_S, subscribe, unsubscribe
 from connectors.market import Asked, Oldest, SocketMarket
 from connectors.session import Send
-from connectors.wire import BadFrame, Defect
+from connectors.wire import BadFrame, Defect, optional
 from monitor.model.events import Event, Marks
+from monitor.model.instrument import Funding
 from monitor.telemetry import Telemetry
 
 CHANNEL = "activeAssetCtx"
 
 LATE_S = 4.0
 """Marks are computed every three seconds; sooner than this none is late."""
+
+HOUR_S = 3600.0
 
 BURST_S = 1.0
 BURST_MESSAGES = 16
@@ -83,6 +87,7 @@ class MarketFeed(SocketMarket):
                     at_ms = max(int(now * 1000.0), last_ms + 1)
                     self._times_ms[coin] = at_ms
                     self._seen[coin] = now
+                    self._rows[coin] = data["ctx"]
                     if connection != self._links.live:
                         self._delivers(connection, now)
                     return (Marks(self.feed, (coin,), (price,), (at_ms,)),)
@@ -100,6 +105,11 @@ class MarketFeed(SocketMarket):
                 self._count_bad(Defect.JSON)
         except BadFrame as bad:
             self._count_bad(bad.defect)
+
+    def _funding_in(self, row: Any, now: float) -> Funding | None:
+        """``funding`` is the hourly rate, paid at the full hour ("Funding")."""
+        rate = optional(row.get("funding"))
+        return None if rate is None else Funding(rate, (now // HOUR_S + 1.0) * HOUR_S)
 
     # --- subscriptions
 

@@ -9,6 +9,7 @@ from monitor.margin.tiers import Maintenance, segment_at
 from monitor.model.account import AccountMode, MarginMode
 from monitor.model.assessment import Basis, margin_ratio
 from monitor.model.ids import Side, side_of
+from monitor.model.instrument import Funding
 
 
 def maintenance_margin(alpha: float, notional_value: float, beta: float) -> float:
@@ -49,8 +50,8 @@ class Leg:
     """One position inside a pool, ready to compute.
 
     `quantity` is signed: contracts * multiplier * the margin coin's price in the pool's unit, so that every amount
-    comes out in the pool's unit; `maintenance` is in that unit too. `mark` is nan while unknown. `adl_rank` is handed
-    through.
+    comes out in the pool's unit; `maintenance` is in that unit too. `mark` is nan while unknown. `adl_rank`, `funding`
+    and `funding_interval_s` are handed through.
     """
 
     instrument: str
@@ -61,6 +62,8 @@ class Leg:
     maintenance: Maintenance
     mark: float
     adl_rank: int | None = None
+    funding: Funding | None = None
+    funding_interval_s: float | None = None
 
     @property
     def side(self) -> Side:

@@ -40,7 +40,9 @@ class LegAssessment:
     `maintenance_margin` is nan as well where the venue reports one for the whole pool only. `size` is unsigned, in
     contracts. `distance` is the relative move of the mark to the liquidation price, positive while safe, None where
     there is no liquidation price. `adl_rank` is the place in the venue's queue for auto-deleveraging, 0 to 5 (first in
-    line), None where the venue does not say.
+    line), None where the venue does not say. `next_funding` is what the next payment of funding brings at the mark of
+    now, below zero where it costs, in the pool's unit; `funding_rate` and `next_funding_at` are as in `Funding`, and
+    `funding_interval_s` the time between two payments; each None where it is not told.
     """
 
     instrument: str
@@ -55,6 +57,10 @@ class LegAssessment:
     bankruptcy_price: float | None
     distance: float | None
     adl_rank: int | None = None
+    funding_rate: float | None = None
+    next_funding: float | None = None
+    next_funding_at: float | None = None
+    funding_interval_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

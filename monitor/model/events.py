@@ -10,7 +10,7 @@ from enum import StrEnum
 
 from monitor.model.account import AccountMode, Position, PositionMode, Wallet
 from monitor.model.assessment import FeedState
-from monitor.model.instrument import Instrument
+from monitor.model.instrument import Funding, Instrument
 
 
 @dataclass(slots=True)
@@ -125,4 +125,12 @@ class FeedChanged:
     data_at: float | None = None
 
 
-Event = Marks | InstrumentsLoaded | AccountSnapshot | AccountDelta | VenueNotice | FeedChanged
+@dataclass(frozen=True, slots=True)
+class FundingTold:
+    """Funding of instruments of a feed that is another than before; None where it is not told any more."""
+
+    feed: str
+    rates: tuple[tuple[str, Funding | None], ...]
+
+
+Event = Marks | InstrumentsLoaded | AccountSnapshot | AccountDelta | VenueNotice | FeedChanged | FundingTold

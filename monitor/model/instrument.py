@@ -25,6 +25,18 @@ class Tier:
 
 
 @dataclass(frozen=True, slots=True)
+class Funding:
+    """What holding a perpetual costs, as the venue tells it at the moment.
+
+    `rate` is the share of its notional that a long pays a short at the next payment (the other way where it is below
+    zero), an estimate until then. `next_at` is when, in seconds since the epoch, None where the venue does not say.
+    """
+
+    rate: float
+    next_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Instrument:
     """One contract as the venue defines it for one account.
 

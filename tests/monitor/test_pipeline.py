@@ -12,12 +12,13 @@ from alerts.engine import Engine
 from alerts.rules.margin_ratio import MarginRatioConfig
 from monitor.book import Book
 from monitor.clock import ManualClock
-from monitor.model.account import AccountMode, Position, PositionMode, Wallet
+from monitor.model.account import AccountMode, MarginMode, Position, PositionMode, Wallet
 from monitor.model.assessment import FeedState, PoolAssessment
 from monitor.model.events import (
     AccountDelta,
     AccountSnapshot,
     FeedChanged,
+    FundingTold,
     InstrumentsLoaded,
     Marks,
     PoolReport,
@@ -25,6 +26,7 @@ from monitor.model.events import (
     VenueNotice,
 )
 from monitor.model.ids import Slot
+from monitor.model.instrument import Funding
 from monitor.pipeline import Pipeline, PipelineSettings
 from monitor.telemetry import Telemetry
 from tests.support.accounts import flat_tier, isolated, linear
@@ -411,3 +413,26 @@ def test_nothing_eases_while_its_marks_are_old() -> None:
         watch.mark(100.0)
         watch.warm(1.0)
     assert [a.state for a in watch.said if a.rule == "margin_ratio"][-1] is State.RESOLVED
+
+
+# -- funding
+
+
+def test_the_next_payment_of_funding_is_known_of_each_position() -> None:
+    """A long pays where the rate is above zero, at the mark of now; what is not told any more is not known."""
+    watch = Watch()
+    watch.add(long(), Position(SYMBOLS[1], Slot.SHORT, -2.0, 100.0, MarginMode.ISOLATED, 50.0))
+    watch.mark(120.0, *SYMBOLS[:2])
+    rates = tuple((symbol, Funding(0.001, 1_790_003_600.0)) for symbol in (SYMBOLS[0], SYMBOLS[1], "OTHER"))
+    watch.pipeline.handle(FundingTold("binance", rates), perf_counter())
+    watch.pipeline.handle(FundingTold("elsewhere", ((SYMBOLS[0], None),)), perf_counter())
+    watch.warm(1.0)
+    legs = {leg.instrument: leg for pool in watch.pipeline.assessments().values() for leg in pool.legs}
+    one, two = legs[SYMBOLS[0]], legs[SYMBOLS[1]]
+    assert (one.funding_rate, one.next_funding_at) == (0.001, 1_790_003_600.0)
+    assert (one.next_funding, two.next_funding) == pytest.approx((-0.001 * one.notional, 0.001 * 2.0 * 120.0))
+    watch.pipeline.handle(FundingTold("binance", ((SYMBOLS[0], None),)), perf_counter())
+    watch.warm(1.0)
+    legs = {leg.instrument: leg for pool in watch.pipeline.assessments().values() for leg in pool.legs}
+    assert (legs[SYMBOLS[0]].funding_rate, legs[SYMBOLS[0]].next_funding) == (None, None)
+    assert legs[SYMBOLS[1]].funding_rate == 0.001

@@ -111,6 +111,17 @@ def test_a_leg_s_adl_rank_is_null_where_the_venue_does_not_say() -> None:
     assert [leg["adl_rank"] for leg in shown["legs"]] == [None, 0, 5]
 
 
+def test_a_leg_s_next_payment_of_funding_is_null_where_it_is_not_told() -> None:
+    """Below zero where it costs; when, as all times are written."""
+    paying = a_leg(funding_rate=0.0001, next_funding=-2.95, next_funding_at=1_790_000_000.0, funding_interval_s=3600.0)
+    legs = (a_leg(), paying)
+    shown = orjson.loads(pool_json(PoolRow("binance/main/USDT", 1.0, 0.5, 0.5, a_pool(0.5, legs=legs))))
+    keys = ("funding_rate", "next_funding", "next_funding_at", "funding_interval_s")
+    first, second = ([leg[key] for key in keys] for leg in shown["legs"])
+    assert first == [None] * 4
+    assert second == [0.0001, -2.95, "2026-09-21T14:13:20.000Z", 3600.0]
+
+
 def test_the_page_comes_in_small_pieces() -> None:
     """One pool is one piece, so that a long page does not keep the event loop."""
     desk = Desk(many_pools(100))

@@ -10,6 +10,7 @@ const COLUMNS = [
   ["Distance", (leg, pool) => percent(leg.distance, pool.unknown.length ? "unknown" : "none")],
   ["PnL", (leg) => signed(leg.unrealized_pnl)],
   ["Notional", (leg) => amount(leg.notional)],
+  ["Next funding", (leg) => funding(leg)],
   ["ADL rank", (leg) => (leg.adl_rank === null ? "not told" : `${leg.adl_rank} of 5`)],
 ];
 
@@ -61,6 +62,12 @@ export class Detail {
     this.element.append(facts, this.scroller, button);
     return facts;
   }
+}
+
+function funding(leg) {
+  if (leg.next_funding === null) return "not told";
+  const when = leg.next_funding_at === null ? "" : " at " + time(leg.next_funding_at);
+  return signed(leg.next_funding) + when;
 }
 
 function facts(pool) {

@@ -9,9 +9,11 @@ import pytest
 from connectors import FeedSettings
 from connectors.binance.product import USD_M
 from connectors.binance_common.market import INDIVIDUAL_STREAMS_MAX, MarketFeed
+from connectors.market import FUNDING_S
 from connectors.session import Connect, Disconnect
 from monitor.model.assessment import FeedState
-from monitor.model.events import FeedChanged, Marks
+from monitor.model.events import FeedChanged, FundingTold, Marks
+from monitor.model.instrument import Funding
 from monitor.telemetry import Telemetry
 from tests.connectors.binance.stage import LIFE_S, Stage, load, market_stage, raw
 from tests.support.stage import START_MS, START_S
@@ -391,3 +393,25 @@ def test_health_is_the_age_of_the_oldest_mark() -> None:
     (health,) = stage.session.health(stage.clock.now())
     assert (health.venue, health.account, health.stream, health.state) == ("binance", "", "mark", FeedState.LIVE)
     assert health.age_s == pytest.approx(2.0, abs=0.01)
+
+
+# --- funding
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_funding_comes_with_the_marks(together: bool) -> None:
+    """Rate and time of the next payment, from single rows and from arrays; contracts that expire have neither."""
+    stage, _ = market_stage("BTCUSDT", "BTCUSDT_261225")
+    next_ms = START_MS + 3_600_000
+    rows = [
+        mark(stage, r="0.00010000", T=next_ms),
+        mark(stage, "BTCUSDT_261225", r="", T=0),
+    ]
+    for shift in range(3):
+        stage.pass_s(1.0)
+        fresh = [orjson.loads(row) | {"E": START_MS + 1000 * (shift + 1)} for row in rows]
+        for frame in [fresh] if together else fresh:
+            stage.frame(orjson.dumps(frame))
+    stage.pass_s(FUNDING_S)
+    (event,) = stage.of(FundingTold)
+    assert event == FundingTold("binance", (("BTCUSDT", Funding(0.0001, next_ms / 1000.0)),))

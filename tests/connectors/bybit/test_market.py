@@ -4,9 +4,11 @@ from typing import Any
 
 import pytest
 
+from connectors.market import FUNDING_S
 from connectors.session import Connect
 from monitor.model.assessment import FeedState
-from monitor.model.events import FeedChanged, Marks
+from monitor.model.events import FeedChanged, FundingTold, Marks
+from monitor.model.instrument import Funding
 from tests.connectors.bybit.stage import Stage, load, market_stage
 from tests.support.stage import START_MS, START_S
 
@@ -176,3 +178,23 @@ def test_nothing_to_watch_is_not_stale() -> None:
     stage.pass_s(20.0)
     assert stage.open == []
     assert stage.session.health(START_S + 20.0)[0].state is FeedState.LIVE
+
+
+# --- funding
+
+
+def test_funding_comes_with_the_tickers() -> None:
+    """What a delta does not have stays as it was; contracts that expire have none."""
+    stage, _ = market_stage("BTCUSDT", "BTC-25DEC26")
+    next_ms = START_MS + 3_600_000
+    told = {"fundingRate": "0.0001", "nextFundingTime": str(next_ms)}
+    stage.frame(ticker(0.1, "snapshot", markPrice="75000", **told))
+    stage.frame(ticker(0.1, "snapshot", "BTC-25DEC26", markPrice="75000", fundingRate="", nextFundingTime="0"))
+    stage.pass_s(2.0)
+    stage.frame(ticker(2.0, markPrice="75001"))
+    stage.pass_s(FUNDING_S)
+    stage.frame(ticker(12.0, fundingRate="-0.0002"))
+    stage.pass_s(FUNDING_S)
+    first, second = stage.of(FundingTold)
+    assert first == FundingTold("bybit", (("BTCUSDT", Funding(0.0001, next_ms / 1000.0)),))
+    assert second.rates == (("BTCUSDT", Funding(-0.0002, next_ms / 1000.0)),)

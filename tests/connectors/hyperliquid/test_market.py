@@ -6,11 +6,13 @@ import pytest
 
 from connectors.hyperliquid.market import BURST_MESSAGES, BURST_S, LATE_S
 from connectors.hyperliquid.stream import PING_S
+from connectors.market import FUNDING_S
 from connectors.session import Connect, Disconnect
 from monitor.model.assessment import FeedState
-from monitor.model.events import FeedChanged, Marks
+from monitor.model.events import FeedChanged, FundingTold, Marks
+from monitor.model.instrument import Funding
 from tests.connectors.hyperliquid.stage import Stage, context, load, market_stage
-from tests.support.stage import START_MS
+from tests.support.stage import START_MS, START_S
 
 
 def states(stage: Stage) -> list[FeedState]:
@@ -175,3 +177,44 @@ def test_health_is_the_age_of_the_oldest_mark() -> None:
     stage.frame(context("BTC", "75000.5"))
     (health,) = feed.health(stage.clock.now())
     assert (health.state, health.age_s) == (FeedState.LIVE, 1.0)
+
+
+# --- funding
+
+
+def funding(stage: Stage) -> list[tuple[str, Funding | None]]:
+    """What was told of funding, in order."""
+    return [each for event in stage.of(FundingTold) for each in event.rates]
+
+
+def test_funding_comes_with_the_marks_and_is_told_when_it_changes() -> None:
+    """The hourly rate, to be paid at the full hour: soon after the first mark, then every ten seconds at most."""
+    stage, _ = market_stage("BTC")
+    frame = context("BTC", "75000.5")
+    ticking(stage, 60.0, "BTC")
+    hour = Funding(float(frame["data"]["ctx"]["funding"]), (START_S // 3600 + 1) * 3600)
+    assert funding(stage) == [("BTC", hour)]
+    frame["data"]["ctx"]["funding"] = "-0.00002"
+    for _ in range(5):
+        stage.frame(frame)
+    stage.pass_s(FUNDING_S)
+    assert funding(stage)[1:] == [("BTC", Funding(-0.00002, hour.next_at))]
+    stage.pass_s(3600.0)
+    stage.frame(frame)
+    stage.pass_s(FUNDING_S)
+    assert funding(stage)[-1] == ("BTC", Funding(-0.00002, (hour.next_at or 0.0) + 3600.0))
+
+
+@pytest.mark.parametrize("odd", ["NaN", "", None])
+def test_funding_that_cannot_be_read_is_not_told_any_more(odd: str | None) -> None:
+    """And keeps no mark from being one."""
+    stage, feed = market_stage("BTC")
+    ticking(stage, 5.0, "BTC")
+    frame = context("BTC", "75000.5")
+    frame["data"]["ctx"]["funding"] = odd
+    assert [type(event) for event in stage.frame(frame)] == [Marks]
+    stage.pass_s(FUNDING_S)
+    assert funding(stage)[1:] == [("BTC", None)]
+    stage.tell(feed.watch, frozenset())
+    stage.pass_s(60.0)
+    assert len(funding(stage)) == 2

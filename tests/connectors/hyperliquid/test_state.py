@@ -426,3 +426,17 @@ def test_funding_moves_the_balance_it_comes_from() -> None:
     after = pools(state)["HYPE:short"].legs[0].liquidation_price
     assert before is not None
     assert after == pytest.approx(before - 1.0 / 15.0 / 1.05)
+
+
+def test_in_unified_mode_funding_is_paid_out_of_spot() -> None:
+    """For cross positions out of the token's balance, for isolated ones out of their own, which is part of it."""
+    state = state_of(Abstraction.UNIFIED, spot=UNIFIED)
+    before = pools(state)
+    take(state, held(load(MAIN), "HYPE", marginUsed="105.720442"), at_ms=START_MS + 3_600_000)
+    spot = load(UNIFIED)
+    spot["balances"][0]["total"] = str(2606.720442 - 1.0 - 3.0)
+    state.spot = spot_state(spot)
+    state.refresh(whole=True)
+    after = pools(state)
+    assert after["USDC"].margin_balance == pytest.approx(before["USDC"].margin_balance - 3.0)
+    assert after["HYPE:short"].margin_balance == pytest.approx(before["HYPE:short"].margin_balance - 1.0)

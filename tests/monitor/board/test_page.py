@@ -15,7 +15,7 @@ from monitor.clock import ManualClock, SystemClock
 from monitor.model.assessment import DistanceRemedy
 from tests.support.board import TOKEN, served
 from tests.support.chromium import Browser, Page, chromium
-from tests.support.desk import Desk, alert, bad_day, many_pools
+from tests.support.desk import NOW, Desk, alert, bad_day, many_pools
 from tests.support.server_process import free_port, until, until_answer
 
 pytestmark = pytest.mark.integration
@@ -373,13 +373,17 @@ async def test_what_unfolds_below_a_pool(browser: Browser) -> None:
     desk = busy()
     long, short = desk.pools[4].legs
     far = DistanceRemedy(0.111, 4_321.0, 0.25)
-    legs = (replace(long, adl_rank=0), short)
+    legs = (replace(long, adl_rank=0, next_funding=-2.95, next_funding_at=NOW + 3600.0), short)
     desk.pools[4] = replace(desk.pools[4], legs=legs, venue_margin_ratio=1.25, distance_remedy=far)
     async with board(browser, desk) as page:
         await page.evaluate("document.querySelector('.row.pool:nth-child(4) .open').click()")
         assert (await page.texts(".row.pool:nth-child(4) .detail thead th"))[-1] == "ADL rank"
         ranks = await page.texts(".row.pool:nth-child(4) .detail tbody td:last-child")
         assert ranks == ["0 of 5", "not told"]
+        assert (await page.texts(".row.pool:nth-child(4) .detail thead th"))[-2] == "Next funding"
+        first, second = await page.texts(".row.pool:nth-child(4) .detail tbody td:nth-last-child(2)")
+        assert first.startswith("\u22122.95 at ")
+        assert second == "not told"
         facts = await page.text(".row.pool:nth-child(4) .detail p")
         assert "on the venue's own scale 125.0 %" in facts
         assert "for liquidation to be 11.1 % away add 4,321.00 USDT, or close 25.0 % of it" in facts
