@@ -134,10 +134,14 @@ class AccountFeed(AccountBase[Round]):
     def _near(self) -> tuple[str, ...]:
         """The first dex, and those on which something is held or has changed.
 
-        Where no stream tells of the others, also those where there is money to open something with.
+        Where no stream tells of the others, all of them, or if the share does not allow that often enough, also those
+        where there is money to open something with.
         """
-        near = self._state.holding(money=self._private.trusted is None) | self._touched | {MAIN_DEX}
-        return tuple(dex for dex in self._dexes or () if dex in near)
+        dexes, untold = self._dexes or (), self._private.trusted is None
+        if untold and self._pace.at_least_s(0.0, snapshot.reading_weight(dexes)) <= WITHOUT_STREAM_S:
+            return dexes
+        near = self._state.holding(money=untold) | self._touched | {MAIN_DEX}
+        return tuple(dex for dex in dexes if dex in near)
 
     def _request(self, asked: Round, kind: str) -> Request:
         looked_for = asked.reason is SnapshotReason.CONFIGURATION

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from connectors import hyperliquid as venue
-from connectors.account import DEFINITIONS_S
+from connectors.account import DEFINITIONS_S, WITHOUT_STREAM_S
 from connectors.hyperliquid.config import AccountConfig
 from connectors.hyperliquid.rest import WEIGHT_PER_MINUTE
 from connectors.rest import BUDGET_SHARE
@@ -96,14 +96,27 @@ def test_a_dex_on_which_something_changed_is_read_too() -> None:
         assert kinds(asked) == {"spot", "state:", "state:xyz"}
 
 
-def test_an_address_without_a_stream_looks_where_there_is_money() -> None:
+def test_an_address_without_a_stream_is_read_on_all_dexes_if_that_can_be_afforded() -> None:
+    """Nothing else tells of a position on another one; likewise while the stream is lost."""
+    never, lost = ten_dexes(streamed=False), ten_dexes()
+    lost.connecting = False
+    lost.lose()
+    for stage in (never, lost):
+        before = len(stage.actions)
+        stage.pass_s(50.0)
+        asked = [action for action in stage.actions[before:] if isinstance(action, Request)]
+        assert kinds(asked) == {"spot", *(f"state:{name}" for name in ("", *BUILDERS))}
+        assert 4 <= len([request for request in asked if request.id.startswith("state:km")]) <= 11
+
+
+def test_where_many_share_it_looks_where_there_is_money() -> None:
     """Something may be opened there; on dexes without any, the reading of all finds it."""
-    stage = ten_dexes("disabled", streamed=False)
+    stage = ten_dexes("disabled", streamed=False, weight_per_minute=share(12))
     paid = FLAT | {"marginSummary": {"accountValue": "5.0"}, "crossMarginSummary": {"accountValue": "5.0"}}
     stage.replies["state:km"] = paid
-    stage.pass_s(61.0)
+    stage.pass_s(80.0)
     before = len(stage.actions)
-    stage.pass_s(30.0)
+    stage.pass_s(20.0)
     asked = [action for action in stage.actions[before:] if isinstance(action, Request)]
     assert kinds(asked) == {"spot", "state:", "state:km"}
     stage.replies["state:xyz"] = BUILDER
@@ -120,6 +133,22 @@ def test_a_frame_that_cannot_be_read_calls_for_all_of_it() -> None:
     stage.pass_s(1.0)
     asked = [action for action in stage.actions[before:] if isinstance(action, Request)]
     assert kinds(asked) == {"spot"} | {f"state:{name}" for name in ("", *BUILDERS)}
+
+
+def test_a_stream_that_is_lost_calls_for_all_of_it() -> None:
+    """Whatever was read a moment before; then for what matters, where the share allows no more."""
+    stage = ten_dexes(weight_per_minute=share(12))
+    stage.pass_s(65.0)
+    stage.connecting = False
+    stage.lose()
+    before = len(stage.actions)
+    stage.pass_s(WITHOUT_STREAM_S)
+    asked = [action for action in stage.actions[before:] if isinstance(action, Request)]
+    assert kinds(asked) >= {f"state:{name}" for name in ("", *BUILDERS)}
+    before = len(stage.actions)
+    stage.pass_s(20.0)
+    asked = [action for action in stage.actions[before:] if isinstance(action, Request)]
+    assert kinds(asked) <= {"spot", "state:", "mode"}
 
 
 # --- shares
@@ -181,8 +210,9 @@ def test_a_perpetual_that_is_not_listed_is_asked_for_ever_more_seldom() -> None:
     stage.replies["assets"] = without("BTC")
     stage.start()
     stage.pass_s(1.0)
-    asked = busy(stage, 60)
-    assert weight(asked) <= 400
+    asked = busy(stage, 30)
+    assert len(stage.asked("assets")) >= 2, "the first while is short"
+    assert weight(asked + busy(stage, 30)) <= 400
     busy(stage, 1740)
     assert 5 <= len(stage.asked("assets")) <= 20
     assert stage.of(AccountSnapshot)[-1].reason in (SnapshotReason.TIMER, SnapshotReason.CONFIGURATION)
