@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import nan
 
-from monitor.anchoring import after_change, anchor
+from monitor.anchoring import after_change, after_miss, anchor
 from monitor.kernel import ENTRY_VALUE, LEG_WIDTH, QUANTITY, Kernel, plain_kernel
 from monitor.ledger import Ledger
 from monitor.margin.pnl import price_value
@@ -149,6 +149,10 @@ class Book(Pools):
         self._settle(account, change)
         for report in snapshot.reports:
             self._anchor(account, report)
+        told = {report.scope for report in snapshot.reports}
+        for scope, pool in account.pools.items():
+            if scope not in told:
+                self._miss(account, pool)
         self._rebuild(account.pools.values())
         change.touched.update(account.pools.values())
         account.synced = True
@@ -208,17 +212,23 @@ class Book(Pools):
         before = self._gross(account, pool)
         if leg is None:
             leg = account.legs[key] = ledger.add_leg(key // WIDTH, pool)
+        if instrument.margin_coin == _UNKNOWN_COIN and position.margin_mode is MarginMode.CROSS:
+            account.undescribed[key] = position.instrument
+        else:
+            account.undescribed.pop(key, None)
         ledger.legs.updated_ms[leg] = position.updated_ms
         ledger.instruments.pause_s[key // WIDTH] = account.mark_pause_s
         if position.mark_price is not None:
             ledger.lend_mark(key // WIDTH, position.mark_price, at_ms)
-        if self._write_position(account, leg, instrument, position):
+        if self._write_position(account, key, leg, instrument, position):
             self._change_anchor(account, pool, before)
         if position.margin_mode is MarginMode.ISOLATED:
             ledger.set_base(pool, self._offset(account, pool) + Risk(position.isolated_wallet, 0.0))
         change.touched.add(pool)
 
-    def _write_position(self, account: AccountBook, leg: int, instrument: Instrument, position: Position) -> bool:
+    def _write_position(
+        self, account: AccountBook, key: int, leg: int, instrument: Instrument, position: Position
+    ) -> bool:
         """Set a leg's row to a position; returns whether its size or entry changed."""
         legs, row = self.ledger.legs, leg * LEG_WIDTH
         entry_value = price_value(_is_inverse(instrument), position.entry_price)
@@ -235,16 +245,49 @@ class Book(Pools):
         self._require(account, leg, instrument)
         if unknown:  # its amounts cannot be counted: it stands in the pool as something unknown
             self.ledger.write_leg(leg, float(legs.table[row + QUANTITY]), entry_value, UNKNOWN)
+        if unknown or not self._is_quoted(account, instrument, position.margin_mode):
+            account.quoted.discard(key)
+        else:
+            account.quoted.add(key)
         return changed
 
+    def _is_quoted(self, account: AccountBook, instrument: Instrument, margin_mode: MarginMode) -> bool:
+        """Whether a position's amounts are in another coin than its pool's unit."""
+        coin = instrument.margin_coin
+        cross = margin_mode is MarginMode.CROSS and coin != _UNKNOWN_COIN
+        return cross and account.rules.unit(account.mode, coin) != coin
+
     def _unit_price(self, account: AccountBook, instrument: Instrument, margin_mode: MarginMode) -> float | None:
-        """The margin coin's price in the pool's unit, None where it is not known."""
-        if margin_mode is MarginMode.ISOLATED or instrument.margin_coin == _UNKNOWN_COIN:
+        """The margin coin's price in the pool's unit, None where it is not known. An index is newer than a wallet."""
+        if not self._is_quoted(account, instrument, margin_mode):
             return 1.0
-        if account.rules.unit(account.mode, instrument.margin_coin) == instrument.margin_coin:
-            return 1.0
+        known = self.ledger.instruments
+        i = known.index.get(account.feed, {}).get(f"{INDEX_PREFIX}{instrument.margin_coin}USD")
+        if i is not None and self.ledger.has_mark(i):
+            return known.mark[i]
         wallet = account.wallets.get(instrument.margin_coin)
         return None if wallet is None or wallet.price != wallet.price else wallet.price
+
+    def requote(self) -> set[int]:
+        """Value legs in other coins than their pool's unit at these coins' present prices.
+
+        Between two calls such a leg's amounts are as they were in its coin, at the price of then: call it about once a
+        second. Returns the rows of the pools that it moved.
+        """
+        return {pool for account in self._accounts.values() for pool in self._requote(account)}
+
+    def _requote(self, account: AccountBook) -> set[int]:
+        moved = set()
+        for key in account.quoted:
+            leg, instrument = account.legs[key], account.instruments[self.ledger.instruments.symbols[key // WIDTH]]
+            unit_price = self._unit_price(account, instrument, MarginMode.CROSS)
+            row = leg * LEG_WIDTH
+            quantity = float(self.ledger.legs.size[leg]) * instrument.multiplier * (unit_price or 0.0)
+            if unit_price is not None and quantity != self.ledger.legs.table[row + QUANTITY]:
+                self.ledger.legs.table[row + QUANTITY] = quantity
+                self._require(account, leg, instrument)
+                moved.add(int(self.ledger.legs.pool[leg]))
+        return moved
 
     def _require(self, account: AccountBook, leg: int, instrument: Instrument) -> None:
         """Ask the rules what a leg requires, and its siblings too where contracts are counted together."""
@@ -267,6 +310,8 @@ class Book(Pools):
 
     def _remove_leg(self, account: AccountBook, key: int, change: BookChange) -> None:
         leg = account.legs.pop(key)
+        account.quoted.discard(key)
+        account.undescribed.pop(key, None)
         pool = int(self.ledger.legs.pool[leg])
         instrument = account.instruments.get(self.ledger.instruments.symbols[key // WIDTH])
         siblings = [other for other in self._siblings(leg) if other != leg] if account.rules.counts_pooled_size else []
@@ -308,6 +353,9 @@ class Book(Pools):
             pool = account.pools.get(account.rules.cross_scope(account.mode, wallet.coin))
             if pool is not None and not self._put_collateral(account, wallet, pool, change):
                 bases[pool] = bases.get(pool, 0.0) + wallet_value(wallet)
+        if account.undescribed:
+            bases = dict.fromkeys(bases, nan)
+        self._requote(account)
         for pool, value in bases.items():
             self.ledger.set_base(pool, self._offset(account, pool) + Risk(value, 0.0))
             change.touched.add(pool)
@@ -391,11 +439,24 @@ class Book(Pools):
         before = account.anchors.get(pool)
         held = anchor(said, model, computed=computed, before=before, tolerance=self.tolerance)
         if held is None:
+            self._miss(account, pool)
             return
         account.anchors[pool] = held
         self.ledger.set_base(pool, base + held.offset)
         if not computed:
             self._hold(pool, NO_MAINTENANCE)
+
+    def _miss(self, account: AccountBook, pool: int) -> None:
+        """A snapshot told nothing of a pool that an earlier one had reported."""
+        held = account.anchors.get(pool)
+        if held is None:
+            return
+        base = self.ledger.base(pool) + held.offset.negative()
+        account.anchors[pool] = left = after_miss(held)
+        if left.is_old and self._basis(account, pool, self._pool_legs(pool)) is Basis.REPORTED:
+            self._let_go(account, pool, Risk(base.margin_balance, 0.0))
+        else:
+            self.ledger.set_base(pool, base + left.offset)
 
     def _offset(self, account: AccountBook, pool: int) -> Risk:
         held = account.anchors.get(pool)

@@ -70,6 +70,11 @@ class AccountBook:
     """Pool row to what the venue reported beyond the model."""
     former: dict[int, FormerRules] = field(default_factory=dict)
     """Pool row to the rules it had, where what their change moved has not been told yet."""
+    quoted: set[int] = field(default_factory=set)
+    """Keys of legs whose amounts are in another coin than their pool's unit, at that coin's price."""
+    undescribed: dict[int, str] = field(default_factory=dict)
+    """Keys of cross legs in contracts that the venue has not described, to their symbols: what they do to the cross
+    pools nobody knows."""
 
 
 class Pools:
@@ -131,7 +136,8 @@ class Pools:
         unit = account.instruments[legs[0].instrument].margin_coin if isolated else rules.unit(account.mode, scope)
         basis = rules.basis(account.mode, margin_mode)
         releases = isolated and rules.cut_releases_isolated_margin
-        return Pool(account.venue, account.name, scope, unit, basis, base, legs, releases)
+        lacking = () if isolated else tuple(f"contract {symbol}" for symbol in account.undescribed.values())
+        return Pool(account.venue, account.name, scope, unit, basis, base, legs, releases, lacking)
 
     def assess(
         self, row: int, remedy_ratio: float | None = None, remedy_distance: float | None = None
@@ -145,8 +151,8 @@ class Pools:
             remedy_ratio=remedy_ratio,
             remedy_distance=remedy_distance,
             marked_at=self._marked_at(row),
-            model_error=None if held is None else held.error,
-            disagreement=None if held is None else held.disagreement,
+            model_error=None if held is None or held.is_old else held.error,
+            disagreement=None if held is None or held.is_old else held.disagreement,
         )
 
     def with_former_rules(self) -> list[int]:
@@ -273,7 +279,7 @@ class Pools:
 
     def disagrees(self, account: AccountBook) -> bool:
         """Whether the last report about any pool of the account was off the model by more than the tolerance."""
-        return any(held.error > self.tolerance for held in account.anchors.values())
+        return any(held.error > self.tolerance and not held.is_old for held in account.anchors.values())
 
     def row_of(self, venue: str, account: str, pool: str) -> int | None:
         """The row of a pool by its id, None when there is none."""

@@ -108,7 +108,8 @@ class Pool:
 
     `base` holds what does not move with the legs' marks: collateral after haircut, and the anchoring offsets of both
     margin balance and maintenance margin. `cut_releases_margin`: closing part of a leg frees the same part of `base`
-    (isolated wallets on venues that scale them with the position).
+    (isolated wallets on venues that scale them with the position). `lacking` names what belongs to the pool and is not
+    among its legs, because too little is known of it; `base` is nan then.
     """
 
     venue: str
@@ -119,6 +120,7 @@ class Pool:
     base: Risk
     legs: tuple[Leg, ...]
     cut_releases_margin: bool = False
+    lacking: tuple[str, ...] = ()
 
     def risk(self) -> Risk:
         """Risk at the legs' marks."""

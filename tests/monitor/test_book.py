@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from monitor.anchoring import MISSED_MAX
 from monitor.assess import assess_account
 from monitor.book import Book
 from monitor.kernel import Kernel, compiled_kernel, plain_kernel
@@ -389,6 +390,86 @@ def test_a_surprising_report_may_frighten_at_once_but_reassure_only_when_confirm
     desk.snapshot((position,), reports=())
     desk.snapshot((position,), reports=grim)
     assert desk.ratio("BTCUSDT:long") == pytest.approx(0.95)
+
+
+def test_an_anchor_that_nobody_renews_stops_reassuring() -> None:
+    """After some snapshots that tell nothing of the pool what frightened stays, and the model error is not shown."""
+    desk = Desk()
+    position = isolated("BTCUSDT", 1.0, 100.0, 10.0, Slot.LONG)
+    desk.snapshot((position,))
+    desk.mark(BTCUSDT=95.0)
+    for balance, believed in ((5.02, 5.0), (4.99, 4.99)):
+        report = PoolReport("BTCUSDT:long", balance, 0.95, None, (("BTCUSDT", 95.0),))
+        desk.snapshot((position,), reports=(report,))
+        for missed in range(1, MISSED_MAX + 1):
+            assert desk.ratio("BTCUSDT:long") == pytest.approx(0.95 / balance)
+            assert desk.book.assess(desk.book.rows()[0]).model_error is not None
+            # One that tells nothing that can be compared is as good as none.
+            telling = (replace(report, margin_balance=nan),) if missed % 2 else ()
+            desk.snapshot((position,), reports=telling)
+        assert desk.ratio("BTCUSDT:long") == pytest.approx(0.95 / believed)
+        assert desk.book.assess(desk.book.rows()[0]).model_error is None
+
+
+def test_a_requirement_that_is_only_reported_is_unknown_when_it_is_not_told_any_more() -> None:
+    """It was the only one there is, and is about a moment that is long gone."""
+    desk = Desk()
+    held, mode = (cross("BTCUSDT", 1.0, 100.0, Slot.LONG),), AccountMode.PORTFOLIO
+    report = PoolReport("multi", 100.0, 20.0, None, (("BTCUSDT", 100.0),))
+    desk.snapshot(held, (Wallet("USDT", 100.0, 1.0),), (report,), mode)
+    desk.mark(BTCUSDT=100.0)
+    for _ in range(MISSED_MAX):
+        assert desk.ratio("multi") == pytest.approx(0.2)
+        desk.snapshot(held, (Wallet("USDT", 100.0, 1.0),), (), mode)
+    assert isnan(desk.ratio("multi"))
+    assert desk.book.assess(desk.book.rows()[0]).unknown == ("the venue's report of the pool",)
+    desk.snapshot(held, (Wallet("USDT", 100.0, 1.0),), (report,), mode)
+    assert desk.ratio("multi") == pytest.approx(0.2)
+
+
+def test_a_contract_that_is_not_described_makes_the_cross_pools_unknown() -> None:
+    """Nobody knows from which of them it takes; an isolated one takes from none. Both are a pool of their own."""
+    desk = Desk()
+    known = (cross("BTCUSDT", 1.0, 100.0, Slot.LONG), isolated("ETHUSDT", 1.0, 10.0, 1.0, Slot.LONG))
+    wallets = (Wallet("USDT", 50.0), Wallet("USDC", 7.0))
+    desk.snapshot((*known, isolated("NEWUSDT", 1.0, 10.0, 1.0, Slot.LONG)), wallets)
+    desk.mark(BTCUSDT=100.0, ETHUSDT=10.0)
+    assert desk.ratio("USDT") == pytest.approx(1.0 / 50.0)
+    desk.snapshot((*known, cross("NEWUSDT", 1.0, 10.0, Slot.LONG)), wallets)
+    assert isnan(desk.ratio("USDT"))
+    assert desk.ratio("ETHUSDT:long") == pytest.approx(0.1)
+    row = desk.book.row_of("binance", "main", "binance/main/USDT")
+    assert row is not None
+    assert desk.book.assess(row).unknown == ("contract NEWUSDT",)
+    desk.load(contract("NEWUSDT"))
+    desk.snapshot((*known, cross("NEWUSDT", 1.0, 10.0, Slot.LONG)), wallets)
+    desk.mark(NEWUSDT=10.0)
+    assert desk.ratio("USDT") == pytest.approx(1.1 / 50.0)
+    desk.snapshot((*known, cross("OTHER", 1.0, 10.0, Slot.LONG)), wallets)
+    assert isnan(desk.ratio("USDT"))
+    desk.delta(cross("OTHER", 0.0, 0.0, Slot.LONG))
+    assert desk.ratio("USDT") == pytest.approx(1.0 / 50.0)
+
+
+def test_amounts_in_another_coin_are_counted_at_its_present_price() -> None:
+    """A short in BTC has a profit in BTC, worth less as BTC falls; the next look values it as a snapshot would."""
+    desk = Desk()
+    inverse = Instrument("BTCUSD", ContractKind.INVERSE, "BTC", 100.0, flat_tier(0.01))
+    desk.load(inverse)
+    held = (cross("BTCUSD", -10.0, 100.0, Slot.SHORT),)
+    wallets = (Wallet("USDT", 500.0, 1.0), Wallet("BTC", 0.0, 100.0))
+    report = PoolReport("multi", 500.0, 10.0, None, (("BTCUSD", 100.0), ("index:BTCUSD", 100.0)))
+    desk.snapshot(held, wallets, (report,), AccountMode.MULTI_ASSET)
+    desk.mark(BTCUSD=100.0, **{"index:BTCUSD": 100.0})
+    assert desk.ratio("multi") == pytest.approx(10.0 / 500.0)
+    desk.mark(BTCUSD=80.0, **{"index:BTCUSD": 80.0})
+    profit, required = 1000.0 * (1 / 80 - 1 / 100), 0.01 * 1000.0 / 80
+    assert desk.ratio("multi") == pytest.approx(required * 100.0 / (500.0 + profit * 100.0))
+    assert len(desk.book.requote()) == 1
+    assert desk.ratio("multi") == pytest.approx(required * 80.0 / (500.0 + profit * 80.0))
+    assert desk.book.requote() == set()
+    assert desk.delta(cross("BTCUSD", 0.0, 0.0, Slot.SHORT)) == ["binance/main/multi"]
+    assert desk.book.requote() == set()
 
 
 def test_multi_asset_mode_is_one_pool_and_moves_with_the_indexes() -> None:
