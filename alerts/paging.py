@@ -7,7 +7,8 @@ Everything here takes something away from the stream of alerts, so it is written
 - A page takes one of the `per_hour` places of a sliding hour; without one it is held. An emergency and an escalation go
   past the cap, as do a worsening and a new critical alert, these once an hour for each alert and severity.
 - In quiet hours a page is held unless it has something critical.
-- Of one pool, what is no worse than what people have heard of it and still fires is held as long as that stands.
+- Of one pool, and of one account that cannot be seen, what is no worse than what people have heard of it and still
+  fires is held as long as that stands.
 - What is held is said in one page when it may leave, if it still fires; what ended meanwhile is said to be over only to
   those who had heard of it. An acknowledgement or a silence takes it out.
 
@@ -24,6 +25,7 @@ from typing import Any
 
 from alerts.alert import Alert, Severity, State, Step
 from alerts.message import pack, unpack
+from alerts.rules import STALE_FEED
 from alerts.silences import fits
 
 HOUR_S = 3600.0
@@ -119,9 +121,9 @@ class _Held:
 
 @dataclass(frozen=True, slots=True)
 class _Standing:
-    """What people have heard of a pool and still fires; the one they heard first covers others as bad."""
+    """What people have heard of a subject and still fires; the one they heard first covers others as bad."""
 
-    pool: str
+    subject: str
     severity: Severity
     order: float
 
@@ -204,10 +206,10 @@ class Pager:
             self._said.move_to_end(alert.key)
             if alert.state is State.FIRING:
                 self._heard.setdefault(alert.key, set()).add(route)
-                if alert.pool is not None:
-                    before = self._standing.get(alert.key)
+                subject, before = _subject(alert), self._standing.get(alert.key)
+                if subject is not None:
                     order = alert.at if before is None else before.order
-                    self._standing[alert.key] = _Standing(alert.pool, alert.severity, order)
+                    self._standing[alert.key] = _Standing(subject, alert.severity, order)
             else:
                 self._heard.pop(alert.key, None)
                 self._standing.pop(alert.key, None)
@@ -234,7 +236,7 @@ class Pager:
             "said": said,
             "heard": {key: sorted(routes) for key, routes in self._heard.items() if key in said},
             "held": [(pack(held.alert).decode(), held.unheard, held.covered) for held in self._held.values()],
-            "standing": {key: (each.pool, int(each.severity), each.order) for key, each in self._standing.items()},
+            "standing": {key: (each.subject, int(each.severity), each.order) for key, each in self._standing.items()},
             "places": list(self._places),
             "passed": [(key, int(severity), at) for (key, severity), at in self._passed.items()],
         }
@@ -247,8 +249,8 @@ class Pager:
         said = [(key, (int(serial), float(at))) for key, (serial, at) in memory["said"].items()]
         held = [_Held(unpack(packed), bool(unheard), bool(covered)) for packed, unheard, covered in memory["held"]]
         standing = {
-            key: _Standing(str(pool), Severity(severity), float(order))
-            for key, (pool, severity, order) in memory["standing"].items()
+            key: _Standing(str(subject), Severity(severity), float(order))
+            for key, (subject, severity, order) in memory["standing"].items()
         }
         passed = {(key, Severity(severity)): float(at) for key, severity, at in memory["passed"]}
         heard = {key: set(routes) for key, routes in memory["heard"].items()}
@@ -344,13 +346,14 @@ class Pager:
             self._standing[alert.key] = replace(before, severity=alert.severity)
 
     def _is_covered(self, alert: Alert) -> bool:
-        """Whether people know of something as bad about the same pool, which tells them of the same danger."""
-        if alert.pool is None or alert.state is State.RESOLVED:
+        """Whether people know of something as bad about the same subject, which tells them of the same danger."""
+        subject = _subject(alert)
+        if subject is None or alert.state is State.RESOLVED:
             return False
         mine = self._standing.get(alert.key)
         return any(
             key != alert.key
-            and other.pool == alert.pool
+            and other.subject == subject
             and (other.severity > alert.severity or (other.severity == alert.severity and _is_first(other, mine)))
             for key, other in self._standing.items()
         )
@@ -434,6 +437,13 @@ def _word(alert: Alert) -> tuple[int, float]:
 def _worst(group: Sequence[Alert]) -> int:
     """How bad the worst of it that fires is, 0 for nothing."""
     return max((int(alert.severity) for alert in group if alert.state is State.FIRING), default=0)
+
+
+def _subject(alert: Alert) -> str | None:
+    """What several alerts may speak of: a pool, or what cannot be seen of an account; None where each is its own."""
+    if alert.pool is None and alert.rule == STALE_FEED.name:
+        return f"{alert.venue}/{alert.account}"
+    return alert.pool
 
 
 def _is_first(other: _Standing, mine: _Standing | None) -> bool:

@@ -501,6 +501,19 @@ def test_what_is_no_worse_than_what_is_known_of_a_pool_is_not_pushed(severity: S
     assert keys(push(pager, an_alert(severity=EMERGENCY, step=Step.WORSENED))) == [{"P1"}]
 
 
+def test_one_outage_is_one_page() -> None:
+    """Marks, events and snapshots of an account stop one after the other; another account's are another page."""
+    pager, pages = a_pager(), []
+    for second, stream in enumerate(("mark", "user", "account")):
+        for account in ("main", "desk"):
+            key = f"stale_feed:binance/{account}/{stream}"
+            blind = an_alert(severity=CRITICAL, at=DAY + second, key=key, rule="stale_feed", account=account, pool=None)
+            pages += push(pager, blind)
+    assert [page.title for page in pages] == ["Critical · main", "Critical · desk"]
+    notice = an_alert(severity=CRITICAL, key="venue_notice:binance/main/x", rule="venue_notice", pool=None)
+    assert len(push(pager, notice)) == 1
+
+
 def test_what_was_covered_is_said_when_it_is_the_worst_that_is_left() -> None:
     """The alert that covered it eases below it, or is over; what ends meanwhile, nobody hears of."""
     pager = a_pager()
