@@ -39,6 +39,9 @@ from monitor.telemetry import Telemetry
 PORTFOLIO_S = 5.0
 """Snapshots are at least this frequent under portfolio margin, where maintenance is known from them alone."""
 
+PORTFOLIO_SPACING_S = 2.5
+"""And no more frequent than this, whatever happens: every wallet event asks for one, and a busy account has many."""
+
 ROUND_S = 60.0
 KEY_DAYS_MIN = 7
 NO_SUCH_ROUTE = (404, 10017)
@@ -59,6 +62,7 @@ class AccountFeed(KeyedAccount[Round, UserEvent]):
         self._notices = Notices()
         self._loaded: frozenset[str] = frozenset()
         """Contracts whose definitions are known and young."""
+        self._asked_at = 0.0
         self._api_key = ""
         self._recent: deque[bytes | str] = deque(maxlen=FRAMES_REMEMBERED)
 
@@ -116,6 +120,7 @@ class AccountFeed(KeyedAccount[Round, UserEvent]):
     # --- snapshots
 
     def _new_round(self, reason: SnapshotReason, link: str | None, now: float) -> Round:
+        self._asked_at = now
         return Round(reason, link, self._loaded)
 
     def _request(self, asked: Round, kind: str) -> Request:
@@ -134,6 +139,8 @@ class AccountFeed(KeyedAccount[Round, UserEvent]):
             self._overlay(event)
         seen = self._state.snapshot(self.venue, self._account, self.feed, done.reason, taken)
         self._look_for_strangers(self._state.positions(), now)
+        if self._state.mode is Mode.PORTFOLIO and not self._state.agrees(taken):
+            self._want_report(now)
         said = self._notices.of_incidents(done.incidents) + self._notices.of_positions(self._state.rows.values())
         later = [event for it in kept if isinstance(it, ForcedOrders) for event in self._apply(it, now)]
         return [*loaded, seen, *self._tell(said, taken.sent_ms), *later, *self._judge(now)]
@@ -164,6 +171,10 @@ class AccountFeed(KeyedAccount[Round, UserEvent]):
         """A position in a contract whose definition was not read yet."""
         if any(it.size and it.instrument not in self._state.instruments for it in positions):
             self._timers.pull("definitions", now + SNAPSHOT_SPACING_S)
+
+    def _want_report(self, now: float) -> None:
+        """Take a snapshot for what it reports."""
+        self._timers.pull("snapshot", max(now, self._not_before, self._asked_at + PORTFOLIO_SPACING_S))
 
     # --- events
 
@@ -199,7 +210,7 @@ class AccountFeed(KeyedAccount[Round, UserEvent]):
         wallets, stale = self._state.pay(event)
         self._count_bad(self.stream, Defect.OUT_OF_ORDER, stale)
         if self._state.mode is Mode.PORTFOLIO:
-            self._want_snapshot(SnapshotReason.TIMER, now)
+            self._want_report(now)
         elif self._state.seems_another_mode(event.totals):
             self._want_snapshot(SnapshotReason.CONFIGURATION, now)
         return self._delta(event.at_ms, "wallet", wallets, ())

@@ -57,6 +57,8 @@ class State:
     balances: dict[str, float] = field(default_factory=lambda: {"USDT": 50_000.0})
     maintenance: float | None = None
     """Of the whole account, where it is not the sum of its positions' (portfolio margin)."""
+    options: dict[str, float] = field(default_factory=dict)
+    """Maintenance of options, by coin."""
     taker_fee_rate: str = "0.00055"
     funding_minutes: int = 480
     tier_rate: str = ""
@@ -231,7 +233,7 @@ class BybitServer(VenueServer[Connection]):
         held = [p for p in self.state.positions if p.size and margin_coin_of(p.symbol) == coin]
         rows = [self.position_row(p) for p in held]
         pnl = sum(float(row["unrealisedPnl"]) for row in rows)
-        required = sum(float(row["positionMM"] or 0) for row in rows)
+        required = sum(float(row["positionMM"] or 0) for row in rows) + self.state.options.get(coin, 0.0)
         equity = self.state.balances[coin] + pnl
         return {
             "coin": coin, "equity": f"{equity:.8f}", "usdValue": f"{equity * self.usd(coin):.8f}",

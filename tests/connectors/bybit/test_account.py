@@ -6,13 +6,15 @@ from typing import Any
 import pytest
 
 from connectors.account import DEFINITIONS_S
-from connectors.session import Halt, Send, Warn
+from connectors.bybit.rest import REQUESTS_PER_MINUTE
+from connectors.rest import BUDGET_SHARE
+from connectors.session import Halt, Request, Send, Warn
 from connectors.simulator.bybit import Position
 from monitor.book import Book
 from monitor.errors import DangerousKeyError, VenueError
 from monitor.margin.venues import bybit
 from monitor.model.account import AccountMode, MarginMode, PositionMode
-from monitor.model.assessment import FeedState
+from monitor.model.assessment import FeedState, PoolAssessment
 from monitor.model.events import (
     AccountDelta,
     AccountSnapshot,
@@ -23,6 +25,7 @@ from monitor.model.events import (
 )
 from monitor.model.ids import Slot
 from tests.connectors.bybit.stage import Stage, account_stage, load, synced
+from tests.support.digits import agrees
 from tests.support.stage import START_MS
 
 
@@ -30,6 +33,21 @@ def position(stage: Stage, at: int = 0, **changes: Any) -> dict[str, Any]:
     """A position frame of what the server holds."""
     row = stage.server.position_row(stage.server.state.positions[at], "entryPrice")
     return frame(stage, "position", [row | {"category": "linear"} | changes])
+
+
+def pools(stage: Stage) -> list[PoolAssessment]:
+    """The pools that the book makes of everything that was told."""
+    book = Book()
+    book.add_account("bybit", "main", bybit.RULES)
+    for event in stage.events:
+        match event:
+            case InstrumentsLoaded():
+                book.load_instruments(event)
+            case AccountSnapshot():
+                book.apply_snapshot(event)
+            case AccountDelta():
+                book.apply_delta(event)
+    return [book.assess(row) for row in book.rows()]
 
 
 def frame(stage: Stage, topic: str, data: list[Any]) -> dict[str, Any]:
@@ -284,8 +302,137 @@ def test_portfolio_margin_is_asked_for_often_and_after_every_wallet_event() -> N
     stage.pass_s(5.0)
     assert len(stage.of(AccountSnapshot)) == 2
     stage.frame(frame(stage, "wallet", [stage.server.wallet()]))
-    stage.pass_s(1.0)
+    stage.pass_s(2.0)
     assert len(stage.of(AccountSnapshot)) == 3
+
+
+def trade_each_second(stage: Stage, seconds: int) -> None:
+    """A fill each second, of which a position and a wallet event tell, and an order that changes nothing."""
+    state = stage.server.state
+    held = state.positions[0]
+    for second in range(seconds):
+        held.size, held.seq = 1.0 + second % 2 / 10, held.seq + 1
+        state.balances["USDT"] -= 0.01
+        stage.frame(position(stage))
+        stage.frame(frame(stage, "wallet", [stage.server.wallet()]))
+        stage.frame(position(stage))
+        stage.pass_s(1.0)
+
+
+def requests(stage: Stage, since: int = 0) -> int:
+    """How many were made."""
+    return sum(isinstance(action, Request) for action in stage.actions[since:])
+
+
+def test_an_account_that_trades_is_held_against_its_report_all_the_time() -> None:
+    """Answers that tell what is held are good, however short before them an event was."""
+    stage = synced(reconcile_s=5.0)
+    trade_each_second(stage, 60)
+    snapshots = stage.of(AccountSnapshot)
+    assert len(snapshots) > 10
+    assert all(snapshot.reports for snapshot in snapshots)
+
+
+def test_an_account_that_trades_under_portfolio_margin_learns_its_requirement() -> None:
+    """With every snapshot, within what one address may ask."""
+    stage = account_stage()
+    state = stage.server.state
+    state.margin_mode, state.maintenance = "PORTFOLIO_MARGIN", 1500.0
+    stage.start()
+    stage.pass_s(3.0)
+    state.maintenance, before = 45_000.0, len(stage.actions)
+    trade_each_second(stage, 60)
+    assert requests(stage, before) < BUDGET_SHARE * REQUESTS_PER_MINUTE
+    snapshots = stage.of(AccountSnapshot)[1:]
+    assert len(snapshots) > 20
+    assert {snapshot.reports[0].maintenance_margin for snapshot in snapshots} == {45_000.0}
+    (pool,) = pools(stage)
+    assert pool.margin_ratio == pytest.approx(45_000 / pool.margin_balance)
+    assert pool.margin_ratio > 0.9
+
+
+def test_answers_that_lag_are_no_report_and_under_portfolio_margin_one_that_is_soon_renewed() -> None:
+    """The requirement of before the event is better than none, but not for long."""
+    for mode, reports in (("REGULAR_MARGIN", False), ("PORTFOLIO_MARGIN", True)):
+        stage = account_stage()
+        stage.server.state.margin_mode = mode
+        stage.start()
+        stage.pass_s(3.0)
+        stage.frame(position(stage, size="2", seq=101))
+        stage.session.reconcile(stage.clock.now())
+        stage.pass_s(0.5)
+        lagging = stage.of(AccountSnapshot)[-1]
+        assert [held.size for held in lagging.positions] == [2.0]
+        assert bool(lagging.reports) is reports
+        stage.server.state.positions[0].size, stage.server.state.positions[0].seq = 2.0, 101
+        taken = len(stage.of(AccountSnapshot))
+        stage.pass_s(2.5)
+        assert len(stage.of(AccountSnapshot)) == taken + reports
+
+
+def test_a_requirement_that_is_no_longer_told_is_not_known() -> None:
+    """Bybit leaves the account's figures empty; what it required before says nothing any more."""
+    stage = account_stage()
+    stage.server.state.margin_mode, stage.server.state.maintenance = "PORTFOLIO_MARGIN", 4000.0
+    stage.start()
+    stage.pass_s(1.0)
+    (pool,) = pools(stage)
+    assert pool.maintenance_margin == 4000.0
+    untell_totals(stage)
+    stage.pass_s(5.0)
+    (pool,) = pools(stage)
+    assert pool.unknown == ("the venue's report of the pool",)
+    assert isnan(pool.margin_ratio)
+
+
+def untell_totals(stage: Stage) -> None:
+    """From now on the figures of the account as a whole are left empty."""
+    honest = stage.server.wallet
+    empty = dict.fromkeys(("totalMarginBalance", "totalMaintenanceMargin", "accountMMRate", "totalPerpUPL"), "")
+    stage.server.wallet = lambda: honest() | empty  # type: ignore[method-assign]
+
+
+def test_options_count_through_the_report() -> None:
+    """Their maintenance stands in the account's: half as much again here, and half a per cent of the value."""
+    stage = account_stage()
+    stage.server.state.balances["USDT"], stage.server.state.options["USDT"] = 1000.0, 375.0
+    stage.start()
+    stage.pass_s(1.0)
+    told = stage.server.wallet()
+    (report,) = stage.of(AccountSnapshot)[0].reports
+    assert report.maintenance_margin == pytest.approx(float(told["totalMaintenanceMargin"]))
+    (pool,) = pools(stage)
+    assert agrees(pool.margin_ratio, told["accountMMRate"])
+    assert pool.model_error > 0.3
+
+
+def test_what_bybit_takes_off_for_a_hedge_is_shown_as_a_difference() -> None:
+    """Both sides are counted here; by how much Bybit asks for less is not published, and is to be seen."""
+    stage = account_stage()
+    stage.server.state.positions = [
+        Position("BTCUSDT", 1.0, 75_000.0, index=1),
+        Position("BTCUSDT", -1.0, 75_000.0, index=2),
+    ]
+    honest = stage.server.wallet
+
+    def hedged() -> dict[str, Any]:
+        wallet = honest()
+        (coin,) = wallet["coin"]
+        half = float(coin["totalPositionMM"]) / 2
+        return wallet | {
+            "totalMaintenanceMargin": f"{half * 0.9995:.8f}", "accountMMRate": "",
+            "coin": [coin | {"totalPositionMM": f"{half:.8f}"}],
+        }  # fmt: skip
+
+    stage.server.wallet = hedged  # type: ignore[method-assign]
+    stage.start()
+    stage.pass_s(1.0)
+    (report,) = stage.of(AccountSnapshot)[0].reports
+    assert report.maintenance_margin == pytest.approx(float(hedged()["totalMaintenanceMargin"]))
+    (pool,) = pools(stage)
+    assert pool.model_error == pytest.approx(0.5)
+    assert pool.disagreement is not None
+    assert pool.disagreement.figure == "maintenance margin"
 
 
 def test_collateral_is_priced_by_its_index_and_counted_by_its_ratio() -> None:

@@ -118,6 +118,16 @@ async def test_portfolio_margin_is_held_as_reported(server: BybitServer) -> None
     assert pool.model_error == pytest.approx(0.0, abs=1e-6)
 
 
+async def test_a_requirement_that_is_not_told_is_said_to_be_unknown(server: BybitServer) -> None:
+    """Not a number, and not a good line."""
+    server.state.margin_mode = "PORTFOLIO_MARGIN"
+    honest = server.wallet
+    server.wallet = lambda: honest() | {"totalMaintenanceMargin": ""}  # type: ignore[method-assign]
+    line = (await look(server))["pool multi"]
+    assert line.ok is None
+    assert "leaves its figures empty" in line.text
+
+
 async def test_tables_are_read_to_their_last_page(server: BybitServer) -> None:
     """Positions, contracts and tiers come in pages; a table that ends after the first would hide the rest."""
     server.state.page = 2
