@@ -254,12 +254,13 @@ def _incident(row: Mapping[str, Any]) -> Incident:
 
 @dataclass(frozen=True, slots=True)
 class Definitions:
-    """What was told of contracts. `complete` when nothing that was asked for is missing."""
+    """What was told of contracts. `lacking` are those of the `asked` of which not everything was told."""
 
     contracts: Mapping[str, Listed]
     tiers: Mapping[str, tuple[Tier, ...]]
     fees: Mapping[str, float]
-    complete: bool
+    asked: frozenset[str]
+    lacking: frozenset[str]
 
 
 def instruments(

@@ -301,9 +301,13 @@ class AccountState:
         """Coins beside the dollars that are owned or owed and so move the account with their price."""
         return frozenset(coin for coin, it in self.wallets.items() if it.balance != 0.0 and coin not in DOLLARS)
 
+    def symbols(self) -> frozenset[str]:
+        """Contracts that are held."""
+        return frozenset(symbol for symbol, _ in self.rows)
+
     def needs(self) -> frozenset[str]:
         """Instruments whose marks move this account."""
-        held = {symbol for symbol, _ in self.rows}
+        held = set(self.symbols())
         if held and self.mode is not Mode.ISOLATED:
             held |= {index_name(coin) for coin in self.collateral() if coin in self.indexes}
         return frozenset(held)

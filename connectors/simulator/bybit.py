@@ -59,6 +59,8 @@ class State:
     """Of the whole account, where it is not the sum of its positions' (portfolio margin)."""
     options: dict[str, float] = field(default_factory=dict)
     """Maintenance of options, by coin."""
+    status: dict[str, str] = field(default_factory=dict)
+    """Of contracts that do not trade: lists are of those that do, unless they are asked for by status."""
     taker_fee_rate: str = "0.00055"
     funding_minutes: int = 480
     tier_rate: str = ""
@@ -250,12 +252,14 @@ class BybitServer(VenueServer[Connection]):
         return {"list": [{"symbol": s, "takerFeeRate": rate, "makerFeeRate": "0.0002"} for s in self.state.marks]}
 
     def _contracts(self, request: web.Request) -> dict[str, Any]:
-        category = request.query["category"]
-        minutes = self.state.funding_minutes
+        category, name = request.query["category"], request.query.get("symbol")
+        wanted, minutes = request.query.get("status", "Trading"), self.state.funding_minutes
         listed = [
-            contract_row(s) | {"fundingInterval": minutes}
+            contract_row(s) | {"fundingInterval": minutes, "status": status}
             for s in self.state.marks
             if (category == "inverse") == s.endswith("USD")
+            and (status := self.state.status.get(s, "Trading")) == wanted
+            and name in (None, s)
         ]
         return self._page(request, listed) | {"category": category}
 

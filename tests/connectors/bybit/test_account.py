@@ -525,6 +525,81 @@ def test_definitions_that_fail_do_not_keep_the_snapshot_waiting() -> None:
     assert stage.of(InstrumentsLoaded)[-1].instruments[0].tiers
 
 
+@pytest.mark.parametrize("status", ["PreLaunch", "Delivering"])
+def test_a_contract_that_the_list_lacks_is_asked_for_by_name(status: str) -> None:
+    """Bybit lists only what trades."""
+    stage = account_stage()
+    stage.server.state.status["BTCUSDT"] = status
+    stage.start()
+    stage.pass_s(1.0)
+    (loaded,) = stage.of(InstrumentsLoaded)
+    assert [(it.symbol, bool(it.tiers), it.taker_fee_rate) for it in loaded.instruments] == [("BTCUSDT", True, 0.00055)]
+    asked = [dict(request.params) for request in stage.did(Request) if request.path.endswith("instruments-info")]
+    assert [(query.get("symbol"), query.get("status")) for query in asked] == [
+        (None, None), ("BTCUSDT", None), ("BTCUSDT", "Delivering"), ("BTCUSDT", "PreLaunch"),
+    ]  # fmt: skip
+
+
+def never_described(stage: Stage, symbol: str = "BTCUSDT") -> Stage:
+    """Bybit knows nothing of this contract."""
+    stage.server.state.status[symbol] = "Closed"
+    return stage
+
+
+def test_a_contract_that_nobody_describes_is_no_reason_to_ask_all_the_time() -> None:
+    """Every account behind the address lives on the same budget."""
+    stage = never_described(account_stage())
+    stage.start()
+    stage.pass_s(60.0)
+    assert requests(stage) < 120
+    before = len(stage.actions)
+    stage.pass_s(600.0)
+    assert requests(stage, before) < 250
+    assert stage.of(InstrumentsLoaded) == []
+
+
+def test_nor_is_one_that_is_traded_and_that_only_events_tell_of() -> None:
+    """An event each second."""
+    for listed in (True, False):
+        stage = never_described(synced(), "ETHUSDT")
+        odd = Position("ETHUSDT", 2.0, 4000.0)
+        stage.server.state.positions += [odd] if listed else []
+        before = len(stage.actions)
+        for second in range(60):
+            row = stage.server.position_row(odd, "entryPrice") | {"category": "linear", "seq": 1000 + second}
+            stage.frame(frame(stage, "position", [row]))
+            stage.pass_s(1.0)
+        assert requests(stage, before) < 120
+
+
+def test_a_contract_that_nobody_describes_does_not_keep_others_from_being_read() -> None:
+    """Those keep their hour."""
+    stage = never_described(account_stage(reconcile_s=3600.0), "ETHUSDT")
+    stage.server.state.positions.append(Position("ETHUSDT", 2.0, 4000.0))
+    stage.start()
+    stage.pass_s(1.0)
+    stage.server.state.taker_fee_rate = "0.0004"
+    for _ in range(int(DEFINITIONS_S / 30)):
+        stage.pass_s(30.0)
+        stage.frame("ws_pong_private")
+    stage.pass_s(5.0)
+    fees = [(it.symbol, it.taker_fee_rate) for event in stage.of(InstrumentsLoaded) for it in event.instruments]
+    assert fees == [("BTCUSDT", 0.00055), ("BTCUSDT", 0.0004)]
+
+
+def test_the_report_of_an_account_with_a_contract_that_is_not_described_is_as_bybit_tells_it() -> None:
+    """Nobody can say which part of a difference is the marks'."""
+    stage = never_described(account_stage())
+    stage.server.state.balances["USDT"] = 220.0
+    stage.server.state.positions = [Position("BTCUSDT", 0.5, 75_000.0), Position("ETHUSDT", -0.02, 4000.0)]
+    stage.start()
+    stage.pass_s(1.0)
+    told = stage.server.wallet()
+    (report,) = stage.of(AccountSnapshot)[0].reports
+    assert report.margin_balance == float(told["totalMarginBalance"])
+    assert report.maintenance_margin == float(told["totalMaintenanceMargin"])
+
+
 @pytest.mark.parametrize(
     ("name", "kind", "words"),
     [

@@ -128,6 +128,15 @@ async def test_a_requirement_that_is_not_told_is_said_to_be_unknown(server: Bybi
     assert "leaves its figures empty" in line.text
 
 
+async def test_contracts_that_are_not_listed_are_looked_up_by_name(server: BybitServer) -> None:
+    """Before their launch and while they are delivered."""
+    server.state.marks |= {"NEWUSDT": 10.0, "BTCUSDZ26": 75_000.0}
+    server.state.status = {"NEWUSDT": "PreLaunch", "BTCUSDZ26": "Delivering"}
+    server.state.positions = [Position("NEWUSDT", 1.0, 10.0)]
+    (pool,) = (await pools(server)).values()
+    assert (pool.scope, pool.unknown) == ("multi", ())
+
+
 async def test_tables_are_read_to_their_last_page(server: BybitServer) -> None:
     """Positions, contracts and tiers come in pages; a table that ends after the first would hide the rest."""
     server.state.page = 2
