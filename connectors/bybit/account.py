@@ -45,6 +45,10 @@ PORTFOLIO_SPACING_S = 2.5
 ROUND_S = 60.0
 KEY_DAYS_MIN = 7
 NO_SUCH_ROUTE = (404, 10017)
+APART = (
+    "inverse contracts of Bybit's unified account 1.0 draw on an account of their own, which is not read, so they are "
+    "shown as unknown; upgrade to unified account 2.0"
+)
 
 
 class AccountFeed(KeyedAccount[Round, UserEvent]):
@@ -137,6 +141,7 @@ class AccountFeed(KeyedAccount[Round, UserEvent]):
             self._overlay(event)
         seen = self._state.snapshot(self.venue, self._account, self.feed, done.reason, taken)
         self._note_definitions(told, now)
+        self._mind_apart()
         if self._state.mode is Mode.PORTFOLIO and not self._state.agrees(taken):
             self._want_report(now)
         said = self._notices.of_incidents(done.incidents) + self._notices.of_positions(self._state.rows.values())
@@ -163,6 +168,11 @@ class AccountFeed(KeyedAccount[Round, UserEvent]):
         """Tiers and fees change without an event: read them again."""
         self._want_snapshot(SnapshotReason.CONFIGURATION, now)
         return ()
+
+    def _mind_apart(self) -> None:
+        """Tell, once, of positions that are not computed."""
+        if apart := self._state.apart():
+            self._warn(f"{', '.join(sorted(apart))}: {APART}")
 
     def _want_report(self, now: float) -> None:
         """Take a snapshot for what it reports."""

@@ -2,6 +2,7 @@
 
 from connectors import CheckLine, FeedSettings, checks
 from connectors.bybit import answers, snapshot
+from connectors.bybit.account import APART
 from connectors.bybit.config import AccountConfig
 from connectors.bybit.permissions import HOW_TO, PATH
 from connectors.bybit.rest import REQUESTS_PER_MINUTE, BybitDialect
@@ -85,7 +86,9 @@ async def _snapshot(rest: Rest, account: AccountConfig) -> list[CheckLine]:
     seen = state.snapshot(VENUE, account.name, VENUE, SnapshotReason.START, taken)
     events = (InstrumentsLoaded(VENUE, account.name, tuple(state.instruments.values()), taken.sent_ms), seen)
     found = f"{len(held)} contracts held, {state.position_mode.value}, {taken.mode.value.lower().replace('_', ' ')}"
-    return [_definitions(state, held), CheckLine(True, "snapshot", found, events), *map(_report, seen.reports)]
+    lines = [_definitions(state, held), CheckLine(True, "snapshot", found, events), *map(_report, seen.reports)]
+    apart = ", ".join(sorted(state.apart()))
+    return [*lines, CheckLine(None, "inverse", f"{apart}: {APART}")] if apart else lines
 
 
 def _report(report: PoolReport) -> CheckLine:

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
 from connectors.bybit import answers
-from connectors.bybit.answers import Definitions, Incident, Mode
+from connectors.bybit.answers import Definitions, Incident, Info, Mode
 from connectors.bybit.parse import INVERSE, LINEAR, SPOT, PositionRow, category_of
 from connectors.bybit.state import DOLLARS, Answers
 from connectors.session import Request, Security
@@ -142,7 +142,7 @@ class Round:
 
     def _collateral_kinds(self) -> Iterable[str]:
         coins = {row.coin for row in answers.wallet(self.bodies["wallet"][0]).coins if row.balance != 0.0}
-        isolated = answers.info(self.bodies["info"][0]).mode is Mode.ISOLATED
+        isolated = self._info().mode is Mode.ISOLATED
         inverse = any(self._positions("positions/inverse"))
         return ("spot", "collateral") if (coins - DOLLARS or inverse) and not isolated else ()
 
@@ -151,19 +151,23 @@ class Round:
 
     def answers(self) -> Answers:
         """All answers together. Raises BadFrame."""
-        spot, steps = self.bodies.get("spot"), self.bodies.get("collateral")
+        spot, steps, info = self.bodies.get("spot"), self.bodies.get("collateral"), self._info()
         return Answers(
             sent_ms=min(self.sent_ms),
-            mode=answers.info(self.bodies["info"][0]).mode,
+            mode=info.mode,
             positions=tuple(row for kind in POSITIONS for row in self._positions(kind)),
             wallet=answers.wallet(self.bodies["wallet"][0]),
             indexes=answers.usd_indexes(spot[0]) if spot else {},
             steps=answers.collateral_steps(steps[0]) if steps else {},
+            inverse_apart=info.inverse_apart,
         )
 
     def unified(self) -> bool:
         """Whether the account is a unified one. Raises BadFrame."""
-        return answers.info(self.bodies["info"][0]).unified
+        return self._info().unified
+
+    def _info(self) -> Info:
+        return answers.info(self.bodies["info"][0])
 
     def definitions(self) -> Definitions | None:
         """Contracts that are held, tiers and fees, when they were asked for. Raises BadFrame."""

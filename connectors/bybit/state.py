@@ -61,6 +61,7 @@ class Answers:
     wallet: WalletAnswer
     indexes: Mapping[str, float]
     steps: Mapping[str, tuple[Step, ...]]
+    inverse_apart: bool = False
 
 
 @dataclass(slots=True)
@@ -68,6 +69,8 @@ class AccountState:
     """Mode, positions and wallets of one account."""
 
     mode: Mode = Mode.CROSS
+    inverse_apart: bool = False
+    """Whether inverse contracts draw on an account of their own, of which nothing is read."""
     instruments: dict[str, Instrument] = field(default_factory=dict)
     rows: dict[Key, PositionRow] = field(default_factory=dict)
     wallets: dict[str, Wallet] = field(default_factory=dict)
@@ -140,7 +143,7 @@ class AccountState:
         """Lay a snapshot over what is known. Returns what it corrected: positions and coins that no event explained."""
         before = dict(self.rows), dict(self.wallets)
         same_mode = self.mode is answers.mode
-        self.mode = answers.mode
+        self.mode, self.inverse_apart = answers.mode, answers.inverse_apart
         self.indexes, self.steps = dict(answers.indexes), dict(answers.steps)
         self._absorb_positions(answers)
         self._absorb_wallets(answers)
@@ -261,8 +264,11 @@ class AccountState:
 
     def position(self, row: PositionRow) -> Position:
         """A row as the account's mode makes it."""
-        isolated = self.mode is Mode.ISOLATED
-        wallet = isolated_wallet(row, self.instruments.get(row.symbol)) if isolated and row.size else 0.0
+        apart = self._is_apart(row)
+        isolated = apart or self.mode is Mode.ISOLATED
+        wallet = 0.0
+        if isolated and row.size:
+            wallet = nan if apart else isolated_wallet(row, self.instruments.get(row.symbol))
         return Position(
             instrument=row.symbol,
             slot=row.slot,
@@ -312,6 +318,17 @@ class AccountState:
             held |= {index_name(coin) for coin in self.collateral() if coin in self.indexes}
         return frozenset(held)
 
+    def apart(self) -> frozenset[str]:
+        """Contracts that are held in an account of their own: what they stand on is not known."""
+        return frozenset(row.symbol for row in self.rows.values() if self._is_apart(row))
+
+    def _is_apart(self, row: PositionRow) -> bool:
+        return self.inverse_apart and category_of(row.symbol) == INVERSE
+
+    def _pool_rows(self) -> list[PositionRow]:
+        """Positions that share the collateral of the account, where its mode is one in which they do."""
+        return [row for row in self.rows.values() if not self._is_apart(row)]
+
     def agrees(self, answers: Answers) -> bool:
         """Whether answers tell what is held, after `absorb`: sizes of all positions, balances of all coins less debts.
 
@@ -340,7 +357,7 @@ class AccountState:
         if self.mode is Mode.ISOLATED:
             found = (self._isolated_report(row) for row in self.rows.values())
             return tuple(report for report in found if report is not None)
-        if not self.rows:
+        if not self._pool_rows():
             return ()
         agrees = self.agrees(answers)
         if self.mode is Mode.PORTFOLIO:
@@ -363,11 +380,11 @@ class AccountState:
         balance = nan if totals.margin_balance is None else totals.margin_balance
         maintenance = nan if totals.maintenance_margin is None else totals.maintenance_margin
         balance = effective_balance(balance, maintenance, totals.maintenance_rate)
-        if agrees and all(row.symbol in self.instruments for row in self.rows.values()):
+        if agrees and all(row.symbol in self.instruments for row in self._pool_rows()):
             balance += self._pnl_moved(wallet)
             maintenance += self._maintenance_moved(wallet)
         return PoolReport(
-            MULTI_SCOPE, balance, maintenance, totals.maintenance_rate, _marks(self.rows.values()) + indexes
+            MULTI_SCOPE, balance, maintenance, totals.maintenance_rate, _marks(self._pool_rows()) + indexes
         )
 
     def _pnl_moved(self, wallet: WalletAnswer) -> float:
@@ -378,7 +395,7 @@ class AccountState:
         differs by is the move of the marks and nothing else, as long as every one of them is among the positions. Where
         a coin has margin or profit and no position here, the difference may be that coin's: then it only frightens.
         """
-        prices, rows = self._prices(), self.rows.values()
+        prices, rows = self._prices(), self._pool_rows()
         pnl = sum((_or_nan(row.unrealized_pnl) * prices.get(self._margin_coin(row), nan) for row in rows), start=0.0)
         moved = pnl - _or_nan(wallet.totals.perp_pnl)
         if not abs(moved) <= MARKS_MOVE_MAX * sum(map(_value, rows)):
@@ -395,7 +412,7 @@ class AccountState:
         """
         prices, moved = self._prices(), 0.0
         for coin in wallet.coins:
-            rows = [row for row in self.rows.values() if self._margin_coin(row) == coin.coin]
+            rows = [row for row in self._pool_rows() if self._margin_coin(row) == coin.coin]
             required = sum((_or_nan(row.maintenance_margin) for row in rows), start=0.0)
             difference = required - _or_nan(coin.maintenance_margin)
             value = difference * prices.get(coin.coin, nan)

@@ -232,8 +232,9 @@ class BybitServer(VenueServer[Connection]):
         return {"USDT": 0.9995, "USDC": 1.0}.get(coin) or self.state.marks[f"{coin}USDT"]
 
     def _coin(self, coin: str) -> dict[str, Any]:
-        held = [p for p in self.state.positions if p.size and margin_coin_of(p.symbol) == coin]
-        rows = [self.position_row(p) for p in held]
+        # In unified account 1.0 inverse contracts draw on an account of their own.
+        counts = (p for p in self.state.positions if p.size and (self.state.unified > 4 or p.category != "inverse"))
+        rows = [self.position_row(p) for p in counts if margin_coin_of(p.symbol) == coin]
         pnl = sum(float(row["unrealisedPnl"]) for row in rows)
         required = sum(float(row["positionMM"] or 0) for row in rows) + self.state.options.get(coin, 0.0)
         equity = self.state.balances[coin] + pnl

@@ -435,6 +435,25 @@ def test_what_bybit_takes_off_for_a_hedge_is_shown_as_a_difference() -> None:
     assert pool.disagreement.figure == "maintenance margin"
 
 
+def test_inverse_positions_of_unified_account_1_are_a_pool_of_their_own_that_is_unknown() -> None:
+    """The account in USD is not theirs; what they stand on is not read, which is said in words."""
+    stage = account_stage()
+    state = stage.server.state
+    state.unified, state.marks["BTCUSD"] = 3, 75_000.0
+    state.positions.append(Position("BTCUSD", -30_000.0, 74_000.0, category="inverse"))
+    stage.start()
+    stage.pass_s(3.0)
+    found = {pool.scope: pool for pool in pools(stage)}
+    assert found.keys() == {"multi", "BTCUSD:short"}
+    assert found["BTCUSD:short"].unknown == ("collateral value",)
+    assert isnan(found["BTCUSD:short"].margin_ratio)
+    assert agrees(found["multi"].margin_ratio, stage.server.wallet()["accountMMRate"])
+    assert found["multi"].model_error == pytest.approx(0.0, abs=1e-6)
+    (said,) = stage.did(Warn)
+    assert "BTCUSD" in said.text
+    assert "unified account 1.0" in said.text
+
+
 def test_collateral_is_priced_by_its_index_and_counted_by_its_ratio() -> None:
     """2.5 BTC: 95 % of the first and 90 % of the rest; the index is among the marks that are needed."""
     stage = account_stage()

@@ -128,6 +128,16 @@ async def test_a_requirement_that_is_not_told_is_said_to_be_unknown(server: Bybi
     assert "leaves its figures empty" in line.text
 
 
+async def test_inverse_positions_of_unified_account_1_are_said_to_be_unknown(server: BybitServer) -> None:
+    """With what to do."""
+    server.state.unified, server.state.marks["BTCUSD"] = 4, 75_000.0
+    server.state.positions.append(Position("BTCUSD", 30_000.0, 74_000.0, category="inverse"))
+    line = (await look(server))["inverse"]
+    assert line.ok is None
+    assert line.text.startswith("BTCUSD: ")
+    assert "upgrade to unified account 2.0" in line.text
+
+
 async def test_contracts_that_are_not_listed_are_looked_up_by_name(server: BybitServer) -> None:
     """Before their launch and while they are delivered."""
     server.state.marks |= {"NEWUSDT": 10.0, "BTCUSDZ26": 75_000.0}

@@ -10,6 +10,7 @@ from connectors.bybit.answers import Mode, WalletAnswer
 from connectors.bybit.isolated import isolated_wallet
 from connectors.bybit.parse import CoinRow, PositionRow, PositionUpdate, Totals, WalletUpdate, position
 from connectors.bybit.state import AccountState, Answers, effective_balance
+from monitor.model.account import MarginMode
 from monitor.model.events import PoolReport
 from monitor.model.ids import Slot
 from monitor.model.instrument import ContractKind, Instrument, Tier
@@ -19,6 +20,7 @@ from tests.support.stage import START_MS
 LONG = position(load("ws_position_long")["data"][0])
 CONTRACT = Instrument("SOLUSDT", ContractKind.LINEAR, "USDT", 1.0, (Tier(0.0, None, 0.005, 0.0),), 0.01, 0.000649)
 INVERSE = replace(CONTRACT, symbol="BTCUSD", kind=ContractKind.INVERSE, margin_coin="BTC")
+INVERSE_ROW = replace(LONG, symbol="BTCUSD", size=30_000.0, mark_price=75_000.0, unrealized_pnl=-0.01)
 
 
 def test_a_rate_above_the_plain_quotient_shows_what_it_leaves_out() -> None:
@@ -245,6 +247,22 @@ def test_a_row_is_the_report_of_an_isolated_position() -> None:
     state.move(PositionUpdate(START_MS + 59_500, (news,)))
     state.absorb(taken)
     assert figures(*state.reports(taken)) == (1543.12, 443.12)
+
+
+@pytest.mark.parametrize("mode", [Mode.CROSS, Mode.ISOLATED, Mode.PORTFOLIO])
+def test_inverse_contracts_that_are_held_apart_are_unknown(mode: Mode) -> None:
+    """Unified account 1.0 has another account for them: the collateral here is not theirs."""
+    state = AccountState(instruments={"SOLUSDT": CONTRACT, "BTCUSD": INVERSE})
+    taken = replace(
+        answers(ROW, INVERSE_ROW), wallet=WalletAnswer(TOTALS, (DOLLARS_HELD,)), mode=mode, inverse_apart=True
+    )
+    state.absorb(taken)
+    assert state.apart() == {"BTCUSD"}
+    (apart,) = (held for held in state.positions() if held.instrument == "BTCUSD")
+    assert (apart.margin_mode, isnan(apart.isolated_wallet)) == (MarginMode.ISOLATED, True)
+    assert [dict(report.marks).keys() for report in state.reports(taken)] == [{"SOLUSDT"}]
+    state.absorb(replace(taken, inverse_apart=False))
+    assert state.apart() == frozenset()
 
 
 def test_an_inverse_contract_tells_the_price_of_its_coin() -> None:
