@@ -10,13 +10,13 @@ import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from ipaddress import ip_address
-from typing import Protocol
+from typing import Annotated, Any, Protocol
 
 import orjson
 import structlog
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
 
 from alerts.danger import Scale
 from alerts.message import encode, rfc3339
@@ -65,7 +65,7 @@ class HttpConfig(BaseModel):
     listen: str = "127.0.0.1:9464"
     """Address and port, ``[::1]:9464`` for IPv6; port 0 takes any free one."""
 
-    allowed_hosts: tuple[str, ...] = ()
+    allowed_hosts: tuple[Annotated[str, StringConstraints(to_lower=True)], ...] = ()
     """Further host names under which a loopback address may be asked, for example behind a reverse proxy."""
 
     token: Secret | None = None

@@ -239,6 +239,7 @@ async def test_unknown_paths_and_methods() -> None:
         ("LOCALHOST:80", 200),
         ("[::1]:9464", 200),
         ("margin.example.org", 200),
+        ("Margin.Example.ORG:443", 200),
         ("rebound.example.com", 421),
         ("rebound.example.com:9464", 421),
         ("localhost.example.com", 421),
@@ -246,8 +247,9 @@ async def test_unknown_paths_and_methods() -> None:
 )
 async def test_a_foreign_name_for_this_machine_is_refused(host: str, status: int) -> None:
     """A page whose name was made to point at the loopback address cannot read the account."""
-    async with serving(Desk(), allowed_hosts=["margin.example.org"]) as client:
-        assert (await client.get("/api/v1/pools", Host=host))[0] == status
+    for allowed in ("margin.example.org", "Margin.Example.Org"):
+        async with serving(Desk(), allowed_hosts=[allowed]) as client:
+            assert (await client.get("/api/v1/pools", Host=host))[0] == status
 
 
 async def test_on_other_interfaces_any_name_will_do() -> None:
