@@ -38,6 +38,9 @@ CONNECTIONS_MAX = 64
 first request of a connection, and what a stranger leaves open must never cost the file descriptors that reach the
 venues."""
 
+_FORBIDDEN = {errno.EACCES, errno.EPERM}
+"""What keeps an address from this user for good."""
+
 LAG_BEAT_S, LAG_BEATS, LAG_S_MAX = 0.5, 30, 2.0
 """The loop is responsive when none of the last 15 seconds' beats came more than 2 seconds late."""
 
@@ -178,7 +181,10 @@ class HttpServer:
         return [f"http://{_bracketed(address[0])}:{address[1]}" for address in addresses]
 
     async def start(self, source: str = "configuration") -> None:
-        """Listen. Raises ConfigurationError, naming the file `source`, when the address cannot be had."""
+        """Listen. Raises ConfigurationError, naming the file `source`, when the address cannot be had.
+
+        Its `retry` is true unless this user may never have the address: a port is free again, an interface comes up.
+        """
         app = web.Application(middlewares=[self._guard])
         app.add_routes(
             [
@@ -200,7 +206,8 @@ class HttpServer:
             await web.TCPSite(runner, host, port).start()
         except OSError as error:
             await runner.cleanup()
-            raise ConfigurationError(source, [Fault("http.listen", _why_not(self._config.listen, error))]) from error
+            fault = Fault("http.listen", _why_not(self._config.listen, error))
+            raise ConfigurationError(source, [fault], retry=error.errno not in _FORBIDDEN) from error
         self._runner = runner
         self._beating = asyncio.create_task(self._watch.run(self._at_each_beat), name="http-loop-watch")
         _log.info("http listens", urls=self.urls)

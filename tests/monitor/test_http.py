@@ -271,15 +271,37 @@ async def test_a_port_in_use() -> None:
             f"marginwatch.toml: http.listen: {listen} is in use by another program; "
             "is marginwatch running already? Choose another port"
         )
+        assert raised.value.retry
         await second.stop()
 
 
 @pytest.mark.parametrize("listen", ["192.0.2.1:9464", "no-such-host.invalid:9464"])
 async def test_an_address_that_cannot_be_had(listen: str) -> None:
-    """Somebody else's address, or a name that leads nowhere, is a fault of the configuration."""
+    """Somebody else's address, or a name that leads nowhere: both may come up later, as those of a VPN do."""
     server = make_server(Desk(), HttpConfig(listen=listen))
-    with pytest.raises(ConfigurationError, match=f"http.listen: .*{listen}"):
+    with pytest.raises(ConfigurationError, match=f"http.listen: .*{listen}") as raised:
         await server.start()
+    assert raised.value.retry
+
+
+async def test_an_address_that_is_forbidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Time mends nothing there."""
+
+    async def refuse(site: web.TCPSite) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(web.TCPSite, "start", refuse)
+    with pytest.raises(ConfigurationError, match="choose a port from 1024") as raised:
+        await make_server(Desk(), HttpConfig(listen="127.0.0.1:80")).start()
+    assert not raised.value.retry
+
+
+@pytest.mark.parametrize("token", ["two words", "two\nlines", "t\N{LATIN SMALL LETTER O WITH DIAERESIS}ken"])
+def test_a_token_that_no_header_bears(token: str) -> None:
+    """It is refused when the configuration is read, without being repeated."""
+    with pytest.raises(ValidationError, match="one line of ASCII letters") as raised:
+        HttpConfig(token=Secret(token, "env:TOKEN"))
+    assert token not in str(raised.value)
 
 
 @pytest.mark.parametrize("listen", ["9464", "127.0.0.1", "127.0.0.1:", ":9464", "::1:9464", "127.0.0.1:65536", "a:b"])
