@@ -4,6 +4,7 @@ import hmac
 from collections.abc import Awaitable, Callable, Iterable
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from alerts.handling import SILENCE_S_MAX
 from alerts.message import silence_fields
@@ -78,4 +79,11 @@ class Orders:
 
 async def _order(request: web.Request, model: type[Order]) -> Order:
     """The body of a request, checked. Raises RefusedError."""
-    return read_order(await request.content.read(BODY_BYTES_MAX + 1), model)
+    body = bytearray()
+    try:
+        # One read gives what has arrived so far, which need not be all.
+        while len(body) <= BODY_BYTES_MAX and (piece := await request.content.read(BODY_BYTES_MAX + 1 - len(body))):
+            body += piece
+    except (web.RequestPayloadError, HttpProcessingError) as error:
+        raise RefusedError("body", f"cannot be read: {error}") from None
+    return read_order(bytes(body), model)
