@@ -14,6 +14,7 @@ from alerts.alert import Severity, State
 from alerts.danger import Cause, Danger
 from monitor.commands.demo_screen import bar
 from monitor.commands.show import SEVERITY_STYLES, warning_line
+from monitor.legible import legible_all
 from monitor.views import percent
 
 OLD_S = 4.0
@@ -53,6 +54,7 @@ class Look:
 
     def take(self, document: dict[str, Any], now: float) -> None:
         """A new state. Raises KeyError or ValueError for what is none."""
+        document = legible_all(document)  # who wrote its texts is not known here
         missing = SECTIONS - document.keys()
         if missing:
             raise KeyError(*sorted(missing))  # another program's answer is refused here, not while it is shown

@@ -200,6 +200,25 @@ def test_a_silence_has_an_author_and_a_reason() -> None:
             Desk().handling.silence(POOL, 60, by, reason)
 
 
+@pytest.mark.parametrize(
+    "evil", ["\x1b[2J", "\x1b]0;own\x07", "a\x9b31m", "a\x7f", "gro\N{RIGHT-TO-LEFT OVERRIDE}pu", "\x00"]
+)
+def test_what_plays_with_a_terminal_is_refused(evil: str) -> None:
+    """In an author, a reason and a subject; a key and an id that name nothing are repeated without it."""
+    desk = Desk()
+    desk.see(0.90)
+    for subject, by, reason in ((evil, "ann", "x"), (POOL, evil, "x"), (POOL, "ann", f"because {evil}")):
+        with pytest.raises(RefusedError, match="must not contain control or other invisible characters"):
+            desk.handling.silence(subject, 60, by, reason)
+    with pytest.raises(RefusedError, match=r"^by: must not contain"):
+        desk.handling.acknowledge(KEY, evil)
+    for order in (desk.handling.acknowledge, desk.handling.end_silence):
+        with pytest.raises(RefusedError) as raised:
+            order(evil, "ann")
+        assert str(raised.value).isprintable()
+    assert list(desk.kept) == []
+
+
 def test_both_survive_a_restart(tmp_path: Path) -> None:
     """The state file has the silences, and with each alert who acknowledged it."""
     desk = Desk(escalations=1)
