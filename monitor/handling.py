@@ -43,8 +43,9 @@ class Orders:
 
         async def handle(request: web.Request) -> web.StreamResponse:
             scheme, _, given = request.headers.get("Authorization", "").partition(" ")
-            known = self._token.reveal()
-            if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(), known.encode()):
+            # Bytes that are no text reach us as surrogates; they are compared as the bytes that they were.
+            offered, known = given.strip().encode(errors="surrogateescape"), self._token.reveal().encode()
+            if scheme.lower() != "bearer" or not hmac.compare_digest(offered, known):
                 where = "it is [http] token, or in the file STATE.token beside the state file"
                 missing = f"needs the token (MARGINWATCH_TOKEN, or the header Authorization: Bearer ...); {where}"
                 return self._answer({"error": f"this is not the token; {where}" if given.strip() else missing}, 401)

@@ -26,7 +26,10 @@ ALLOWED: list[tuple[str, tuple[str, ...]]] = [
     ("monitor.config", ("*",)),
     ("monitor.replay", ("*",)),
     ("monitor.accountfile", ("*",)),
-    ("monitor.http", ("alerts", "monitor.board", "monitor.handling", "monitor.turns", "monitor.views", *BASE)),
+    (
+        "monitor.http",
+        ("alerts", "monitor.board", "monitor.handling", "monitor.token", "monitor.turns", "monitor.views", *BASE),
+    ),
     ("monitor.board", ("alerts", "monitor.board", "monitor.turns", "monitor.views", *BASE)),
     ("monitor.turns", ()),
     ("monitor.handling", ("alerts", *BASE)),

@@ -136,14 +136,12 @@ def door(config: Path, url: str | None) -> tuple[str, str]:
 
     Only `[http]` and `[state]` are read: whoever acknowledges need not have the account's keys at hand.
     """
-    import os
-
     from monitor.config import load_door
-    from monitor.token import read_token, token_path
+    from monitor.token import given_token, read_token, token_path
 
     base = place(config, url)
     if url is not None:
-        return base, os.environ.get("MARGINWATCH_TOKEN", "")
+        return base, given_token("MARGINWATCH_TOKEN").reveal()
     http, state = load_door(config)
     token = http.token or read_token(token_path(state.path))
     return base, token.reveal()

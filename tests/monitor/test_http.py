@@ -1,16 +1,20 @@
 """The HTTP server, asked over real sockets: what it says, whom it refuses, and that it never keeps the loop."""
 
 import asyncio
+import errno
 import json
 import logging
+import re
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from time import perf_counter
 
 import aiohttp
 import pytest
+import structlog
+from aiohttp import web
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from pydantic import ValidationError
 
@@ -21,6 +25,8 @@ from monitor.clock import ManualClock
 from monitor.credential import Secret
 from monitor.errors import ConfigurationError
 from monitor.http import CONNECTIONS_MAX, LAG_S_MAX, HttpConfig, HttpServer, LoopWatch
+from monitor.model.assessment import FeedHealth
+from monitor.views import PoolRow
 from tests.support.desk import NOW, Desk, alert, bad_day, busy_telemetry, many_pools
 
 
@@ -221,6 +227,94 @@ async def test_strict_headers(path: str) -> None:
         assert response.headers["Cache-Control"] == "no-store"
         assert "Access-Control-Allow-Origin" not in response.headers
         assert "style=" not in text
+
+
+HEADERS = (
+    "Cache-Control",
+    "Content-Security-Policy",
+    "Cross-Origin-Resource-Policy",
+    "Referrer-Policy",
+    "X-Content-Type-Options",
+)
+
+
+async def spoken(client: Client, request: bytes) -> bytes:
+    """Whatever is answered to these bytes until the server closes the connection."""
+    host, _, port = client.server.urls[0].removeprefix("http://").rpartition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(request)
+    async with asyncio.timeout(20):
+        answer = await reader.read()
+    writer.close()
+    return answer
+
+
+NAMED = b" HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+ORDER = b"POST /api/v1/silences" + NAMED
+BROKEN_GZIP = b"Content-Encoding: gzip\r\nContent-Length: 4\r\n\r\nabcd"
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "status"),
+    [
+        (ORDER + b"Authorization: Bearer \xff\r\nContent-Length: 2\r\n\r\n{}", 401),
+        (ORDER + b"Authorization: Bearer token\r\n" + BROKEN_GZIP, 400),
+        (ORDER + b"Authorization: Bearer token\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n\r\n", 400),
+        (b"GET /readyz" + NAMED + BROKEN_GZIP, 200),
+        (b"DELETE /api/v1/silences/%ff?by=%ff" + NAMED + b"Authorization: Bearer token\r\n\r\n", 200),
+        (b"DELETE /api/v1/silences/\xff" + NAMED + b"Authorization: Bearer token\r\n\r\n", 400),
+        (b"GET /metrics" + NAMED + b"Accept: application/openmetrics-text;version=abc\r\n\r\n", 200),
+        (b"GET /metrics" + NAMED + b"Accept: application/openmetrics-text;version=2.\xff\r\n\r\n", 200),
+        (b"GET /metrics" + NAMED + b"Accept: text/plain;version=1.x\r\n\r\n", 200),
+        (b"GET /api/v1/pools?limit=" + b"9" * 5000 + NAMED + b"\r\n", 400),
+        (b"GET /board/%ff" + NAMED + b"\r\n", 404),
+        (b"GET /" + NAMED + b"Expect: the unexpected\r\n\r\n", 417),
+        (b"GET /" + b"a" * 9000 + NAMED + b"\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: \xff\r\nConnection: close\r\n\r\n", 421),
+        (b"garbage\r\n\r\n", 400),
+    ],
+)
+async def test_whatever_is_asked_is_answered_with_the_headers(
+    request_bytes: bytes, status: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """However little sense it makes: no fault of the server's, no traceback, and the headers of every answer."""
+    async with serving(Desk()) as client:
+        answer = await spoken(client, request_bytes)
+    head = answer.partition(b"\r\n\r\n")[0].decode(errors="replace")
+    assert re.match(rf"HTTP/1\.[01] {status} ", head)
+    assert [name for name in HEADERS if f"\n{name}: ".lower() not in head.lower()] == []
+    assert troubles(caplog) == []
+
+
+class Faulty(Desk):
+    """A desk whose health cannot be told."""
+
+    def health(self) -> Sequence[FeedHealth]:
+        """See `PoolSource`."""
+        raise KeyError("a fault of ours")
+
+
+async def test_a_fault_of_ours_is_answered_with_the_headers() -> None:
+    """500 in JSON, without a word of what it was, which is in the log."""
+    async with serving(Faulty()) as client:
+        with structlog.testing.capture_logs() as logged:
+            status, text, response = await client.get("/plain")
+        assert (status, json.loads(text)) == (500, {"error": "the monitor is at fault; its log says more"})
+        assert [name for name in HEADERS if name not in response.headers] == []
+        assert [(entry["log_level"], entry["path"]) for entry in logged] == [("error", "/plain")]
+
+
+async def test_an_answer_that_fails_on_its_way_does_not_pass_for_a_whole_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its connection is cut."""
+
+    def failing(row: PoolRow) -> bytes:
+        raise KeyError(row.pool)
+
+    monkeypatch.setattr("monitor.http.pool_json", failing)
+    async with serving(Desk()) as client:
+        with pytest.raises(aiohttp.ClientError):
+            await client.get("/api/v1/pools")
+        assert (await client.get("/healthz"))[0] == 200
 
 
 async def test_unknown_paths_and_methods() -> None:
