@@ -8,7 +8,7 @@ liquidation price that a position does not have) is null too.
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
-from math import isinf, isnan, nan
+from math import floor, isinf, isnan, log10, nan
 
 import orjson
 
@@ -24,6 +24,10 @@ from monitor.model.assessment import (
     PoolTable,
     Remedy,
 )
+
+PERCENT_DECIMALS_MAX = 8
+SILENCES_MAX = 50
+"""Silences listed on the plain page."""
 
 NOT_ASSESSED = "not assessed in full at the moment"
 
@@ -231,10 +235,17 @@ def _line(row: PoolRow) -> str:
 
 
 def percent(ratio: float) -> str:
-    """A ratio for people."""
+    """A ratio for people: ``86.76 %``, below one percent with two digits that say something, ``0.050 %``.
+
+    What is next to nothing, as a distance to liquidation may be, does not look like nothing.
+    """
     if isnan(ratio):
         return "unknown"
-    return "no margin left" if isinf(ratio) else f"{ratio * 100:.2f} %"
+    if isinf(ratio):
+        return "no margin left"
+    share = abs(ratio * 100)
+    decimals = min(1 - floor(log10(share)), PERCENT_DECIMALS_MAX) if 0 < share < 1 else 2
+    return f"{ratio * 100:.{decimals}f} %"
 
 
 def amount(value: float) -> str:

@@ -16,10 +16,21 @@ from tests.support.pools import a_leg, a_pool
 
 @pytest.mark.parametrize(
     ("ratio", "shown"),
-    [(0.5, "50.00 %"), (0.004, "0.40 %"), (0.0, "0.00 %"), (inf, "no margin left"), (nan, "unknown")],
+    [
+        (0.5, "50.00 %"),
+        (0.0123, "1.23 %"),
+        (0.004, "0.40 %"),
+        (0.0005, "0.050 %"),
+        (-0.000_051_9, "-0.0052 %"),
+        (0.000_000_12, "0.000012 %"),
+        (0.009_99, "1.00 %"),
+        (0.0, "0.00 %"),
+        (inf, "no margin left"),
+        (nan, "unknown"),
+    ],
 )
 def test_percent(ratio: float, shown: str) -> None:
-    """A ratio as a percentage; no bound and no knowledge in words."""
+    """A ratio as a percentage, two digits at least of what is not nothing; no bound and no knowledge in words."""
     assert percent(ratio) == shown
 
 
