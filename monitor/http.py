@@ -28,10 +28,11 @@ from monitor.clock import Clock
 from monitor.credential import Secret
 from monitor.errors import ConfigurationError, Fault
 from monitor.handling import Orders
+from monitor.model.assessment import PoolTable
 from monitor.model.sources import PoolSource
 from monitor.token import bearable
 from monitor.turns import in_turns
-from monitor.views import STYLESHEET, Json, PageState, page, pool_json, rows
+from monitor.views import STYLESHEET, Json, PageState, PoolRow, page, pool_json, rows
 
 POOLS_DEFAULT, POOLS_MAX, PAGE_POOLS_MAX, PAGE_ALERTS_MAX = 500, 100_000, 200, 50
 
@@ -317,8 +318,8 @@ class HttpServer:
         if not asked.isdecimal() or len(asked) > len(str(POOLS_MAX)) or not 1 <= int(asked) <= POOLS_MAX:
             return _json({"error": f"limit: must be a whole number from 1 to {POOLS_MAX}"}, status=400)
         table = self._source.table()
-        chosen = rows(table, dict(self._source.assessments()), self._scale(), int(asked))
         head: Json = {"at": rfc3339(self._clock.now()), "total": len(table.pools)}
+        chosen = self._rows(table, int(asked))
         return await _stream(request, _JSON, _document(head, "pools", map(pool_json, chosen)))
 
     async def _firing(self, request: web.Request) -> web.StreamResponse:
@@ -332,15 +333,18 @@ class HttpServer:
         state = PageState(
             at=self._clock.now(),
             total=len(table.pools),
-            rows=rows(table, dict(self._source.assessments()), self._scale(), PAGE_POOLS_MAX),
+            rows=self._rows(table, PAGE_POOLS_MAX),
             reasons=self._source.ready()[1],
             alerts=firing[:PAGE_ALERTS_MAX],
             feeds=self._source.health(),
+            silences=self._alerts.silences(),
         )
         return await _stream(request, "text/html; charset=utf-8", map(str.encode, page(state)))
 
-    def _scale(self) -> Scale:
-        return Scale(self._alerts.rungs(), self._alerts.firing())
+    def _rows(self, table: PoolTable, most: int) -> Iterator[PoolRow]:
+        scale = Scale(self._alerts.rungs(), self._alerts.firing())
+        silences = self._alerts.silences()
+        return rows(table, dict(self._source.assessments()), scale, most, silences, self._clock.now())
 
     async def _stylesheet(self, request: web.Request) -> web.StreamResponse:
         return web.Response(text=STYLESHEET, content_type="text/css", headers=_HEADERS)

@@ -18,8 +18,8 @@ from aiohttp import web
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from pydantic import ValidationError
 
-from alerts.alert import Severity
-from alerts.message import rfc3339
+from alerts.alert import Acknowledgement, Severity
+from alerts.message import rfc3339, silence_fields
 from alerts.sinks.prometheus import Build, Exposition, MetricsConfig
 from monitor.clock import ManualClock
 from monitor.credential import Secret
@@ -171,6 +171,25 @@ async def test_alerts() -> None:
         desk.alerts = []
         _, body = await client.json("/api/v1/alerts")
         assert body["alerts"] == []
+
+
+async def test_silences_and_acknowledgements_show() -> None:
+    """A pool that is kept quiet says so in its document, as its state does, and on the page; so does an alert."""
+    pools = bad_day()
+    desk = Desk(pools)
+    quiet = desk.silence("binance/main/BTCUSDT:long", 600, "bob", "adding <margin>")
+    seen = replace(alert(Severity.CRITICAL, pools[0]), acknowledged=Acknowledgement("ann", NOW), silenced=quiet)
+    desk.alerts = [seen]
+    async with serving(desk) as client:
+        _, body = await client.json("/api/v1/pools")
+        silenced = {pool["scope"]: pool["silenced"] for pool in body["pools"]}  # type: ignore[attr-defined]
+        assert silenced.pop("BTCUSDT:long") == silence_fields(quiet)
+        assert set(silenced.values()) == {None}
+        _, text, _ = await client.get("/plain")
+        until = f"silent until {rfc3339(quiet.until)}, by bob: adding &lt;margin&gt;"
+        assert f"binance/main/BTCUSDT:long · acknowledged by ann at {rfc3339(NOW)} · {until}</li>" in text
+        assert f"binance/main/BTCUSDT:long<br><small>{until}</small>" in text
+        assert f"<h2>Silences</h2><ul><li>binance/main/BTCUSDT:long: {until}</li>" in text
 
 
 async def test_the_page_says_what_is_wrong() -> None:

@@ -20,7 +20,7 @@ from tests.support.desk import NOW, Desk, alert, bad_day, many_pools
 def document(desk: Desk) -> dict[str, Any]:
     """The state of a desk as the daemon writes it."""
     scale = Scale(desk.rungs(), desk.alerts)
-    pools = {row.pool: pool_json(row) for row in rows(desk.table(), desk.assessments(), scale, 1000)}
+    pools = {row.pool: pool_json(row) for row in rows(desk.table(), desk.assessments(), scale, 1000, desk.silent, NOW)}
     found = sections(
         desk.ready(), desk.rungs(), desk.feeds, len(desk.alerts), map(encode, worst(desk.alerts)), desk.silent
     )
