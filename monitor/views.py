@@ -152,6 +152,9 @@ def _leg(leg: LegAssessment) -> Json:
 STYLESHEET = """\
 :root { color-scheme: light dark; }
 body { font: 1rem/1.4 system-ui, sans-serif; margin: 1rem; max-width: 70rem; }
+li, th[scope="row"] { overflow-wrap: anywhere; }
+th[scope="row"] { min-width: 9rem; }
+.scroller { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; }
 th, td { padding: 0.25rem 0.75rem; text-align: left; border-bottom: 1px solid; }
 td.figure, th.figure { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
@@ -238,7 +241,7 @@ def _pools(state: PageState) -> Iterator[str]:
     if not state.total:
         yield "<p>No pool has risk open.</p>\n"
         return
-    yield """<table>
+    yield """<div class="scroller" tabindex="0" role="region" aria-label="Pools"><table>
 <caption>Pools, the most dangerous first. Margin ratio 100 % is the venue's first liquidation stage.</caption>
 <thead><tr><th scope="col">Pool</th><th scope="col">Severity</th><th scope="col" class="figure">Margin ratio</th>
 <th scope="col" class="figure">To liquidation</th><th scope="col" class="figure">Margin balance</th>
@@ -249,7 +252,7 @@ def _pools(state: PageState) -> Iterator[str]:
     for row in state.rows:
         yield _line(row)
         shown += 1
-    yield "</tbody>\n</table>\n"
+    yield "</tbody>\n</table></div>\n"
     if shown < state.total:
         yield f"<p>{state.total - shown} pools with less risk are not shown.</p>\n"
 
