@@ -522,10 +522,12 @@ def _overtaken(known_ms: int, offered_ms: int, snapshot_ms: int | None) -> bool:
 def _other_haircut(known: Wallet, found: Wallet) -> bool:
     """Whether the venue has changed its collateral ratio, and not the holder the amount by which some venues grade it.
 
-    OKX's graded ratio is read from its own figures and so moves a little with unrealized profit too.
+    OKX's graded ratio is read from its own figures and so moves a little with unrealized profit too; what profit turns
+    from owned to owed, or back, is another thing.
     """
     priced = known.price == known.price and found.price == found.price
-    return known.balance == found.balance and priced and abs(known.haircut - found.haircut) >= HAIRCUT_STEP
+    owned = (known.balance + known.profit > 0.0) is (found.balance + found.profit > 0.0)
+    return known.balance == found.balance and priced and owned and abs(known.haircut - found.haircut) >= HAIRCUT_STEP
 
 
 def _unknown_instrument(symbol: str) -> Instrument:

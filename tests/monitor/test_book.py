@@ -13,6 +13,7 @@ from monitor.anchoring import MISSED_MAX
 from monitor.assess import assess_account
 from monitor.book import Book
 from monitor.kernel import Kernel, compiled_kernel, plain_kernel
+from monitor.margin.rules import wallet_value
 from monitor.margin.venues import RULES
 from monitor.model.account import Account, AccountMode, MarginMode, Position, PositionMode, Wallet
 from monitor.model.assessment import Basis
