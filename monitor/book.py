@@ -126,10 +126,12 @@ class Book(Pools):
         account = self.account(snapshot.venue, snapshot.account)
         change = BookChange()
         account.feed, account.mark_pause_s = snapshot.feed, snapshot.mark_pause_s
+        account.index_pause_s = snapshot.index_pause_s
         changed_mode = account.mode is not snapshot.account_mode
         if changed_mode:
             self._forget_anchors(account)
         account.mode, account.position_mode = snapshot.account_mode, snapshot.position_mode
+        self._take_reported(account, snapshot.reported)
         self._take_indexes(account, snapshot.reports, snapshot.at_ms)
         for wallet in snapshot.wallets:
             self._put_wallet(account, wallet, snapshot.at_ms)
@@ -301,7 +303,7 @@ class Book(Pools):
         held, row = self._held(leg, instrument), leg * LEG_WIDTH
         quantity, entry_value = self.ledger.legs.table[row + QUANTITY : row + ENTRY_VALUE + 1].tolist()
         unit_price = quantity / (held.size * instrument.multiplier)
-        if account.rules.basis(account.mode, held.margin_mode) is Basis.COMPUTED:
+        if account.basis(self._pool_scope[int(self.ledger.legs.pool[leg])], held.margin_mode) is Basis.COMPUTED:
             required = account.rules.maintenance(held)
         else:
             # The venue's figure stands in the pool's offset; before there is one, nothing is known.
@@ -360,6 +362,17 @@ class Book(Pools):
             self.ledger.set_base(pool, self._offset(account, pool) + Risk(value, 0.0))
             change.touched.add(pool)
 
+    def _take_reported(self, account: AccountBook, reported: frozenset[str]) -> None:
+        """Where a pool is now held as reported, or no longer, what was carried for it says nothing any more."""
+        changed = [account.pools[scope] for scope in account.reported ^ reported if scope in account.pools]
+        account.reported = reported
+        for pool in changed:
+            self._forget_anchor(account, pool)
+            for leg in self.ledger.chain(pool):
+                instrument = account.instruments.get(self.ledger.instruments.symbols[self.ledger.legs.instrument[leg]])
+                if instrument is not None and self._is_position(leg):
+                    self._require_one(account, leg, instrument)
+
     def _take_indexes(self, account: AccountBook, reports: Iterable[PoolReport], at_ms: int) -> None:
         """Use the index prices behind the reports until the stream brings some."""
         for name, mark in (mark for report in reports for mark in report.marks):
@@ -386,6 +399,7 @@ class Book(Pools):
         if leg is None:
             leg = account.legs[key] = self.ledger.add_leg(i, pool)
         self.ledger.legs.size[leg] = wallet.balance
+        self.ledger.instruments.pause_s[i] = account.index_pause_s
         self.ledger.write_leg(leg, weight, 0.0, NO_MAINTENANCE)
         return True
 
@@ -499,9 +513,13 @@ class Book(Pools):
 
     def _forget_anchors(self, account: AccountBook) -> None:
         """What was reported in another account mode says nothing in this one."""
-        for pool, held in account.anchors.items():
+        for pool in list(account.anchors):
+            self._forget_anchor(account, pool)
+
+    def _forget_anchor(self, account: AccountBook, pool: int) -> None:
+        held = account.anchors.pop(pool, None)
+        if held is not None:
             self.ledger.set_base(pool, self.ledger.base(pool) + held.offset.negative())
-        account.anchors.clear()
 
 
 def _is_inverse(instrument: Instrument) -> bool:

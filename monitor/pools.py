@@ -75,6 +75,14 @@ class AccountBook:
     undescribed: dict[int, str] = field(default_factory=dict)
     """Keys of cross legs in contracts that the venue has not described, to their symbols: what they do to the cross
     pools nobody knows."""
+    index_pause_s: float = 0.0
+    """The same as `mark_pause_s`, of prices of collateral."""
+    reported: frozenset[str] = frozenset()
+    """Scopes whose requirement is held as reported, whatever the mode."""
+
+    def basis(self, scope: str, margin_mode: MarginMode) -> Basis:
+        """What the figures of a pool rest on."""
+        return Basis.REPORTED if scope in self.reported else self.rules.basis(self.mode, margin_mode)
 
 
 class Pools:
@@ -134,7 +142,7 @@ class Pools:
         margin_mode = self._margin_mode(row, legs)
         isolated = margin_mode is MarginMode.ISOLATED
         unit = account.instruments[legs[0].instrument].margin_coin if isolated else rules.unit(account.mode, scope)
-        basis = rules.basis(account.mode, margin_mode)
+        basis = account.basis(scope, margin_mode)
         releases = isolated and rules.cut_releases_isolated_margin
         lacking = () if isolated else tuple(f"contract {symbol}" for symbol in account.undescribed.values())
         return Pool(account.venue, account.name, scope, unit, basis, base, legs, releases, lacking)
@@ -360,7 +368,7 @@ class Pools:
         return min(times) / 1000.0 if times and min(times) else None
 
     def _basis(self, account: AccountBook, row: int, legs: Sequence[Leg]) -> Basis:
-        return account.rules.basis(account.mode, self._margin_mode(row, legs))
+        return account.basis(self._pool_scope[row], self._margin_mode(row, legs))
 
     def _margin_mode(self, row: int, legs: Sequence[Leg]) -> MarginMode:
         isolated = legs and self._pool_scope[row] == isolated_scope(legs[0].instrument, legs[0].side)

@@ -69,6 +69,7 @@ class Desk:
         mode: AccountMode = AccountMode.SINGLE_ASSET,
         at_ms: int | None = None,
         mark_pause_s: float = 0.0,
+        index_pause_s: float = 0.0,
     ) -> None:
         """A REST snapshot."""
         self.now_ms += 1
@@ -87,6 +88,7 @@ class Desk:
                 stamped,
                 reports,
                 mark_pause_s,
+                index_pause_s,
             )
         )
 
@@ -533,6 +535,51 @@ def test_an_indexed_coin_that_is_gone_counts_no_more() -> None:
     desk.snapshot(held, coins[:1], mode=AccountMode.MULTI_ASSET)
     desk.mark(**{"index:BTCUSD": 120.0})
     assert desk.ratio("multi") == pytest.approx(0.2)
+
+
+def test_a_haircut_on_profit_is_taken_where_it_was_told() -> None:
+    """The wallet says how much profit it counts; what is gained since counts in full, and the coin moves both."""
+    desk = Desk()
+    held = (cross("BTCUSDC", 1.0, 100.0, Slot.LONG),)
+    told = Wallet("USDC", 50.0, 1.0, 0.1, profit=10.0)
+    report = (PoolReport("multi", 54.0, 1.1, None, (("BTCUSDC", 110.0), ("index:USDCUSD", 1.0))),)
+    desk.snapshot(held, (told,), report, AccountMode.MULTI_ASSET)
+    desk.mark(BTCUSDC=110.0, **{"index:USDCUSD": 1.0})
+    (pool,) = (desk.book.assess(row) for row in desk.book.rows())
+    assert (pool.margin_balance, pool.model_error) == (pytest.approx(0.9 * (50.0 + 10.0)), pytest.approx(0.0))
+    assert desk.ratio("multi") == pytest.approx(1.1 / 54.0)
+    desk.mark(BTCUSDC=120.0)
+    assert desk.ratio("multi") == pytest.approx(1.2 / (54.0 + 10.0))
+    desk.mark(**{"index:USDCUSD": 0.9})
+    desk.book.requote()
+    assert desk.ratio("multi") == pytest.approx(0.9 * 1.2 / (0.9 * (54.0 + 10.0)))
+    desk.delta(replace(told, profit=20.0))
+    assert desk.ratio("multi") == pytest.approx(0.9 * 1.2 / (0.9 * 0.9 * 70.0))
+
+
+def test_profit_above_a_debt_and_a_loss_that_makes_one() -> None:
+    """It is their sum that is owned or owed: only what is owned is shortened."""
+    assert wallet_value(Wallet("BTC", -1.0, 10.0, 0.1, profit=3.0)) == pytest.approx(0.9 * 20.0 - 30.0)
+    assert wallet_value(Wallet("BTC", 1.0, 10.0, 0.1, profit=-3.0)) == pytest.approx(-20.0 + 30.0)
+    assert wallet_value(Wallet("BTC", 0.0, 10.0, 1.0, profit=3.0)) == pytest.approx(-30.0)
+    assert isnan(wallet_value(Wallet("BTC", 1.0, nan, 0.1, profit=3.0)))
+
+
+def test_prices_of_collateral_may_rest_for_a_time_of_their_own() -> None:
+    """A venue may repeat an index more seldom than a mark."""
+    desk = Desk()
+    marks = (("BTCUSDT", 100.0), ("index:BTCUSD", 100.0))
+    report = (PoolReport("multi", 105.0, 1.0, None, marks),)
+    coins = (Wallet("USDT", 5.0), Wallet("BTC", 1.0, 100.0))
+    held = (cross("BTCUSDT", 1.0, 100.0),)
+    desk.snapshot(held, coins, report, AccountMode.MULTI_ASSET, mark_pause_s=12.0, index_pause_s=62.0)
+    stale = desk.book.ledger.stale_instruments
+    desk.mark(100.0, **dict(marks))
+    assert stale(100.0, 5.0) == stale(111.0, 5.0) == {}
+    assert list(stale(113.0, 5.0).values()) == [13.0]
+    desk.mark(150.0, BTCUSDT=100.0)
+    assert stale(161.0, 5.0) == {}
+    assert 63.0 in stale(163.0, 5.0).values()
 
 
 def test_an_anchor_reassures_only_about_the_positions_it_was_measured_on() -> None:
