@@ -113,6 +113,7 @@ class Book(Pools):
         former = replace(
             old,
             tiers=old.tiers or new.tiers,
+            isolated_tiers=old.isolated_tiers or new.isolated_tiers,
             tick_size=new.tick_size if old.tick_size is None else old.tick_size,
             taker_fee_rate=new.taker_fee_rate if old.taker_fee_rate is None else old.taker_fee_rate,
         )
