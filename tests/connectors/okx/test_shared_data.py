@@ -19,7 +19,9 @@ from tests.support.shared_data import ROOT, needs_shared_data
 
 pytestmark = needs_shared_data
 
-WATCHED = frozenset({"LTC-USD-190628", "BTC-USD-SWAP", "BTC-USDT-SWAP"})
+WATCHED = frozenset(
+    {"LTC-USD-190628", "BTC-USD-SWAP", "BTC-USDT-SWAP", "index:BTCUSDT", "index:FILUSDT", "index:WNCGUSDT"}
+)
 
 # What each file holds: kinds of values that the private stream's parser makes of it and defects that it finds, then the
 # events and the defects of a market session that watches `WATCHED`. Old frames (V3, "table") have no channel; other
@@ -27,14 +29,14 @@ WATCHED = frozenset({"LTC-USD-190628", "BTC-USD-SWAP", "BTC-USDT-SWAP"})
 FILES = {
     "okx_docs_frames.jsonl": (
         {"AccountRow": 1, "Changed": 1, "Positions": 2, "unknown_event": 7},
-        {"Marks": 1},
-        {"unknown_event": 10},
+        {"Marks": 2},
+        {"unknown_event": 9},
     ),
-    "tardis_okex-swap.jsonl": ({"shape": 8, "unknown_event": 5}, {}, {"shape": 8, "unknown_event": 5}),
+    "tardis_okex-swap.jsonl": ({"shape": 8, "unknown_event": 5}, {"Marks": 1}, {"shape": 8, "unknown_event": 4}),
     "tardis_okex-futures.jsonl": (
         {"Reply": 1, "shape": 14, "unknown_event": 12},
-        {},
-        {"shape": 14, "unknown_event": 10},
+        {"Marks": 1},
+        {"shape": 14, "unknown_event": 9},
     ),
     "cryptofeed_OKX.ws.1.0.txt.gz": ({"Reply": 18, "unknown_event": 392}, {}, {"unknown_event": 392}),
 }
