@@ -243,7 +243,7 @@ def test_events_before_the_first_snapshot_wait_for_it_and_newer_ones_are_in_it()
     stage.tell(stage.session.responded, stage.asked("account")[0].id, raw("rest_account"), START_MS)
     (snapshot,) = stage.of(AccountSnapshot)
     assert {position.size for position in snapshot.positions if position.instrument == "BTCUSDT"} == {0.9}
-    assert snapshot.reports == ()
+    assert [report.scope for report in snapshot.reports] == ["USDC"]  # of which the event tells nothing
 
 
 def test_an_event_older_than_the_snapshot_is_dropped() -> None:
@@ -492,6 +492,20 @@ def test_a_snapshot_is_taken_on_the_timer() -> None:
     assert outcomes(stage) == {"clean": len(stage.of(AccountSnapshot))}
 
 
+def test_an_account_that_trades_each_second_is_held_against_the_venues_figures() -> None:
+    """Every snapshot of which the answers tell what the events told brings its reports."""
+    stage = synced()
+    for number in range(600):
+        frame = load("ws_account_update_order")
+        frame |= {"T": int(stage.clock.now() * 1000), "E": number}
+        frame["a"] |= {"P": [], "B": [{"a": "USDT", "wb": "5700", "cw": "5000.00000000", "bc": "0"}]}
+        stage.frame(orjson.dumps(frame))
+        stage.pass_s(0.9)
+    (_, *later) = stage.of(AccountSnapshot)
+    assert len(later) >= 8
+    assert {tuple(report.scope for report in each.reports) for each in later} == {("BTCUSDT:long", "USDT", "USDC")}
+
+
 def test_a_snapshot_can_be_asked_for() -> None:
     """But not more often than once a second."""
     stage = synced()
@@ -623,7 +637,7 @@ def test_an_account_answer_without_a_mark_is_not_held_against_the_model() -> Non
     stage.start()
     stage.pass_s(1.0)
     (snapshot,) = stage.of(AccountSnapshot)
-    assert snapshot.reports == ()
+    assert [report.scope for report in snapshot.reports] == ["USDT", "USDC"]
 
 
 def test_the_venues_wish_to_wait_is_respected() -> None:
