@@ -195,7 +195,8 @@ class AccountState:
 
         In multi-assets mode the price is the coin's USD index and the haircut its buffer, so that
         balance * price * (1 - haircut) is Binance's own valuation for both signs. A coin that does not count as margin
-        has haircut 1; one whose index is not known has price nan, because a guess would be shown as safe.
+        has haircut 1; one whose index is not known has price nan, also while its wallet is empty: a position may be
+        margined in it, and a guess would be shown as safe.
         """
         if self.account_mode is AccountMode.SINGLE_ASSET:
             return Wallet(coin, balance, updated_ms=at_ms)
@@ -203,11 +204,7 @@ class AccountState:
         if index is not None:
             return Wallet(coin, balance, index.index, index.haircut(balance), at_ms)
         counts = not self.margin_coins or coin in self.margin_coins or balance < 0.0
-        return (
-            Wallet(coin, balance, nan, 0.0, at_ms)
-            if counts and balance != 0.0
-            else Wallet(coin, balance, 0.0, 1.0, at_ms)
-        )
+        return Wallet(coin, balance, nan, 0.0 if counts else 1.0, at_ms)
 
     def _corrected(self, positions: Mapping[Key, Position], wallets: Mapping[str, Wallet]) -> list[Key | str]:
         corrected: list[Key | str] = [

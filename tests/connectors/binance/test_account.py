@@ -25,7 +25,7 @@ from monitor.model.events import (
 )
 from monitor.model.ids import Slot
 from monitor.model.instrument import Instrument
-from tests.connectors.binance.stage import LIFE_S, Stage, account_stage, fee, load, raw, synced
+from tests.connectors.binance.stage import LIFE_S, Stage, account_stage, book_of, fee, load, raw, synced
 from tests.support.stage import START_MS, START_S
 
 REFUSED = VenueError("binance: HTTP 503", retry=True, code=503)
@@ -504,6 +504,28 @@ def test_an_account_that_trades_each_second_is_held_against_the_venues_figures()
     (_, *later) = stage.of(AccountSnapshot)
     assert len(later) >= 8
     assert {tuple(report.scope for report in each.reports) for each in later} == {("BTCUSDT:long", "USDT", "USDC")}
+
+
+def test_a_coin_whose_index_is_not_told_makes_the_pool_unknown_though_its_wallet_is_empty() -> None:
+    """What a position margined in it has won or lost cannot be counted, in the assessment or in the columns."""
+    stage = account_stage()
+    account = load("rest_account")
+    for row in account["assets"]:
+        row["crossWalletBalance"] = "0" if row["asset"] == "USDT" else row["crossWalletBalance"]
+    stage.replies |= {
+        "modes": raw("rest_account_config_multi"),
+        "account": orjson.dumps(account),
+        "configs": orjson.dumps([row | {"marginType": "CROSSED"} for row in load("rest_symbol_config")]),
+        "indexes": orjson.dumps([row for row in load("rest_asset_index") if row["symbol"] != "USDTUSD"]),
+    }
+    stage.start()
+    stage.pass_s(1.0)
+    book = book_of(stage)
+    (row,) = book.rows()
+    pool = book.assess(row)
+    assert (pool.scope, isnan(pool.margin_ratio)) == ("multi", True)
+    assert {leg.instrument for leg in pool.legs} == {"BTCUSDT", "ETHUSDT", "SOLUSDC"}
+    assert isnan(book.table().margin_ratio[0])
 
 
 def test_a_snapshot_can_be_asked_for() -> None:

@@ -12,6 +12,7 @@ from connectors.binance_common.answers import AssetIndex, AssetRow, Modes
 from connectors.binance_common.parse import AccountUpdate, PositionRow
 from connectors.binance_common.reports import pool_reports
 from connectors.binance_common.state import REST_LAG_MS, AccountState, Answers
+from monitor.margin.rules import wallet_value
 from monitor.model.account import AccountMode, MarginMode, PositionMode, Wallet
 from monitor.model.ids import Slot
 from tests.connectors.binance.stage import raw
@@ -242,14 +243,13 @@ def multi_asset(balances: dict[str, float]) -> AccountState:
 )
 def test_a_coin_counts_at_its_index_less_or_plus_its_buffer(coin: str, balance: float, value: float) -> None:
     """Owned: the bid rate; owed: the ask rate; not margin at all: nothing."""
-    wallet = multi_asset({coin: balance}).wallets[coin]
-    assert wallet.balance * wallet.price * (1 - wallet.haircut) == pytest.approx(value)
+    assert wallet_value(multi_asset({coin: balance}).wallets[coin]) == pytest.approx(value)
 
 
 @pytest.mark.parametrize(("coin", "balance"), [("ETH", 1.0), ("BNB", -1.0)])
 def test_a_coin_whose_index_is_not_known_has_no_price(coin: str, balance: float) -> None:
     """Unknown, not zero."""
-    assert isnan(multi_asset({coin: balance}).wallets[coin].price)
+    assert isnan(wallet_value(multi_asset({coin: balance}).wallets[coin]))
 
 
 def test_multi_asset_mode_is_one_pool_that_needs_the_indexes_too() -> None:
