@@ -9,6 +9,7 @@ import orjson
 
 from connectors import permissions
 from connectors.account import DEFINITIONS_S, FRAMES_REMEMBERED
+from connectors.backoff import Backoff
 from connectors.binance_common import answers
 from connectors.binance_common.parse import (
     AccountUpdate,
@@ -26,6 +27,7 @@ from connectors.binance_common.product import Listing, Product
 from connectors.binance_common.settings import AccountSettings
 from connectors.binance_common.snapshot import Round, account_snapshot
 from connectors.binance_common.state import AccountState
+from connectors.definitions import DefinitionTimes
 from connectors.keyed import KeyedAccount
 from connectors.session import Request, Security
 from connectors.wire import BadFrame, Defect
@@ -61,6 +63,7 @@ class AccountFeed(KeyedAccount[Round, UserEvent]):
         self._state = AccountState()
         self._instruments: dict[str, Instrument] = {}
         self._definitions_due = True
+        self._definitions = DefinitionTimes(DEFINITIONS_S, Backoff(10.0, 600.0, random))
         self._fee_due_at: dict[str, float] = {}
         self._recent: deque[bytes | str] = deque(maxlen=FRAMES_REMEMBERED)
         self._forced: deque[str] = deque(maxlen=FRAMES_REMEMBERED)
@@ -178,6 +181,8 @@ class AccountFeed(KeyedAccount[Round, UserEvent]):
         seen = account_snapshot(
             self.venue, self._account, self.feed, done.reason, self._state, taken, self._instruments
         )
+        if listing is not None:
+            self._note_definitions(now)
         self._look_for_strangers(self._state.positions.values(), now)
         if self._state.account_mode is AccountMode.PORTFOLIO and seen.positions and not seen.reports:
             self._want_snapshot(SnapshotReason.TIMER, now)
@@ -214,11 +219,25 @@ class AccountFeed(KeyedAccount[Round, UserEvent]):
 
     def _on_definitions(self, now: float) -> Sequence[Event]:
         self._definitions_due = True
+        if self._strangers():
+            self._want_snapshot(SnapshotReason.CONFIGURATION, now)
         return ()
 
+    def _strangers(self) -> frozenset[str]:
+        """Held contracts that are not listed."""
+        return frozenset(symbol for symbol, _ in self._state.positions) - self._instruments.keys()
+
+    def _note_definitions(self, now: float) -> None:
+        """The list of contracts has just been read: those of held ones that it lacks are asked for, less and less."""
+        strangers = self._strangers()
+        self._definitions.asked(self._instruments.keys() | strangers, strangers, now)
+        if (due_at := self._definitions.next(strangers)) is not None:
+            self._timers.pull("definitions", due_at)
+
     def _look_for_strangers(self, positions: Iterable[Position], now: float) -> None:
-        """A position in a contract that was not listed when the definitions were read."""
-        if any(it.instrument not in self._instruments for it in positions) and not self._definitions_due:
+        """A position in a contract that was listed, if at all, after the list was read."""
+        due_at = self._definitions.next(it.instrument for it in positions)
+        if due_at is not None and due_at <= now and not self._definitions_due:
             self._definitions_due = True
             self._want_snapshot(SnapshotReason.CONFIGURATION, now)
 

@@ -25,7 +25,7 @@ from monitor.model.events import (
 )
 from monitor.model.ids import Slot
 from monitor.model.instrument import Instrument
-from tests.connectors.binance.stage import LIFE_S, Stage, account_stage, book_of, fee, load, raw, synced
+from tests.connectors.binance.stage import LIFE_S, Stage, account_stage, book_of, fee, load, raw, synced, weight
 from tests.support.stage import START_MS, START_S
 
 REFUSED = VenueError("binance: HTTP 503", retry=True, code=503)
@@ -420,6 +420,46 @@ def test_a_fill_in_a_contract_that_was_listed_later_reads_the_definitions_again(
     stage.frame(update(stage, s="NEWUSDT"))
     stage.pass_s(1.5)
     assert "NEWUSDT" in {it.symbol for it in stage.of(InstrumentsLoaded)[-1].instruments}
+
+
+def unlisted(*symbols: str) -> bytes:
+    """The venue's contracts without these."""
+    listing = load("rest_exchange_info")
+    return orjson.dumps(listing | {"symbols": [row for row in listing["symbols"] if row["symbol"] not in symbols]})
+
+
+def test_a_contract_that_the_venue_does_not_list_is_asked_for_with_growing_pauses() -> None:
+    """Its pool is unknown meanwhile, and the other accounts behind the address keep their budget."""
+    stage = account_stage()
+    stage.replies["exchange"] = unlisted("ETHUSDT")
+    stage.start()
+    stage.pass_s(60.0)
+    control = account_stage()
+    control.start()
+    control.pass_s(60.0)
+    assert weight(stage) < 2 * weight(control)
+    stage.pass_s(3000.0)
+    assert 5 <= len(stage.asked("exchange")) <= 30
+    assert [pool.unknown for pool in map(book_of(stage).assess, book_of(stage).rows()) if pool.scope == "unknown"] != []
+    stage.replies["exchange"] = raw("rest_exchange_info")
+    stage.pass_s(600.0 + 61.0)
+    assert not any(pool.unknown for pool in map(book_of(stage).assess, book_of(stage).rows()))
+
+
+def test_events_in_a_contract_that_is_not_listed_do_not_hasten_the_question() -> None:
+    """It was asked for once; another contract is asked for at once."""
+    stage = account_stage()
+    stage.replies["exchange"] = unlisted("ETHUSDT", "SOLUSDC")
+    stage.start()
+    stage.pass_s(1.0)
+    for tenth in range(60):
+        stage.frame(update(stage, s="ETHUSDT", pa=f"{tenth + 1}"))
+        stage.pass_s(1.0)
+    before = len(stage.asked("exchange"))
+    assert before <= 6
+    stage.frame(update(stage, s="NEWUSDT"))
+    stage.pass_s(2.0)
+    assert len(stage.asked("exchange")) == before + 1
 
 
 def test_brackets_are_read_again_every_hour_and_told_when_they_changed() -> None:
