@@ -11,6 +11,7 @@ from connectors import permissions
 from connectors.account import DEFINITIONS_S, FRAMES_REMEMBERED
 from connectors.backoff import Backoff
 from connectors.binance_common import answers
+from connectors.binance_common.pace import Pace
 from connectors.binance_common.parse import (
     AccountUpdate,
     AssetModeChanged,
@@ -64,6 +65,7 @@ class AccountFeed(KeyedAccount[Round, UserEvent]):
         self._instruments: dict[str, Instrument] = {}
         self._definitions_due = True
         self._definitions = DefinitionTimes(DEFINITIONS_S, Backoff(10.0, 600.0, random))
+        self._pace = Pace()
         self._fee_due_at: dict[str, float] = {}
         self._recent: deque[bytes | str] = deque(maxlen=FRAMES_REMEMBERED)
         self._forced: deque[str] = deque(maxlen=FRAMES_REMEMBERED)
@@ -164,7 +166,15 @@ class AccountFeed(KeyedAccount[Round, UserEvent]):
         return [symbol for _, symbol in due[:FEES_PER_ROUND]]
 
     def _request(self, asked: Round, kind: str) -> Request:
-        return self._product.request(self._settings, kind)
+        request = self._product.request(self._settings, kind)
+        self._pace.spend(request.weight)
+        return request
+
+    def _on_snapshot(self, now: float) -> Sequence[Event]:
+        self._pace.leak(now)
+        events = super()._on_snapshot(now)
+        self._not_before = max(self._not_before, now + self._pace.pause_s)
+        return events
 
     def _complete(self, done: Round, now: float) -> Sequence[Event]:
         # A table that lacks a symbol for once does not unlearn its tiers.
@@ -184,8 +194,6 @@ class AccountFeed(KeyedAccount[Round, UserEvent]):
         if listing is not None:
             self._note_definitions(now)
         self._look_for_strangers(self._state.positions.values(), now)
-        if self._state.account_mode is AccountMode.PORTFOLIO and seen.positions and not seen.reports:
-            self._want_snapshot(SnapshotReason.TIMER, now)
         later = [event for it in kept if not isinstance(it, AccountUpdate) for event in self._apply(it, now)]
         return [*loaded, seen, *later, *self._judge(now)]
 

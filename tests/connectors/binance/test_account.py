@@ -9,6 +9,7 @@ import pytest
 from connectors.account import DEFINITIONS_S, EVENT_GRACE_S, WITHOUT_STREAM_S
 from connectors.binance_common.account import RETRY_S, AccountFeed
 from connectors.binance_common.private import KEEPALIVE_S
+from connectors.binance_common.rest import WEIGHT_PER_MINUTE
 from connectors.keyed import EVENTS_WAITING_MAX
 from connectors.private import OVERLAP_S
 from connectors.session import Connect, Disconnect, Halt, Request, Security, Warn
@@ -544,6 +545,17 @@ def test_an_account_that_trades_each_second_is_held_against_the_venues_figures()
     (_, *later) = stage.of(AccountSnapshot)
     assert len(later) >= 8
     assert {tuple(report.scope for report in each.reports) for each in later} == {("BTCUSDT:long", "USDT", "USDC")}
+
+
+def test_what_snapshots_cost_is_bounded_whatever_asks_for_them() -> None:
+    """A storm of margin calls leaves most of the budget to the other accounts behind the address."""
+    stage = synced()
+    since = len(stage.actions)
+    for number in range(600):
+        stage.frame(orjson.dumps(load("ws_margin_call") | {"E": START_MS + number}))
+        stage.pass_s(0.5)
+    assert weight(stage, since) / 5 < WEIGHT_PER_MINUTE / 3
+    assert len(stage.of(AccountSnapshot)) > 100
 
 
 def test_a_coin_whose_index_is_not_told_makes_the_pool_unknown_though_its_wallet_is_empty() -> None:
