@@ -13,12 +13,14 @@ from connectors.backoff import Backoff
 from connectors.binance_common import answers
 from connectors.binance_common.pace import Pace
 from connectors.binance_common.parse import (
+    IN_ORDER,
     AccountUpdate,
     AssetModeChanged,
     ForcedOrder,
     KeyExpired,
     LeverageChanged,
     MarginCall,
+    RiskLevel,
     UserEvent,
     user_event,
 )
@@ -27,7 +29,7 @@ from connectors.binance_common.private import KEEP, LISTEN, UserStream
 from connectors.binance_common.product import Listing, Product
 from connectors.binance_common.settings import AccountSettings
 from connectors.binance_common.snapshot import Round, account_snapshot
-from connectors.binance_common.state import AccountState
+from connectors.binance_common.state import REST_LAG_MS, AccountState, Answers
 from connectors.definitions import DefinitionTimes
 from connectors.keyed import KeyedAccount
 from connectors.session import Request, Security
@@ -66,6 +68,8 @@ class AccountFeed(KeyedAccount[Round, UserEvent]):
         self._definitions_due = True
         self._definitions = DefinitionTimes(DEFINITIONS_S, Backoff(10.0, 600.0, random))
         self._pace = Pace()
+        self._level, self._level_ms = IN_ORDER, 0
+        """What state the account is in by the venue's word, under portfolio margin, and since when that is known."""
         self._fee_due_at: dict[str, float] = {}
         self._recent: deque[bytes | str] = deque(maxlen=FRAMES_REMEMBERED)
         self._forced: deque[str] = deque(maxlen=FRAMES_REMEMBERED)
@@ -195,7 +199,12 @@ class AccountFeed(KeyedAccount[Round, UserEvent]):
             self._note_definitions(now)
         self._look_for_strangers(self._state.positions.values(), now)
         later = [event for it in kept if not isinstance(it, AccountUpdate) for event in self._apply(it, now)]
-        return [*loaded, seen, *later, *self._judge(now)]
+        return [*loaded, seen, *self._level_found(taken), *later, *self._judge(now)]
+
+    def _level_found(self, taken: Answers) -> list[Event]:
+        """The state of the account by an answer, unless an event is newer, which the answer need not know."""
+        known_ms = taken.sent_ms - REST_LAG_MS
+        return self._level_told(taken.level, known_ms) if taken.level and known_ms >= self._level_ms else []
 
     def _load(self, done: Round, listing: Listing | None, at_ms: int, now: float) -> list[Event]:
         """Instruments that are new or changed."""
@@ -262,7 +271,10 @@ class AccountFeed(KeyedAccount[Round, UserEvent]):
                 return ()
             case MarginCall():
                 self._want_snapshot(SnapshotReason.TIMER, now)
-                return [self._notice(event.at_ms, event.kind, symbol, told) for symbol, told in event.positions]
+                return [self._notice(event.at_ms, "margin_call", symbol, told) for symbol, told in event.positions]
+            case RiskLevel():
+                self._want_snapshot(SnapshotReason.TIMER, now)
+                return self._level_told(event, event.at_ms)
             case ForcedOrder():
                 return self._forced_order(event, now)
             case KeyExpired():
@@ -286,6 +298,14 @@ class AccountFeed(KeyedAccount[Round, UserEvent]):
             self._want_snapshot(SnapshotReason.TIMER, now)
             return ()  # equity and requirement follow from no event: only a snapshot tells all of it together
         return self._delta(event.at_ms, event.reason, wallets, positions)
+
+    def _level_told(self, level: RiskLevel, known_ms: int) -> list[Event]:
+        """A notice when an account leaves the state that it was in for another that is not in order."""
+        changed = level.word != self._level
+        if known_ms >= self._level_ms:
+            self._level, self._level_ms = level.word, known_ms
+        noted = changed and level.word != IN_ORDER
+        return [self._notice(level.at_ms, level.kind, "", level.detail)] if noted else []
 
     def _forced_order(self, event: ForcedOrder, now: float) -> Sequence[Event]:
         """One notice for an order, however many events it has."""

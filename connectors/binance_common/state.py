@@ -16,7 +16,7 @@ from connectors.binance_common.answers import (
     RiskRow,
     SymbolConfig,
 )
-from connectors.binance_common.parse import INDEX_PREFIX, AccountUpdate, PositionRow
+from connectors.binance_common.parse import INDEX_PREFIX, AccountUpdate, PositionRow, RiskLevel
 from monitor.model.account import AccountMode, MarginMode, Position, PositionMode, Wallet
 from monitor.model.ids import Slot
 
@@ -42,11 +42,14 @@ class Answers:
     risk: tuple[RiskRow, ...]
     indexes: Mapping[str, AssetIndex]
     uni_mmr: float | None = None
+    level: RiskLevel | None = None
+    """Under portfolio margin."""
 
     @property
     def unusable(self) -> int:
-        """How many positions lack a price: they stand, but not all of them is known."""
-        return sum(not row.is_whole for row in self.risk)
+        """How many positions lack a price, and whether the totals lack a figure: they stand, but not all is known."""
+        totals = self.account.total_margin_balance + self.account.total_maintenance_margin
+        return sum(not row.is_whole for row in self.risk) + isnan(totals)
 
 
 @dataclass(slots=True)
