@@ -84,6 +84,20 @@ def nautilus(name: str) -> bytes:
     return (ROOT / "raw" / "nautilus" / f"okx_{name}.json").read_bytes()
 
 
+def test_what_becomes_of_every_recorded_answer() -> None:
+    """All that was asked were contracts, five times, and all of them are read; coins are none."""
+    asked, read = Counter[str](), Counter[tuple[str, int]]()
+    for line in gzip.decompress((ROOT / "ws" / "cryptofeed_OKX.0.txt.gz").read_bytes()).splitlines():
+        question, _, body = line.partition(b": ")
+        kind = question.partition(b" -> ")[0].rpartition(b"instType=")[2].decode()
+        asked[kind] += 1
+        if kind != "configuration":  # the recorder's own
+            read[kind, len(answers.contracts(body))] += 1
+    contracts = {"SPOT": 0, "SWAP": 166, "FUTURES": 104, "OPTION&uly=BTC-USD": 346, "OPTION&uly=ETH-USD": 350}
+    assert asked == {**dict.fromkeys(contracts, 5), "configuration": 1}
+    assert read == dict.fromkeys(contracts.items(), 5)
+
+
 def test_real_contracts() -> None:
     """Of 2022, without fee groups: inverse ones count dollars."""
     lines = gzip.decompress((ROOT / "ws" / "cryptofeed_OKX.0.txt.gz").read_bytes()).splitlines()
