@@ -131,7 +131,9 @@ class AccountState:
         before = (dict(self.positions), dict(self.wallets))
         self.account_mode = answers.modes.account_mode
         self.position_mode = answers.modes.position_mode
-        self.indexes = dict(answers.indexes)
+        # One that is not told any more has no price, but its stream is still needed: what ends there is noticed.
+        untold = {name: replace(index, index=nan) for name, index in self.indexes.items()}
+        self.indexes = {**untold, **answers.indexes}
         self.configs = dict(answers.configs)
         self._absorb_positions(answers)
         self._absorb_wallets(answers)

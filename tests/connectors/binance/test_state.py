@@ -252,6 +252,22 @@ def test_a_coin_whose_index_is_not_known_has_no_price(coin: str, balance: float)
     assert isnan(wallet_value(multi_asset({coin: balance}).wallets[coin]))
 
 
+def test_an_index_that_is_not_told_any_more_has_no_price_and_is_needed_all_the_same() -> None:
+    """Its stream goes on or is missed, and the share of the coin that counts is the one that was told."""
+    account = multi_asset({"USDT": 5000.0, "BTC": 0.5})
+    coins = tuple(AssetRow(coin, balance, 0.0, ROW_MS) for coin, balance in {"USDT": 5000.0, "BTC": 0.5}.items())
+    account.absorb(
+        taken(
+            modes=Modes(AccountMode.MULTI_ASSET, PositionMode.HEDGE),
+            account=replace(taken().account, assets=coins),
+            indexes={"USDTUSD": AssetIndex(1.0, 0.0, 0.0)},
+        )
+    )
+    assert isnan(account.wallets["BTC"].price)
+    assert account.wallets["BTC"].haircut == 0.05
+    assert "index:BTCUSD" in account.needs()
+
+
 def test_multi_asset_mode_is_one_pool_that_needs_the_indexes_too() -> None:
     """Its report has the totals, and the marks of positions and indexes."""
     account = multi_asset({"USDT": 5000.0, "BTC": 0.5})
