@@ -30,6 +30,8 @@ UNSAVED_TAIL_MAX = 50_000
 """Messages kept in memory while the state file cannot be written; past it the oldest are lost to sinks that lag, but
 what still fires is said to them again."""
 BATCH_MAX = 64
+GATHERED_MAX = 1_000
+"""For a sink that says several alerts in one: it is to know what became of those that waited, and say only that."""
 STATE_BATCH_MAX = 16
 """Pools published in one go: between two of them an alert gets its turn."""
 BACKOFF_FIRST_S = 0.25
@@ -265,7 +267,10 @@ class Dispatcher:
             elif batch:
                 offered = self._offer(lane, batch)
                 try:
-                    await self._hand_over(lane, offered, "delivered")
+                    if lane.sink.overtakes:
+                        await self._hand_over_and_overtake(lane, offered)
+                    else:
+                        await self._hand_over(lane, offered, "delivered")
                 except SinkError as error:
                     self._refused(lane, offered, error)
                     raise
@@ -287,17 +292,44 @@ class Dispatcher:
                     await self._gather(lane)
 
     async def _gather(self, lane: Lane) -> None:
-        """Let a few alerts come together, for a sink that says them in one; an emergency ends the wait."""
+        """Let a few alerts come together, for a sink that says them in one; an emergency ends the wait.
+
+        Those right behind it gather as well: of a crash that takes many pools one leaves at once, the others together.
+        """
+        now = asyncio.get_running_loop().time
+        gather_s = lane.sink.config.gather_s
         with suppress(TimeoutError):
-            async with asyncio.timeout(lane.sink.config.gather_s):
-                while not self._is_urgent(lane):
+            async with asyncio.timeout(gather_s):
+                while self._sequence - lane.cursor < BATCH_MAX:
+                    if now() >= lane.rushed_until and self._urgent(lane, lane.cursor):
+                        lane.rushed_until = now() + gather_s
+                        return
                     lane.wake.clear()
                     await lane.wake.wait()
 
-    def _is_urgent(self, lane: Lane) -> bool:
-        return self._sequence - lane.cursor >= BATCH_MAX or any(
-            each.alert.severity is Severity.EMERGENCY for each in self._next(lane) or ()
-        )
+    def _urgent(self, lane: Lane, after: int) -> list[Envelope]:
+        """The emergencies past a place that may leave now."""
+        found = [each for each in self._next(lane) or () if each.sequence > after]
+        firing = [each for each in found if each.alert.state is State.FIRING]
+        return self._sift([each for each in firing if each.alert.severity is Severity.EMERGENCY])
+
+    async def _hand_over_and_overtake(self, lane: Lane, batch: Sequence[Envelope]) -> None:
+        """Hand a batch over; the emergencies that come meanwhile do not wait for its end, and come again after it."""
+        now, after = asyncio.get_running_loop().time, batch[-1].sequence
+        handing = asyncio.create_task(self._hand_over(lane, batch, "delivered"))
+        try:
+            while not handing.done():
+                await _first_of(handing, lane.wake)
+                await asyncio.wait({handing}, timeout=max(0.0, lane.rushed_until - now()))
+                lane.wake.clear()
+                if not handing.done() and (urgent := self._urgent(lane, after)):
+                    after, lane.rushed_until = urgent[-1].sequence, now() + lane.sink.config.gather_s
+                    with suppress(SinkError, TimeoutError):  # it is tried again in its turn
+                        await self._hand_over(lane, urgent, "delivered")
+            await handing
+        finally:
+            handing.cancel()
+            await asyncio.gather(handing, return_exceptions=True)
 
     async def _reassert(self, lane: Lane, sent: set[str]) -> None:
         if lane.reassert:
@@ -385,7 +417,7 @@ class Dispatcher:
             return []
         if not self._tail or self._tail[0].sequence > lane.cursor + 1:
             return None
-        missing: deque[Envelope] = deque(maxlen=BATCH_MAX)
+        missing: deque[Envelope] = deque(maxlen=_batch_max(lane))
         for envelope in reversed(self._tail):
             if envelope.sequence <= lane.cursor:
                 break
@@ -395,7 +427,7 @@ class Dispatcher:
     async def _reread(self, lane: Lane) -> list[Envelope]:
         """The next messages from the state file; when it has none left, memory takes over."""
         async with asyncio.timeout(READ_S):
-            batch = await asyncio.wrap_future(self._outbox.read(lane.cursor, BATCH_MAX))
+            batch = await asyncio.wrap_future(self._outbox.read(lane.cursor, _batch_max(lane)))
         if not batch:
             lane.cursor = self._tail[0].sequence - 1 if self._tail else self._sequence
         return batch
@@ -462,6 +494,10 @@ class Dispatcher:
         return self._rng.uniform(0.0, min(longest, BACKOFF_FIRST_S * 2.0 ** min(lane.failures - 1, 16)))
 
 
+def _batch_max(lane: Lane) -> int:
+    return GATHERED_MAX if lane.sink.config.gather_s else BATCH_MAX
+
+
 async def _close(sink: Sink) -> None:
     """Leave the sink, in bounded time, whatever it does."""
     try:
@@ -469,6 +505,15 @@ async def _close(sink: Sink) -> None:
             await sink.close()
     except Exception as error:  # noqa: BLE001 - nothing that happens here may end the sink's task
         log.debug("sink was not left in good order", sink=sink.name, error=repr(error))
+
+
+async def _first_of(task: asyncio.Task[None], event: asyncio.Event) -> None:
+    """Wait until a task is done or an event is set."""
+    waiting = asyncio.create_task(event.wait())
+    try:
+        await asyncio.wait({task, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        waiting.cancel()
 
 
 async def _until_one_ends(*coroutines: Coroutine[Any, Any, None]) -> None:

@@ -4,7 +4,7 @@ Keys are ``rule:subject``: the pool id, ``venue/account/stream``, the sink's nam
 """
 
 from bisect import bisect_right
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from heapq import heapify, heappop, heappush
 from math import isnan, nan
@@ -50,18 +50,23 @@ _OF_POOLS: tuple[Rule[Any], ...] = (*POOL_RULES, RULES_CHANGED)
 _MOMENTS: tuple[Rule[Any], ...] = (VENUE_NOTICE, RULES_CHANGED)
 """Rules about what happens once, and not about what lasts."""
 _RULES = {rule.name: rule for rule in _ALL_RULES}
+_ESCALATES_FROM = (Step.ESCALATED, Step.HEARD_AGAIN)
+"""Words that begin the time to the next escalation anew."""
 
 
 class Engine:
     """Decides what is said. Every method returns the alerts that leave now, in order; hand them to the dispatcher.
 
-    The engine keeps no clock and does no I/O. Call `due` whenever `deadline` is reached.
+    The engine keeps no clock and does no I/O. Call `due` whenever `deadline` is reached. `escalations` says how often
+    an alert can be passed on: to how many there is to turn to after the first.
     """
 
-    def __init__(self, config: AlertsConfig, host: str, *, salt: str = "", escalations_max: int = 0) -> None:
+    def __init__(
+        self, config: AlertsConfig, host: str, *, salt: str = "", escalations: Callable[[Alert], int] = lambda alert: 0
+    ) -> None:
         self._host = host
         self._salt = salt
-        self._escalations_max = escalations_max
+        self._escalations = escalations
         self._silences = Silences()
         self._shared_salt: str | None = None
         self._tracks: dict[str, Track] = {}
@@ -74,7 +79,7 @@ class Engine:
         self._config = config
         # The margin ratio is first: `ratio_only` takes it alone.
         self._pool_rules = [(rule, config.rule(rule.name)) for rule in POOL_RULES]
-        self._policies = {rule.name: policy_of(config, rule.name, self._escalations_max) for rule in _ALL_RULES}
+        self._policies = {rule.name: policy_of(config, rule.name) for rule in _ALL_RULES}
         levels = {rung for _, rung in config.margin_ratio.rungs()}
         levels |= {config.margin_ratio.release(rung) for rung in levels}
         self._levels = sorted(levels)
@@ -232,7 +237,7 @@ class Engine:
             if silence == last.silenced:
                 continue
             before = track.status
-            track.status = lifecycle.touch(before, now)
+            track.status = lifecycle.silence(before, now, silenced=silence is not None)
             step, reason = (
                 (Step.HEARD_AGAIN, Reason.SILENCE_OVER) if silence is None else (Step.SILENCED, Reason.SILENCED)
             )
@@ -355,9 +360,12 @@ class Engine:
             raised_at=alert.raised_at,
             said_at=said_at,
             acknowledged=alert.acknowledged,
+            seen=None if alert.acknowledged is None else alert.severity,
             escalation=alert.escalation,
+            escalate_from=said_at if alert.step in _ESCALATES_FROM else min(alert.raised_at, now),
         )
         track.last = alert
+        self._extend(track, alert)
         if rule is STALE_FEED:
             self._blind.add(track.key)
         elif rule in _MOMENTS and severity is not None:
@@ -389,7 +397,7 @@ class Engine:
         self._use(config)
         said: list[Alert] = []
         for track in list(self._tracks.values()):
-            track.policy = self._policies[track.rule.name]
+            track.policy = replace(self._policies[track.rule.name], escalations_max=track.policy.escalations_max)
             if isinstance(track.subject, PoolAssessment):
                 verdict = track.rule.judge(track.subject, getattr(config, track.rule.name))
                 said += self._see(track, track.subject, verdict, now)
@@ -480,4 +488,13 @@ class Engine:
         track.last = alert
         if state is State.RESOLVED:
             track.subject = None
+        self._extend(track, alert)
         return alert
+
+    def _extend(self, track: Track, alert: Alert) -> None:
+        """What an alert's words decide about its way: who there is to turn to, and whether it is silent."""
+        silenced, escalations = alert.silenced is not None, self._escalations(alert)
+        if silenced != track.status.silenced or escalations != track.policy.escalations_max:
+            track.status = replace(track.status, silenced=silenced)
+            track.policy = replace(track.policy, escalations_max=escalations)
+            self._schedule(track)

@@ -10,6 +10,7 @@ from alerts.engine import Engine
 from alerts.silences import SILENCES_MAX
 from monitor.clock import Clock
 from monitor.errors import RefusedError
+from monitor.legible import legible
 
 SILENCE_S_MAX = 30 * 86_400.0
 """A silence is meant to end; what is never to be heard of is switched off in the configuration."""
@@ -50,7 +51,7 @@ class EngineHandling:
         if not said:
             firing = sorted(alert.key for alert in self._engine.firing())
             some = ", ".join(firing[:SHOWN_MAX]) + (" ..." if len(firing) > SHOWN_MAX else "")
-            raise RefusedError("key", f"nothing fires under {key}; firing now: {some or 'nothing'}")
+            raise RefusedError("key", f"nothing fires under {legible(key)}; firing now: {some or 'nothing'}")
         log.info("alert acknowledged", key=key, by=by)
         self._deliver(said)
 
@@ -75,9 +76,10 @@ class EngineHandling:
 
     def end_silence(self, identifier: str, by: str) -> None:
         """See `Handling`."""
+        by = _line("by", by)
         if all(silence.id != identifier for silence in self._engine.silences()):
-            raise RefusedError("id", f"no silence {identifier} is in force")
-        log.info("silence ends", id=identifier, by=_line("by", by))
+            raise RefusedError("id", f"no silence {legible(identifier)} is in force")
+        log.info("silence ends", id=identifier, by=by)
         said = self._engine.end_silence(identifier, self._clock.now())
         self._keep(self._engine.silences())
         self._deliver(said)
@@ -88,10 +90,12 @@ class EngineHandling:
 
 
 def _line(key: str, text: str) -> str:
-    """One line that says something and that fits beside an alert."""
+    """One line that says something, fits beside an alert, and does not play with the terminal that shows it."""
     text = " ".join(text.split())
     if not text:
         raise RefusedError(key, "must not be empty")
     if len(text) > TEXT_MAX:
         raise RefusedError(key, f"must have at most {TEXT_MAX} characters")
+    if not text.isprintable():
+        raise RefusedError(key, "must not contain control or other invisible characters")
     return text

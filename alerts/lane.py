@@ -45,6 +45,8 @@ class Lane:
         self.refusals: dict[str, int] = {}
         self.given_up: dict[str, None] = {}
         self.ahead: set[int] = set()
+        self.rushed_until = 0.0
+        """An emergency has just left without waiting for others; until this time of the loop others wait."""
         self.loss = ""
         self.lost_at = 0.0
 

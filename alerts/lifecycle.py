@@ -4,8 +4,11 @@
 - Worse is said at once, whatever was said a moment ago.
 - Better is said when the value has let go of the severity (rung x hysteresis) for `calm_s` without a break: this
   keeps a value that swings around a rung from crying at every swing.
-- What fires is repeated by severity, under the same id, until somebody acknowledges it; a worsening ends that.
-- A critical alert, or an emergency, that nobody acknowledges is escalated, so many times as there is somebody further.
+- Who comes back soon after easing flaps: each time the calm that is asked for doubles, up to 16 times.
+- What fires is repeated by severity, under the same id, until somebody acknowledges it; a worsening ends that, unless
+  it only flaps back to what was acknowledged.
+- A critical alert, or an emergency, that nobody acknowledges is escalated, so many times as there is somebody further,
+  but not while it is silenced.
 - An unknown value neither eases nor resolves anything, and does not end a pending one.
 """
 
@@ -13,6 +16,10 @@ from dataclasses import dataclass, replace
 from math import inf
 
 from alerts.alert import Acknowledgement, Severity, Step, Verdict
+
+FLAP_S = 600.0
+"""What is raised or worsens again so soon after it eased flaps."""
+FLAPS_MAX = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +57,9 @@ class Status:
     `serial` counts every change that was ever said about this key and never goes back, so that an id made from it is
     never used for something else. `severity` is what fires, None when nothing does. `pending_since` is when the
     condition began (only before the first alert), `calm_since` when the value let go (only while something fires).
-    `raised_at` is when this severity was reached; `escalation` how often it was passed on since.
+    `raised_at` is when this severity was reached; `escalation` how often it was passed on since, `escalate_from` from
+    when the time to the next runs. `seen` is the severity at which it was acknowledged. `eased_at` is when it last
+    eased or was over, `flaps` how often in a row it came back soon after.
     """
 
     serial: int = 0
@@ -61,7 +70,12 @@ class Status:
     raised_at: float = 0.0
     said_at: float = 0.0
     acknowledged: Acknowledgement | None = None
+    seen: Severity | None = None
     escalation: int = 0
+    escalate_from: float = 0.0
+    silenced: bool = False
+    eased_at: float = -inf
+    flaps: int = 0
 
     @property
     def idle(self) -> bool:
@@ -80,17 +94,17 @@ def advance(status: Status, verdict: Verdict, policy: Policy, now: float) -> tup
 
 
 def end(status: Status, now: float) -> tuple[Status, Step | None]:
-    """What the alert was about is gone: resolve without waiting for calm."""
+    """What the alert was about is gone: resolve without waiting for calm. What comes later under its key is another."""
     if status.severity is None:
         return Status(serial=status.serial), None
-    return _resolved(status, now), Step.RESOLVED
+    return replace(_resolved(status, now), eased_at=-inf, flaps=0), Step.RESOLVED
 
 
 def again(status: Status, now: float) -> tuple[Status, Step]:
     """What fires has happened once more in another way: a change of its own, at the same severity."""
     if status.severity is None:
         raise ValueError("nothing fires that could happen again")
-    return _said(status, status.severity, now), Step.RAISED
+    return replace(_said(status, status.severity, now), acknowledged=None, seen=None), Step.RAISED
 
 
 def raise_to(status: Status, severity: Severity, now: float) -> tuple[Status, Step]:
@@ -100,7 +114,7 @@ def raise_to(status: Status, severity: Severity, now: float) -> tuple[Status, St
 
 def acknowledge(status: Status, acknowledgement: Acknowledgement, now: float) -> tuple[Status, Step]:
     """Somebody has seen what fires: it is not repeated and not escalated any more until it worsens."""
-    return replace(touch(status, now), acknowledged=acknowledgement), Step.ACKNOWLEDGED
+    return replace(touch(status, now), acknowledged=acknowledgement, seen=status.severity), Step.ACKNOWLEDGED
 
 
 def touch(status: Status, now: float) -> Status:
@@ -110,11 +124,16 @@ def touch(status: Status, now: float) -> Status:
     return replace(status, serial=status.serial + 1, said_at=now)
 
 
+def silence(status: Status, now: float, *, silenced: bool) -> Status:
+    """What fires is kept from people from now on, or is to be heard again: then nobody has left it unheeded so far."""
+    return replace(touch(status, now), silenced=silenced, escalate_from=now)
+
+
 def deadline(status: Status, policy: Policy) -> float | None:
     """When `advance` must be called again even if nothing new is known; None for never."""
     if status.severity is None:
         return None if status.pending is None else status.pending_since + policy.hold_s
-    calm_at = inf if status.calm_since is None else status.calm_since + policy.calm_s
+    calm_at = inf if status.calm_since is None else status.calm_since + _calm_s(status, policy)
     at = min(calm_at, _repeat_at(status, status.severity, policy), _escalate_at(status, status.severity, policy))
     return None if at == inf else at
 
@@ -124,7 +143,7 @@ def _before_firing(status: Status, verdict: Verdict, policy: Policy, now: float)
     if demands is None and verdict.unknown:
         demands = status.pending
     if demands is None:
-        return Status(serial=status.serial), None
+        return _nothing(status), None
     since = now if status.pending is None else status.pending_since
     if now < since + policy.hold_s:
         return replace(status, pending=demands, pending_since=since), None
@@ -141,13 +160,13 @@ def _while_firing(
         status = replace(status, calm_since=None)
     else:
         since = now if status.calm_since is None else status.calm_since
-        if now >= since + policy.calm_s:
+        if now >= since + _calm_s(status, policy):
             if target is None:
                 return _resolved(status, now), Step.RESOLVED
-            return replace(_said(status, target, now), acknowledged=status.acknowledged), Step.EASED
+            return _eased(status, target, now), Step.EASED
         status = replace(status, calm_since=since)
     if now >= _escalate_at(status, current, policy):
-        return replace(touch(status, now), escalation=status.escalation + 1), Step.ESCALATED
+        return replace(touch(status, now), escalation=status.escalation + 1, escalate_from=now), Step.ESCALATED
     if now >= _repeat_at(status, current, policy):
         return replace(status, said_at=now), Step.REPEATED
     return status, None
@@ -158,9 +177,13 @@ def _repeat_at(status: Status, severity: Severity, policy: Policy) -> float:
 
 
 def _escalate_at(status: Status, severity: Severity, policy: Policy) -> float:
-    if status.acknowledged is not None or status.escalation >= policy.escalations_max:
+    if status.acknowledged is not None or status.silenced or status.escalation >= policy.escalations_max:
         return inf
-    return status.raised_at + policy.escalate_s(severity) * (status.escalation + 1)
+    return status.escalate_from + policy.escalate_s(severity)
+
+
+def _calm_s(status: Status, policy: Policy) -> float:
+    return policy.calm_s * 2.0 ** min(status.flaps, FLAPS_MAX)
 
 
 def _target(current: Severity, verdict: Verdict) -> Severity | None:
@@ -173,8 +196,39 @@ def _target(current: Severity, verdict: Verdict) -> Severity | None:
 
 
 def _said(status: Status, severity: Severity, now: float) -> Status:
-    return Status(serial=status.serial + 1, severity=severity, raised_at=now, said_at=now)
+    """A severity that is said because there is danger: the first time, or more than before."""
+    flaps = now < status.eased_at + FLAP_S
+    known = flaps and status.seen is not None and severity <= status.seen
+    return Status(
+        serial=status.serial + 1,
+        severity=severity,
+        raised_at=now,
+        said_at=now,
+        acknowledged=status.acknowledged if known else None,
+        seen=status.seen if known else None,
+        escalate_from=now,
+        eased_at=status.eased_at,
+        flaps=status.flaps + 1 if flaps else 0,
+    )
+
+
+def _eased(status: Status, severity: Severity, now: float) -> Status:
+    return replace(
+        status,
+        serial=status.serial + 1,
+        severity=severity,
+        calm_since=None,
+        raised_at=now,
+        said_at=now,
+        escalation=0,
+        escalate_from=now,
+        eased_at=now,
+    )
 
 
 def _resolved(status: Status, now: float) -> Status:
-    return Status(serial=status.serial + 1, raised_at=status.raised_at, said_at=now)
+    return Status(serial=status.serial + 1, raised_at=status.raised_at, said_at=now, eased_at=now, flaps=status.flaps)
+
+
+def _nothing(status: Status) -> Status:
+    return Status(serial=status.serial, eased_at=status.eased_at, flaps=status.flaps)

@@ -7,6 +7,8 @@ Everything here takes something away from the stream of alerts, so it is written
 - A page takes one of the `per_hour` places of a sliding hour; without one it is held. An emergency and an escalation go
   past the cap, as do a worsening and a new critical alert, these once an hour for each alert and severity.
 - In quiet hours a page is held unless it has something critical.
+- Of one pool, and of one account that cannot be seen, what is no worse than what people have heard of it and still
+  fires is held as long as that stands.
 - What is held is said in one page when it may leave, if it still fires; what ended meanwhile is said to be over only to
   those who had heard of it. An acknowledgement or a silence takes it out.
 
@@ -16,13 +18,14 @@ said in the morning. What only the first one's cap held back is said at its next
 """
 
 from collections import OrderedDict, deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, replace
 from datetime import datetime, tzinfo
 from typing import Any
 
 from alerts.alert import Alert, Severity, State, Step
 from alerts.message import pack, unpack
+from alerts.rules import STALE_FEED
 from alerts.silences import fits
 
 HOUR_S = 3600.0
@@ -106,10 +109,23 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class _Held:
-    """What waits. `unheard`: nobody knows of the alert, so nobody needs to know when it is over."""
+    """What waits. `unheard`: nobody knows of the alert, so nobody needs to know when it is over.
+
+    `covered`: only because something as bad is known of its pool, so that this holds for a critical one as well.
+    """
 
     alert: Alert
     unheard: bool
+    covered: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Standing:
+    """What people have heard of a subject and still fires; the one they heard first covers others as bad."""
+
+    subject: str
+    severity: Severity
+    order: float
 
 
 class Pager:
@@ -120,6 +136,7 @@ class Pager:
         self._policy = policy
         self._said: OrderedDict[str, tuple[int, float]] = OrderedDict()
         self._heard: dict[str, set[str]] = {}
+        self._standing: dict[str, _Standing] = {}
         # At most one for each key that fires or has just ended.
         self._held: dict[str, _Held] = {}
         self._places: deque[float] = deque()
@@ -138,14 +155,19 @@ class Pager:
         groups: dict[tuple[str | None, tuple[str, ...], tuple[str, ...]], list[Alert]] = {}
         for words in _by_key(alert for alert in alerts if not self._is_said(alert)):
             last = words[-1]
+            self._stand_down(last)
             if not self._is_for_people(words):
                 self._held.pop(last.key, None)
+                continue
+            if self._is_covered(last):
+                self._hold([last], covered=True)
                 continue
             to, instead = self._destination(last)
             if to:
                 groups.setdefault((last.account, to, instead), []).extend(_telling(words))
         pages = []
-        for (_, to, instead), group in groups.items():
+        # The worst first: whoever sends them may take a while for each.
+        for (_, to, instead), group in sorted(groups.items(), key=lambda item: -_worst(item[1])):
             if self._may_leave(group, now):
                 pages.append(self._page(group, to, instead, now))
             else:
@@ -163,7 +185,7 @@ class Pager:
             alert = held.alert if held.alert.state is State.RESOLVED else present.get(key)
             if alert is None or _word(alert) != _word(held.alert) or key in found:
                 continue  # a later word, or the last one, is on its way to `plan`
-            if _is_handled(alert) or self._is_quiet(alert.severity, now):
+            if _is_handled(alert) or self._is_quiet(alert.severity, now) or self._is_covered(alert):
                 continue
             to, instead = self._destination(alert)
             if to:
@@ -184,8 +206,13 @@ class Pager:
             self._said.move_to_end(alert.key)
             if alert.state is State.FIRING:
                 self._heard.setdefault(alert.key, set()).add(route)
+                subject, before = _subject(alert), self._standing.get(alert.key)
+                if subject is not None:
+                    order = alert.at if before is None else before.order
+                    self._standing[alert.key] = _Standing(subject, alert.severity, order)
             else:
                 self._heard.pop(alert.key, None)
+                self._standing.pop(alert.key, None)
             held = self._held.get(alert.key)
             if held is not None and _word(held.alert) <= word:
                 del self._held[alert.key]
@@ -208,7 +235,8 @@ class Pager:
         return {
             "said": said,
             "heard": {key: sorted(routes) for key, routes in self._heard.items() if key in said},
-            "held": [(pack(held.alert).decode(), held.unheard) for held in self._held.values()],
+            "held": [(pack(held.alert).decode(), held.unheard, held.covered) for held in self._held.values()],
+            "standing": {key: (each.subject, int(each.severity), each.order) for key, each in self._standing.items()},
             "places": list(self._places),
             "passed": [(key, int(severity), at) for (key, severity), at in self._passed.items()],
         }
@@ -219,12 +247,17 @@ class Pager:
         A clock that was set back since must not keep places taken: what lies in the future is left out.
         """
         said = [(key, (int(serial), float(at))) for key, (serial, at) in memory["said"].items()]
-        held = [_Held(unpack(packed), bool(unheard)) for packed, unheard in memory["held"]]
+        held = [_Held(unpack(packed), bool(unheard), bool(covered)) for packed, unheard, covered in memory["held"]]
+        standing = {
+            key: _Standing(str(subject), Severity(severity), float(order))
+            for key, (subject, severity, order) in memory["standing"].items()
+        }
         passed = {(key, Severity(severity)): float(at) for key, severity, at in memory["passed"]}
         heard = {key: set(routes) for key, routes in memory["heard"].items()}
         places = [float(place) for place in memory["places"]]
         self._said = OrderedDict(said)
         self._heard = heard
+        self._standing = standing
         self._held = {each.alert.key: each for each in held}
         self._places = deque(place for place in places if place <= now)
         self._passed = {which: at for which, at in passed.items() if at <= now}
@@ -236,31 +269,24 @@ class Pager:
 
     def _is_for_people(self, words: Sequence[Alert]) -> bool:
         last = words[-1]
-        if last.silenced is not None or last.step in (Step.ACKNOWLEDGED, Step.SILENCED):
-            return False
         if last.state is State.FIRING:
-            return True
-        if not self._policy.resolved:
-            self._heard.pop(last.key, None)
-            return False
+            return not _is_handled(last)
         held = self._held.get(last.key)
         begins = words[0].step in (Step.RAISED, Step.HEARD_AGAIN) and last.key not in self._heard
         unheard = begins if held is None else held.unheard
-        return not unheard or max(alert.severity for alert in words) >= Severity.CRITICAL
+        covered = held is not None and held.covered
+        tells = not unheard or (max(alert.severity for alert in words) >= Severity.CRITICAL and not covered)
+        if not self._policy.resolved or last.silenced is not None or not tells:
+            self._heard.pop(last.key, None)  # what comes later under this key is another matter
+            return False
+        return True
 
     def _destination(self, alert: Alert) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """Who is to hear it, and who instead."""
-        fitting = [route for route in self._routes if route.fits(alert)]
-        groups: list[list[str]] = []
-        joins = False
-        for route in fitting:
-            if joins:
-                groups[-1].append(route.name)
-            else:
-                groups.append([route.name])
-            joins = route.also
+        """Who is to hear it, and who instead. Whoever has heard of an alert hears that it worsened, eases or ends."""
+        groups = _groups(self._routes, alert)
+        names = [name for group in groups for name in group]
         reached = min(alert.escalation, len(groups) - 1)
-        heard = self._heard.get(alert.key)
+        heard: Set[str] = self._heard.get(alert.key, frozenset())
         if heard and alert.step in (Step.EASED, Step.RESOLVED):
             to = [route.name for route in self._routes if route.name in heard]
         elif not groups:
@@ -268,8 +294,9 @@ class Pager:
         elif alert.step is Step.ESCALATED:
             to = groups[reached]
         else:
-            to = [name for group in groups[: reached + 1] for name in group]
-        names = [route.name for route in fitting]
+            first = {name for group in groups[: reached + 1] for name in group}
+            too = heard if alert.step is Step.WORSENED else frozenset()
+            to = [name for name in names if name in first or name in too]
         after = names.index(to[-1]) + 1 if to[-1] in names else 0
         return tuple(to), tuple(name for name in (*names[after:], *names[:after]) if name not in to)
 
@@ -304,11 +331,32 @@ class Pager:
     def _was_quiet(self, alert: Alert) -> bool:
         return self._is_quiet(alert.severity, alert.at) and not self._is_said(alert) and not _is_handled(alert)
 
-    def _hold(self, group: Iterable[Alert]) -> None:
+    def _hold(self, group: Iterable[Alert], *, covered: bool = False) -> None:
         for alert in group:
             before = self._held.get(alert.key)
             begins = alert.step in (Step.RAISED, Step.HEARD_AGAIN) and alert.key not in self._heard
-            self._held[alert.key] = _Held(alert, begins if before is None else before.unheard)
+            self._held[alert.key] = _Held(alert, begins if before is None else before.unheard, covered)
+
+    def _stand_down(self, alert: Alert) -> None:
+        """Note that an alert is over or has eased, whether or not people are told: it covers no more than it is."""
+        before = self._standing.get(alert.key)
+        if before is not None and alert.state is State.RESOLVED:
+            del self._standing[alert.key]
+        elif before is not None and alert.severity < before.severity:
+            self._standing[alert.key] = replace(before, severity=alert.severity)
+
+    def _is_covered(self, alert: Alert) -> bool:
+        """Whether people know of something as bad about the same subject, which tells them of the same danger."""
+        subject = _subject(alert)
+        if subject is None or alert.state is State.RESOLVED:
+            return False
+        mine = self._standing.get(alert.key)
+        return any(
+            key != alert.key
+            and other.subject == subject
+            and (other.severity > alert.severity or (other.severity == alert.severity and _is_first(other, mine)))
+            for key, other in self._standing.items()
+        )
 
     def _page(
         self, group: Sequence[Alert], to: tuple[str, ...], instead: tuple[str, ...], now: float, *, held: bool = False
@@ -318,6 +366,25 @@ class Pager:
         last = {alert.key: alert for alert in group}.values()
         severity = max((alert.severity for alert in last if alert.state is State.FIRING), default=None)
         return Page(tuple(group), to, instead, severity, _title(ranked, severity, held), _body(ranked, now), now)
+
+
+def escalations(routes: Sequence[Route], alert: Alert) -> int:
+    """How often an alert can be passed on: to how many there is to turn to after the first."""
+    return max(0, len(_groups(routes, alert)) - 1)
+
+
+def _groups(routes: Sequence[Route], alert: Alert) -> list[list[str]]:
+    """The names of the routes that want an alert: of one group all hear it, the next one when nobody acknowledges."""
+    groups: list[list[str]] = []
+    joins = False
+    for route in routes:
+        if route.fits(alert):
+            if joins:
+                groups[-1].append(route.name)
+            else:
+                groups.append([route.name])
+            joins = route.also
+    return groups
 
 
 # What people read
@@ -338,27 +405,25 @@ def _title(ranked: Sequence[Alert], severity: Severity | None, held: bool) -> st
 
 
 def _body(ranked: Sequence[Alert], now: float) -> str:
-    """The texts, the worst first, and what to do about the worst."""
-    several = len(ranked) > 1
-    lines = [_line(alert, now, named=several) for alert in ranked]
-    advice = ranked[0].advice
-    room = BODY_CHARACTERS_MAX - len(advice)
+    """The texts, the worst first, and below each what to do about it."""
+    entries = [_entry(alert, now, named=len(ranked) > 1) for alert in ranked]
+    room = BODY_CHARACTERS_MAX
     shown: list[str] = []
-    for line in lines:
-        room -= len(line) + 1
+    for entry in entries:
+        room -= len(entry) + 1
         if shown and room < 0:
             break
-        shown.append(line)
-    if len(shown) < len(lines):
-        shown.append(f"and {len(lines) - len(shown)} more")
-    return "\n".join([*shown, advice] if advice else shown)
+        shown.append(entry)
+    if len(shown) < len(entries):
+        shown.append(f"and {len(entries) - len(shown)} more")
+    return "\n".join(shown)
 
 
-def _line(alert: Alert, now: float, *, named: bool) -> str:
+def _entry(alert: Alert, now: float, *, named: bool) -> str:
     label = f"{alert.severity.label}: " if named and alert.state is State.FIRING else ""
     age = now - alert.at
     ago = f" ({age / 60:.0f} min ago)" if age >= OLD_S else ""
-    return f"{label}{alert.text}{ago}"
+    return f"{label}{alert.text}{ago}" + (f"\n{alert.advice}" if alert.advice else "")
 
 
 # Words about one alert
@@ -367,6 +432,22 @@ def _line(alert: Alert, now: float, *, named: bool) -> str:
 def _word(alert: Alert) -> tuple[int, float]:
     """What orders the words about one alert: a repeat has the number of what it repeats, and a later time."""
     return alert.serial, alert.at
+
+
+def _worst(group: Sequence[Alert]) -> int:
+    """How bad the worst of it that fires is, 0 for nothing."""
+    return max((int(alert.severity) for alert in group if alert.state is State.FIRING), default=0)
+
+
+def _subject(alert: Alert) -> str | None:
+    """What several alerts may speak of: a pool, or what cannot be seen of an account; None where each is its own."""
+    if alert.pool is None and alert.rule == STALE_FEED.name:
+        return f"{alert.venue}/{alert.account}"
+    return alert.pool
+
+
+def _is_first(other: _Standing, mine: _Standing | None) -> bool:
+    return mine is None or other.order < mine.order
 
 
 def _is_handled(alert: Alert) -> bool:

@@ -23,7 +23,7 @@ class SinkConfig(BaseModel):
 
     `timeout_s` bounds connecting, each delivery and each publication of state, so a hung server is noticed within it.
     `state_s` is the time between publications of the pools' state, `state_ttl_s` how long it lives without a new one.
-    `gather_s` is how long an alert may wait for others to leave with it; an emergency never waits.
+    `gather_s` is how long an alert may wait for others to leave with it; an emergency only right after another one.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -135,6 +135,11 @@ class Sink(Protocol):
         """Its section."""
         ...
 
+    @property
+    def overtakes(self) -> bool:
+        """Whether an emergency may be handed over while `deliver` still has others, and again after them."""
+        ...
+
     async def connect(self) -> None:
         """Open the connection and prove that the other side answers."""
         ...
@@ -165,6 +170,8 @@ class Sink(Protocol):
 
 class Untended:
     """For a sink with one destination and nothing that time brings."""
+
+    overtakes = False
 
     async def tend(self, firing: Sequence[Envelope]) -> None:
         """Do nothing."""

@@ -91,7 +91,8 @@ def lock(path: Path) -> IO[str]:
         holder = held.read(32).strip()
         held.close()
         owner = f"process {holder}" if holder.isdigit() else "another process"
-        raise unusable(path, f"is in use by another marginwatch ({owner}); stop it or name another path") from None
+        problem = f"is in use by another marginwatch ({owner}); stop it or name another path"
+        raise unusable(path, problem, retry=True) from None
     # Who holds it is a courtesy: there may be no room for it.
     with suppress(OSError):
         os.ftruncate(descriptor, 0)
@@ -99,6 +100,6 @@ def lock(path: Path) -> IO[str]:
     return held
 
 
-def unusable(path: Path, problem: str) -> UserError:
-    """The error for a file that only a person can make usable."""
-    return UserError(str(path), [Fault("", problem)])
+def unusable(path: Path, problem: str, *, retry: bool = False) -> UserError:
+    """The error for a file that only a person can make usable, or, with `retry`, one that another process has now."""
+    return UserError(str(path), [Fault("", problem)], retry=retry)

@@ -48,10 +48,12 @@ def substance_again(last: Alert, state: State, reason: Reason) -> dict[str, Any]
 
 
 def _closing(last: Alert, reason: Reason) -> str:
+    # All alerts of a pool end with it: each names its rule, or they read as one that came several times.
+    rule = last.rule.replace("_", " ")
     if reason is Reason.POOL_CLOSED:
-        return f"0 positions left · {last.pool} · resolved"
+        return f"0 positions left · {last.pool} ({rule}) · resolved"
     if reason is Reason.NOT_CONFIGURED:
-        return f"0 watched: {last.key.partition(':')[2]} is not configured any more · resolved"
+        return f"0 watched: {last.key.partition(':')[2]} is not configured any more ({rule}) · resolved"
     return f"{last.text} · resolved"
 
 

@@ -31,8 +31,8 @@ class Track:
         self.deadline: float | None = None
 
 
-def policy_of(config: AlertsConfig, name: str, escalations_max: int) -> Policy:
-    """How patient the rule called `name` is."""
+def policy_of(config: AlertsConfig, name: str) -> Policy:
+    """How patient the rule called `name` is, as long as there is nobody to turn to."""
     section, repeat = config.rule(name), config.repeat
     return Policy(
         hold_s=section.hold_s,
@@ -43,7 +43,6 @@ def policy_of(config: AlertsConfig, name: str, escalations_max: int) -> Policy:
         emergency_repeat_s=repeat.emergency_s,
         critical_escalate_s=config.escalation.critical_s,
         emergency_escalate_s=config.escalation.emergency_s,
-        escalations_max=escalations_max,
     )
 
 

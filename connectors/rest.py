@@ -94,7 +94,10 @@ class Dialect(Protocol):
         ...
 
     def fault(self, request: Request, reply: Reply) -> VenueError | None:
-        """What is wrong with a reply; None for a good one. The text must not repeat the request."""
+        """What is wrong with a reply; None for a good one. The text must not repeat the request.
+
+        With a `retry_after_s` nothing at all is sent to the venue for so long, by no account behind the address.
+        """
         ...
 
     def is_clock_fault(self, error: VenueError) -> bool:
@@ -157,7 +160,7 @@ _budgets: dict[tuple[str, int], Budget] = {}
 def shared_budget(base: str, limit_per_minute: int) -> Budget:
     """The budget of an address, one for the whole process.
 
-    The venue counts by address, whoever asks: a hold after a 429 or 418 outlives the runners that a reload replaces.
+    The venue counts by address, whoever asks: a hold that it asked for outlives the runners that a reload replaces.
     """
     budget = _budgets.pop((base, limit_per_minute), None) or Budget(limit_per_minute)
     _budgets[base, limit_per_minute] = budget
@@ -315,8 +318,8 @@ class Rest:
         if error is None:
             return Response(reply.body, sent_ms)
         self._telemetry.venue_errors.add(self._dialect.venue, str(error.code or reply.status))
-        if reply.status in (418, 429):
-            self._budget.hold(error.retry_after_s or HOLD_S, now)
+        # Whatever status it comes with, the venue's wish for silence concerns everybody behind the address.
+        self._budget.hold(error.retry_after_s or (HOLD_S if reply.status in (418, 429) else 0.0), now)
         raise error
 
     async def _exchange(self, request: Request, prepared: Prepared) -> Reply:

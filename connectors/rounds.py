@@ -1,5 +1,6 @@
 """Rounds of REST questions whose answers make one snapshot of an account."""
 
+import asyncio
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
@@ -26,11 +27,17 @@ class Round(Protocol):
         ...
 
 
-async def ask_in_turn(rest: Rest, asked: Round, request: Callable[[str], Request]) -> None:
-    """Every question of a round, one after the other. Raises VenueError and BadFrame for what it needs."""
+async def ask_in_turn(
+    rest: Rest, asked: Round, request: Callable[[str], Request], pause_s: Callable[[str], float] = lambda kind: 0.0
+) -> None:
+    """Every question of a round, one after the other. Raises VenueError and BadFrame for what it needs.
+
+    `pause_s` is how long to wait before a question, where the venue answers no more than so many at a time.
+    """
     waiting = sorted(asked.missing)
     while waiting:
         kind = waiting.pop()
+        await asyncio.sleep(pause_s(kind))
         try:
             response = await rest.perform(request(kind))
             waiting += asked.take(kind, response.body, response.sent_ms)

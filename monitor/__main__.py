@@ -1,7 +1,7 @@
 """The command `marginwatch`: runs a command and turns every error into a sentence and an exit code.
 
-0 good; 1 failed; 2 unusable input or configuration; 130 interrupted. Results go to standard output, everything else to
-standard error.
+0 good; 1 failed, and the same may go well later; 2 unusable input or configuration, which only a person can mend; 130
+interrupted. Results go to standard output, everything else to standard error.
 """
 
 import os
@@ -43,7 +43,9 @@ def _leave(error: BaseException) -> NoReturn:
         raise error
     for cause in causes:
         sys.stderr.write(f"{_sentence(cause)}\n")
-    sys.exit(EXIT_UNUSABLE if all(isinstance(cause, UserError) for cause in causes) else EXIT_FAILED)
+    sys.exit(
+        EXIT_UNUSABLE if all(isinstance(cause, UserError) and not cause.retry for cause in causes) else EXIT_FAILED
+    )
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:

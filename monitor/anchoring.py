@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from monitor.margin.risk import Risk
 from monitor.model.assessment import Disagreement
 
+MISSED_MAX = 5
+"""Snapshots in a row that tell nothing of a pool, after which what the last report said is no longer believed."""
 _SMALLEST = 1e-8
 """The last digit that venues print: differences are measured against no less."""
 
@@ -19,13 +21,26 @@ class Anchor:
     """What is carried for a pool.
 
     `offset` is added to the model, `claim` is the whole difference that the last report showed, `error` its size
-    relative to the figures compared. `disagreement` is the figure that the error is of, for people.
+    relative to the figures compared. `disagreement` is the figure that the error is of, for people. `missed` counts the
+    snapshots since that told nothing of the pool.
     """
 
     offset: Risk
     claim: Risk
     error: float
     disagreement: Disagreement
+    missed: int = 0
+
+    @property
+    def is_old(self) -> bool:
+        """Whether it says nothing about the present any more."""
+        return self.missed >= MISSED_MAX
+
+
+def after_miss(held: Anchor) -> Anchor:
+    """What is left of an anchor after a snapshot that told nothing of its pool: in the end nothing that reassures."""
+    held = replace(held, missed=held.missed + 1)
+    return replace(held, offset=_frightening(held.offset)) if held.is_old else held
 
 
 def anchor(report: Risk, model: Risk, *, computed: bool, before: Anchor | None, tolerance: float) -> Anchor | None:

@@ -114,8 +114,8 @@ def _assess_instrument(
 
 def _unknown(pool: Pool) -> list[str]:
     """What keeps this pool from being known."""
-    reasons = []
-    if pool.base.margin_balance != pool.base.margin_balance:
+    reasons = list(pool.lacking)
+    if pool.base.margin_balance != pool.base.margin_balance and not reasons:
         reasons.append("collateral value")
     for leg in pool.legs:
         reasons += _unknown_of(leg, pool.basis)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import nan
 
-from monitor.anchoring import after_change, anchor
+from monitor.anchoring import after_change, after_miss, anchor
 from monitor.kernel import ENTRY_VALUE, LEG_WIDTH, QUANTITY, Kernel, plain_kernel
 from monitor.ledger import Ledger
 from monitor.margin.pnl import price_value
@@ -113,6 +113,7 @@ class Book(Pools):
         former = replace(
             old,
             tiers=old.tiers or new.tiers,
+            isolated_tiers=old.isolated_tiers or new.isolated_tiers,
             tick_size=new.tick_size if old.tick_size is None else old.tick_size,
             taker_fee_rate=new.taker_fee_rate if old.taker_fee_rate is None else old.taker_fee_rate,
         )
@@ -126,10 +127,12 @@ class Book(Pools):
         account = self.account(snapshot.venue, snapshot.account)
         change = BookChange()
         account.feed, account.mark_pause_s = snapshot.feed, snapshot.mark_pause_s
+        account.index_pause_s = snapshot.index_pause_s
         changed_mode = account.mode is not snapshot.account_mode
         if changed_mode:
             self._forget_anchors(account)
         account.mode, account.position_mode = snapshot.account_mode, snapshot.position_mode
+        self._take_reported(account, snapshot.reported)
         self._take_indexes(account, snapshot.reports, snapshot.at_ms)
         for wallet in snapshot.wallets:
             self._put_wallet(account, wallet, snapshot.at_ms)
@@ -149,6 +152,10 @@ class Book(Pools):
         self._settle(account, change)
         for report in snapshot.reports:
             self._anchor(account, report)
+        told = {report.scope for report in snapshot.reports}
+        for scope, pool in account.pools.items():
+            if scope not in told:
+                self._miss(account, pool)
         self._rebuild(account.pools.values())
         change.touched.update(account.pools.values())
         account.synced = True
@@ -208,17 +215,23 @@ class Book(Pools):
         before = self._gross(account, pool)
         if leg is None:
             leg = account.legs[key] = ledger.add_leg(key // WIDTH, pool)
+        if instrument.margin_coin == _UNKNOWN_COIN and position.margin_mode is MarginMode.CROSS:
+            account.undescribed[key] = position.instrument
+        else:
+            account.undescribed.pop(key, None)
         ledger.legs.updated_ms[leg] = position.updated_ms
         ledger.instruments.pause_s[key // WIDTH] = account.mark_pause_s
         if position.mark_price is not None:
             ledger.lend_mark(key // WIDTH, position.mark_price, at_ms)
-        if self._write_position(account, leg, instrument, position):
+        if self._write_position(account, key, leg, instrument, position):
             self._change_anchor(account, pool, before)
         if position.margin_mode is MarginMode.ISOLATED:
             ledger.set_base(pool, self._offset(account, pool) + Risk(position.isolated_wallet, 0.0))
         change.touched.add(pool)
 
-    def _write_position(self, account: AccountBook, leg: int, instrument: Instrument, position: Position) -> bool:
+    def _write_position(
+        self, account: AccountBook, key: int, leg: int, instrument: Instrument, position: Position
+    ) -> bool:
         """Set a leg's row to a position; returns whether its size or entry changed."""
         legs, row = self.ledger.legs, leg * LEG_WIDTH
         entry_value = price_value(_is_inverse(instrument), position.entry_price)
@@ -235,16 +248,49 @@ class Book(Pools):
         self._require(account, leg, instrument)
         if unknown:  # its amounts cannot be counted: it stands in the pool as something unknown
             self.ledger.write_leg(leg, float(legs.table[row + QUANTITY]), entry_value, UNKNOWN)
+        if unknown or not self._is_quoted(account, instrument, position.margin_mode):
+            account.quoted.discard(key)
+        else:
+            account.quoted.add(key)
         return changed
 
+    def _is_quoted(self, account: AccountBook, instrument: Instrument, margin_mode: MarginMode) -> bool:
+        """Whether a position's amounts are in another coin than its pool's unit."""
+        coin = instrument.margin_coin
+        cross = margin_mode is MarginMode.CROSS and coin != _UNKNOWN_COIN
+        return cross and account.rules.unit(account.mode, coin) != coin
+
     def _unit_price(self, account: AccountBook, instrument: Instrument, margin_mode: MarginMode) -> float | None:
-        """The margin coin's price in the pool's unit, None where it is not known."""
-        if margin_mode is MarginMode.ISOLATED or instrument.margin_coin == _UNKNOWN_COIN:
+        """The margin coin's price in the pool's unit, None where it is not known. An index is newer than a wallet."""
+        if not self._is_quoted(account, instrument, margin_mode):
             return 1.0
-        if account.rules.unit(account.mode, instrument.margin_coin) == instrument.margin_coin:
-            return 1.0
+        known = self.ledger.instruments
+        i = known.index.get(account.feed, {}).get(f"{INDEX_PREFIX}{instrument.margin_coin}USD")
+        if i is not None and self.ledger.has_mark(i):
+            return known.mark[i]
         wallet = account.wallets.get(instrument.margin_coin)
         return None if wallet is None or wallet.price != wallet.price else wallet.price
+
+    def requote(self) -> set[int]:
+        """Value legs in other coins than their pool's unit at these coins' present prices.
+
+        Between two calls such a leg's amounts are as they were in its coin, at the price of then: call it about once a
+        second. Returns the rows of the pools that it moved.
+        """
+        return {pool for account in self._accounts.values() for pool in self._requote(account)}
+
+    def _requote(self, account: AccountBook) -> set[int]:
+        moved = set()
+        for key in account.quoted:
+            leg, instrument = account.legs[key], account.instruments[self.ledger.instruments.symbols[key // WIDTH]]
+            unit_price = self._unit_price(account, instrument, MarginMode.CROSS)
+            row = leg * LEG_WIDTH
+            quantity = float(self.ledger.legs.size[leg]) * instrument.multiplier * (unit_price or 0.0)
+            if unit_price is not None and quantity != self.ledger.legs.table[row + QUANTITY]:
+                self.ledger.legs.table[row + QUANTITY] = quantity
+                self._require(account, leg, instrument)
+                moved.add(int(self.ledger.legs.pool[leg]))
+        return moved
 
     def _require(self, account: AccountBook, leg: int, instrument: Instrument) -> None:
         """Ask the rules what a leg requires, and its siblings too where contracts are counted together."""
@@ -258,7 +304,7 @@ class Book(Pools):
         held, row = self._held(leg, instrument), leg * LEG_WIDTH
         quantity, entry_value = self.ledger.legs.table[row + QUANTITY : row + ENTRY_VALUE + 1].tolist()
         unit_price = quantity / (held.size * instrument.multiplier)
-        if account.rules.basis(account.mode, held.margin_mode) is Basis.COMPUTED:
+        if account.basis(self._pool_scope[int(self.ledger.legs.pool[leg])], held.margin_mode) is Basis.COMPUTED:
             required = account.rules.maintenance(held)
         else:
             # The venue's figure stands in the pool's offset; before there is one, nothing is known.
@@ -267,6 +313,8 @@ class Book(Pools):
 
     def _remove_leg(self, account: AccountBook, key: int, change: BookChange) -> None:
         leg = account.legs.pop(key)
+        account.quoted.discard(key)
+        account.undescribed.pop(key, None)
         pool = int(self.ledger.legs.pool[leg])
         instrument = account.instruments.get(self.ledger.instruments.symbols[key // WIDTH])
         siblings = [other for other in self._siblings(leg) if other != leg] if account.rules.counts_pooled_size else []
@@ -308,9 +356,23 @@ class Book(Pools):
             pool = account.pools.get(account.rules.cross_scope(account.mode, wallet.coin))
             if pool is not None and not self._put_collateral(account, wallet, pool, change):
                 bases[pool] = bases.get(pool, 0.0) + wallet_value(wallet)
+        if account.undescribed:
+            bases = dict.fromkeys(bases, nan)
+        self._requote(account)
         for pool, value in bases.items():
             self.ledger.set_base(pool, self._offset(account, pool) + Risk(value, 0.0))
             change.touched.add(pool)
+
+    def _take_reported(self, account: AccountBook, reported: frozenset[str]) -> None:
+        """Where a pool is now held as reported, or no longer, what was carried for it says nothing any more."""
+        changed = [account.pools[scope] for scope in account.reported ^ reported if scope in account.pools]
+        account.reported = reported
+        for pool in changed:
+            self._forget_anchor(account, pool)
+            for leg in self.ledger.chain(pool):
+                instrument = account.instruments.get(self.ledger.instruments.symbols[self.ledger.legs.instrument[leg]])
+                if instrument is not None and self._is_position(leg):
+                    self._require_one(account, leg, instrument)
 
     def _take_indexes(self, account: AccountBook, reports: Iterable[PoolReport], at_ms: int) -> None:
         """Use the index prices behind the reports until the stream brings some."""
@@ -338,6 +400,7 @@ class Book(Pools):
         if leg is None:
             leg = account.legs[key] = self.ledger.add_leg(i, pool)
         self.ledger.legs.size[leg] = wallet.balance
+        self.ledger.instruments.pause_s[i] = account.index_pause_s
         self.ledger.write_leg(leg, weight, 0.0, NO_MAINTENANCE)
         return True
 
@@ -391,11 +454,24 @@ class Book(Pools):
         before = account.anchors.get(pool)
         held = anchor(said, model, computed=computed, before=before, tolerance=self.tolerance)
         if held is None:
+            self._miss(account, pool)
             return
         account.anchors[pool] = held
         self.ledger.set_base(pool, base + held.offset)
         if not computed:
             self._hold(pool, NO_MAINTENANCE)
+
+    def _miss(self, account: AccountBook, pool: int) -> None:
+        """A snapshot told nothing of a pool that an earlier one had reported."""
+        held = account.anchors.get(pool)
+        if held is None:
+            return
+        base = self.ledger.base(pool) + held.offset.negative()
+        account.anchors[pool] = left = after_miss(held)
+        if left.is_old and self._basis(account, pool, self._pool_legs(pool)) is Basis.REPORTED:
+            self._let_go(account, pool, Risk(base.margin_balance, 0.0))
+        else:
+            self.ledger.set_base(pool, base + left.offset)
 
     def _offset(self, account: AccountBook, pool: int) -> Risk:
         held = account.anchors.get(pool)
@@ -438,9 +514,13 @@ class Book(Pools):
 
     def _forget_anchors(self, account: AccountBook) -> None:
         """What was reported in another account mode says nothing in this one."""
-        for pool, held in account.anchors.items():
+        for pool in list(account.anchors):
+            self._forget_anchor(account, pool)
+
+    def _forget_anchor(self, account: AccountBook, pool: int) -> None:
+        held = account.anchors.pop(pool, None)
+        if held is not None:
             self.ledger.set_base(pool, self.ledger.base(pool) + held.offset.negative())
-        account.anchors.clear()
 
 
 def _is_inverse(instrument: Instrument) -> bool:
@@ -461,10 +541,12 @@ def _overtaken(known_ms: int, offered_ms: int, snapshot_ms: int | None) -> bool:
 def _other_haircut(known: Wallet, found: Wallet) -> bool:
     """Whether the venue has changed its collateral ratio, and not the holder the amount by which some venues grade it.
 
-    OKX's graded ratio is read from its own figures and so moves a little with unrealized profit too.
+    OKX's graded ratio is read from its own figures and so moves a little with unrealized profit too; what profit turns
+    from owned to owed, or back, is another thing.
     """
     priced = known.price == known.price and found.price == found.price
-    return known.balance == found.balance and priced and abs(known.haircut - found.haircut) >= HAIRCUT_STEP
+    owned = (known.balance + known.profit > 0.0) is (found.balance + found.profit > 0.0)
+    return known.balance == found.balance and priced and owned and abs(known.haircut - found.haircut) >= HAIRCUT_STEP
 
 
 def _unknown_instrument(symbol: str) -> Instrument:

@@ -18,6 +18,7 @@ from alerts.dispatch import Dispatcher
 from alerts.engine import Engine
 from alerts.handling import EngineHandling
 from alerts.outbox import Outbox
+from alerts.paging import escalations
 from alerts.pair import Pair
 from alerts.redis_link import RedisLink, connector
 from alerts.sink import Stamp, Surroundings
@@ -80,8 +81,8 @@ class Daemon:
         self._recorder = recorder
         self.telemetry = Telemetry()
         self._notifier = Notifier.from_environment()
-        escalations_max = 0 if config.sinks.push is None else len(config.sinks.push.route) - 1
-        self._engine = Engine(config.alerts, socket.gethostname(), escalations_max=escalations_max)
+        routes = () if config.sinks.push is None else tuple(each.route for each in config.sinks.push.route)
+        self._engine = Engine(config.alerts, socket.gethostname(), escalations=lambda alert: escalations(routes, alert))
         kernel = best_kernel()
         self._kernel_name = kernel.name
         self._book = Book(kernel, config.alerts.model_error.tolerance)

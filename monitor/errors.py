@@ -3,7 +3,7 @@
 ::
 
     MarginwatchError
-     +-- UserError                what a person gave us cannot be used (exit code 2)
+     +-- UserError                what a person gave us cannot be used (exit code 2, or 1 where `retry`)
      |    +-- ConfigurationError  the configuration file
      |    +-- DocumentError       a document for `assess` or `replay`
      |    +-- DangerousKeyError   the key can do more than read
@@ -36,12 +36,14 @@ class Fault:
 class UserError(MarginwatchError):
     """An input that cannot be used; carries every fault found, not only the first.
 
-    `source` is the file's name as the user gave it (or ``-`` for standard input).
+    `source` is the file's name as the user gave it (or ``-`` for standard input). `retry` says whether the same input
+    may be usable later without anybody's doing, as an address is once whoever has it lets it go.
     """
 
-    def __init__(self, source: str, faults: Sequence[Fault]) -> None:
+    def __init__(self, source: str, faults: Sequence[Fault], *, retry: bool = False) -> None:
         self.source = source
         self.faults = tuple(faults)
+        self.retry = retry
         super().__init__("\n".join(f"{source}: {fault}" for fault in self.faults))
 
 

@@ -4,6 +4,7 @@ import hmac
 from collections.abc import Awaitable, Callable, Iterable
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from alerts.handling import SILENCE_S_MAX
 from alerts.message import silence_fields
@@ -42,8 +43,9 @@ class Orders:
 
         async def handle(request: web.Request) -> web.StreamResponse:
             scheme, _, given = request.headers.get("Authorization", "").partition(" ")
-            known = self._token.reveal()
-            if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(), known.encode()):
+            # Bytes that are no text reach us as surrogates; they are compared as the bytes that they were.
+            offered, known = given.strip().encode(errors="surrogateescape"), self._token.reveal().encode()
+            if scheme.lower() != "bearer" or not hmac.compare_digest(offered, known):
                 where = "it is [http] token, or in the file STATE.token beside the state file"
                 missing = f"needs the token (MARGINWATCH_TOKEN, or the header Authorization: Bearer ...); {where}"
                 return self._answer({"error": f"this is not the token; {where}" if given.strip() else missing}, 401)
@@ -78,4 +80,11 @@ class Orders:
 
 async def _order(request: web.Request, model: type[Order]) -> Order:
     """The body of a request, checked. Raises RefusedError."""
-    return read_order(await request.content.read(BODY_BYTES_MAX + 1), model)
+    body = bytearray()
+    try:
+        # One read gives what has arrived so far, which need not be all.
+        while len(body) <= BODY_BYTES_MAX and (piece := await request.content.read(BODY_BYTES_MAX + 1 - len(body))):
+            body += piece
+    except (web.RequestPayloadError, HttpProcessingError) as error:
+        raise RefusedError("body", f"cannot be read: {error}") from None
+    return read_order(bytes(body), model)

@@ -9,14 +9,15 @@ import errno
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextvars import ContextVar
 from ipaddress import ip_address
-from typing import Protocol
+from typing import Annotated, Any, Protocol
 
 import orjson
 import structlog
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
 
 from alerts.danger import Scale
 from alerts.message import encode, rfc3339
@@ -27,9 +28,11 @@ from monitor.clock import Clock
 from monitor.credential import Secret
 from monitor.errors import ConfigurationError, Fault
 from monitor.handling import Orders
+from monitor.model.assessment import PoolTable
 from monitor.model.sources import PoolSource
+from monitor.token import bearable
 from monitor.turns import in_turns
-from monitor.views import STYLESHEET, Json, PageState, page, pool_json, rows
+from monitor.views import STYLESHEET, Json, PageState, PoolRow, page, pool_json, rows
 
 POOLS_DEFAULT, POOLS_MAX, PAGE_POOLS_MAX, PAGE_ALERTS_MAX = 500, 100_000, 200, 50
 
@@ -37,6 +40,9 @@ CONNECTIONS_MAX = 64
 """Open connections beside the board's event streams; beyond it the oldest are dropped. aiohttp waits for ever for the
 first request of a connection, and what a stranger leaves open must never cost the file descriptors that reach the
 venues."""
+
+_FORBIDDEN = {errno.EACCES, errno.EPERM}
+"""What keeps an address from this user for good."""
 
 LAG_BEAT_S, LAG_BEATS, LAG_S_MAX = 0.5, 30, 2.0
 """The loop is responsive when none of the last 15 seconds' beats came more than 2 seconds late."""
@@ -51,6 +57,8 @@ _HEADERS = {
 }
 
 _JSON = "application/json"
+_begun: ContextVar[bool] = ContextVar("begun", default=False)
+"""Whether the answer to the request of this context has begun."""
 
 _log = structlog.get_logger()
 
@@ -65,7 +73,7 @@ class HttpConfig(BaseModel):
     listen: str = "127.0.0.1:9464"
     """Address and port, ``[::1]:9464`` for IPv6; port 0 takes any free one."""
 
-    allowed_hosts: tuple[str, ...] = ()
+    allowed_hosts: tuple[Annotated[str, StringConstraints(to_lower=True)], ...] = ()
     """Further host names under which a loopback address may be asked, for example behind a reverse proxy."""
 
     token: Secret | None = None
@@ -82,6 +90,11 @@ class HttpConfig(BaseModel):
     def _checked(cls, listen: str) -> str:
         split_listen(listen)
         return listen
+
+    @field_validator("token")
+    @classmethod
+    def _bearable(cls, token: Secret | None) -> Secret | None:
+        return None if token is None else bearable(token)
 
     @property
     def address(self) -> tuple[str, int]:
@@ -178,8 +191,12 @@ class HttpServer:
         return [f"http://{_bracketed(address[0])}:{address[1]}" for address in addresses]
 
     async def start(self, source: str = "configuration") -> None:
-        """Listen. Raises ConfigurationError, naming the file `source`, when the address cannot be had."""
+        """Listen. Raises ConfigurationError, naming the file `source`, when the address cannot be had.
+
+        Its `retry` is true unless this user may never have the address: a port is free again, an interface comes up.
+        """
         app = web.Application(middlewares=[self._guard])
+        app.on_response_prepare.append(_harden)
         app.add_routes(
             [
                 web.get("/plain", self._page),
@@ -193,14 +210,15 @@ class HttpServer:
                 *self._board.routes(),
             ]
         )
-        runner = web.AppRunner(app, access_log=None, logger=_server_log(), shutdown_timeout=1.0)
+        runner = _Runner(app, access_log=None, logger=_server_log(), shutdown_timeout=1.0)
         await runner.setup()
         host, port = self._config.address
         try:
             await web.TCPSite(runner, host, port).start()
         except OSError as error:
             await runner.cleanup()
-            raise ConfigurationError(source, [Fault("http.listen", _why_not(self._config.listen, error))]) from error
+            fault = Fault("http.listen", _why_not(self._config.listen, error))
+            raise ConfigurationError(source, [fault], retry=error.errno not in _FORBIDDEN) from error
         self._runner = runner
         self._beating = asyncio.create_task(self._watch.run(self._at_each_beat), name="http-loop-watch")
         _log.info("http listens", urls=self.urls)
@@ -227,18 +245,15 @@ class HttpServer:
 
     @web.middleware
     async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Refuse strangers' names and too many at once; bound every answer in time."""
+        """Refuse strangers' names and too many at once; bound every answer in time; answer also what goes wrong."""
         if self._config.loopback and not self._own_name(request.headers.get("Host", "")):
             # A page from elsewhere whose name was made to point at this machine must not read the account.
             return _json({"error": "unknown host; allow it with http.allowed_hosts"}, status=421)
-        if request.path == EVENTS_PATH:
-            return await handler(request)  # Lasts for as long as its reader looks, and has bounds of its own.
-        if self.under_way >= self._config.requests_max:
+        if request.path != EVENTS_PATH and self.under_way >= self._config.requests_max:
             return _json({"error": "too many requests at once"}, status=503)
-        self.under_way += 1
+        _begun.set(False)
         try:
-            async with asyncio.timeout(self._config.answer_s):
-                return await handler(request)
+            return await self._bounded(request, handler)
         except TimeoutError:
             if request.transport is not None:
                 request.transport.abort()  # The reader does not read; what waits for it is let go.
@@ -247,6 +262,20 @@ class HttpServer:
             return _json({"error": "the reader left"}, status=503)  # Goes nowhere; aiohttp wants an answer.
         except web.HTTPException as answer:
             return _json({"error": answer.reason}, status=answer.status)
+        except Exception:  # noqa: BLE001 - whatever a handler does, an answer has its headers
+            _log.exception("a request could not be answered", method=request.method, path=request.path)
+            if _begun.get() and request.transport is not None:
+                request.transport.abort()  # A part of an answer must not pass for a whole one.
+            return _json({"error": "the monitor is at fault; its log says more"}, status=500)
+
+    async def _bounded(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """The answer within `answer_s`. The stream of events lasts for as long as its reader looks."""
+        if request.path == EVENTS_PATH:
+            return await handler(request)
+        self.under_way += 1
+        try:
+            async with asyncio.timeout(self._config.answer_s):
+                return await handler(request)
         finally:
             self.under_way -= 1
 
@@ -285,11 +314,12 @@ class HttpServer:
 
     async def _pools(self, request: web.Request) -> web.StreamResponse:
         asked = request.query.get("limit", str(POOLS_DEFAULT))
-        if not asked.isdecimal() or not 1 <= int(asked) <= POOLS_MAX:
+        # The interpreter refuses to make a number of some thousand digits.
+        if not asked.isdecimal() or len(asked) > len(str(POOLS_MAX)) or not 1 <= int(asked) <= POOLS_MAX:
             return _json({"error": f"limit: must be a whole number from 1 to {POOLS_MAX}"}, status=400)
         table = self._source.table()
-        chosen = rows(table, dict(self._source.assessments()), self._scale(), int(asked))
         head: Json = {"at": rfc3339(self._clock.now()), "total": len(table.pools)}
+        chosen = self._rows(table, int(asked))
         return await _stream(request, _JSON, _document(head, "pools", map(pool_json, chosen)))
 
     async def _firing(self, request: web.Request) -> web.StreamResponse:
@@ -303,29 +333,77 @@ class HttpServer:
         state = PageState(
             at=self._clock.now(),
             total=len(table.pools),
-            rows=rows(table, dict(self._source.assessments()), self._scale(), PAGE_POOLS_MAX),
+            rows=self._rows(table, PAGE_POOLS_MAX),
             reasons=self._source.ready()[1],
             alerts=firing[:PAGE_ALERTS_MAX],
             feeds=self._source.health(),
+            silences=self._alerts.silences(),
         )
         return await _stream(request, "text/html; charset=utf-8", map(str.encode, page(state)))
 
-    def _scale(self) -> Scale:
-        return Scale(self._alerts.rungs(), self._alerts.firing())
+    def _rows(self, table: PoolTable, most: int) -> Iterator[PoolRow]:
+        scale = Scale(self._alerts.rungs(), self._alerts.firing())
+        silences = self._alerts.silences()
+        return rows(table, dict(self._source.assessments()), scale, most, silences, self._clock.now())
 
     async def _stylesheet(self, request: web.Request) -> web.StreamResponse:
         return web.Response(text=STYLESHEET, content_type="text/css", headers=_HEADERS)
 
 
+async def _harden(request: web.Request, response: web.StreamResponse) -> None:
+    """Give an answer that begins now the headers that it has not set itself."""
+    _begun.set(True)
+    for name, value in _HEADERS.items():
+        response.headers.setdefault(name, value)
+
+
+class _Connection(web.RequestHandler):
+    """A connection on which what aiohttp answers by itself, for example to what is no HTTP, has the headers too."""
+
+    __slots__ = ()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """See `aiohttp.web.RequestHandler`."""
+        response = super().handle_error(request, status, exc, message)
+        response.headers.update(_HEADERS)
+        return response
+
+
+class _Server(web.Server):
+    """Makes the connections."""
+
+    def __init__(self, like: web.Server, **settings: Any) -> None:
+        super().__init__(like.request_handler, request_factory=like.request_factory, **settings)
+        self._settings = settings
+
+    def __call__(self) -> web.RequestHandler:
+        return _Connection(self, loop=asyncio.get_running_loop(), **self._settings)
+
+
+class _Runner(web.AppRunner):
+    """Runs an application on a `_Server`."""
+
+    __slots__ = ()
+
+    async def _make_server(self) -> web.Server:
+        return _Server(await super()._make_server(), **self._kwargs)
+
+
 def _server_log() -> logging.Logger:
-    """Where aiohttp writes what goes wrong: our faults, but not that a stranger spoke something other than HTTP."""
+    """Where aiohttp writes what goes wrong: our faults, but not that a stranger spoke HTTP badly or not at all."""
     log = logging.getLogger("marginwatch.http")
     log.addFilter(_is_our_fault)
     return log
 
 
 def _is_our_fault(record: logging.LogRecord) -> bool:
-    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
+    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError | web.RequestPayloadError))
 
 
 def _json(body: Json, *, status: int = 200) -> web.Response:

@@ -7,7 +7,9 @@ from typing import TextIO
 
 import structlog
 from pydantic import BaseModel, ConfigDict
-from structlog.typing import Processor
+from structlog.typing import EventDict, Processor
+
+from monitor.legible import legible
 
 
 class LogLevel(StrEnum):
@@ -45,6 +47,7 @@ def configure(config: LogConfig, stream: TextIO | None = None) -> None:
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
+        _legible,
     ]
     structlog.configure(
         processors=[*shared, *_rendering(config.format, stream)],
@@ -64,6 +67,11 @@ def configure(config: LogConfig, stream: TextIO | None = None) -> None:
     )
     # Below warning the client libraries print request lines and headers, and those carry keys.
     logging.basicConfig(handlers=[handler], level=max(threshold, logging.WARNING), force=True)
+
+
+def _legible(logger: object, method: str, event: EventDict) -> EventDict:
+    """What people and venues wrote must not play with the terminal that shows the log; lines and tabs are ours."""
+    return {name: legible(value, "\n\t") if isinstance(value, str) else value for name, value in event.items()}
 
 
 def _rendering(wanted: LogFormat, stream: TextIO) -> list[Processor]:

@@ -246,6 +246,7 @@ class Pipeline:
         if not self._queue and now >= self._next_cycle:
             self._next_cycle = now + self.settings.cycle_s
             self._look_for_blindness(now)
+            self._decide([row for row in self.book.requote() if self.book.ledger.is_crossed(row)], now)
             self._plan_cycle()
             self._rule_changes = self.book.with_former_rules()
         if now >= self._next_rebuild:

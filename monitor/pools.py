@@ -70,6 +70,19 @@ class AccountBook:
     """Pool row to what the venue reported beyond the model."""
     former: dict[int, FormerRules] = field(default_factory=dict)
     """Pool row to the rules it had, where what their change moved has not been told yet."""
+    quoted: set[int] = field(default_factory=set)
+    """Keys of legs whose amounts are in another coin than their pool's unit, at that coin's price."""
+    undescribed: dict[int, str] = field(default_factory=dict)
+    """Keys of cross legs in contracts that the venue has not described, to their symbols: what they do to the cross
+    pools nobody knows."""
+    index_pause_s: float = 0.0
+    """The same as `mark_pause_s`, of prices of collateral."""
+    reported: frozenset[str] = frozenset()
+    """Scopes whose requirement is held as reported, whatever the mode."""
+
+    def basis(self, scope: str, margin_mode: MarginMode) -> Basis:
+        """What the figures of a pool rest on."""
+        return Basis.REPORTED if scope in self.reported else self.rules.basis(self.mode, margin_mode)
 
 
 class Pools:
@@ -129,10 +142,11 @@ class Pools:
         margin_mode = self._margin_mode(row, legs)
         isolated = margin_mode is MarginMode.ISOLATED
         unit = account.instruments[legs[0].instrument].margin_coin if isolated else rules.unit(account.mode, scope)
-        basis = rules.basis(account.mode, margin_mode)
+        basis = account.basis(scope, margin_mode)
         releases = isolated and rules.cut_releases_isolated_margin
+        lacking = () if isolated else tuple(f"contract {symbol}" for symbol in account.undescribed.values())
         modes = (account.mode, margin_mode)
-        return Pool(account.venue, account.name, scope, unit, basis, base, legs, releases, *modes)
+        return Pool(account.venue, account.name, scope, unit, basis, base, legs, releases, lacking, *modes)
 
     def assess(
         self, row: int, remedy_ratio: float | None = None, remedy_distance: float | None = None
@@ -146,8 +160,8 @@ class Pools:
             remedy_ratio=remedy_ratio,
             remedy_distance=remedy_distance,
             marked_at=self._marked_at(row),
-            model_error=None if held is None else held.error,
-            disagreement=None if held is None else held.disagreement,
+            model_error=None if held is None or held.is_old else held.error,
+            disagreement=None if held is None or held.is_old else held.disagreement,
         )
 
     def with_former_rules(self) -> list[int]:
@@ -274,7 +288,7 @@ class Pools:
 
     def disagrees(self, account: AccountBook) -> bool:
         """Whether the last report about any pool of the account was off the model by more than the tolerance."""
-        return any(held.error > self.tolerance for held in account.anchors.values())
+        return any(held.error > self.tolerance and not held.is_old for held in account.anchors.values())
 
     def row_of(self, venue: str, account: str, pool: str) -> int | None:
         """The row of a pool by its id, None when there is none."""
@@ -360,7 +374,7 @@ class Pools:
         return min(times) / 1000.0 if times and min(times) else None
 
     def _basis(self, account: AccountBook, row: int, legs: Sequence[Leg]) -> Basis:
-        return account.rules.basis(account.mode, self._margin_mode(row, legs))
+        return account.basis(self._pool_scope[row], self._margin_mode(row, legs))
 
     def _margin_mode(self, row: int, legs: Sequence[Leg]) -> MarginMode:
         isolated = legs and self._pool_scope[row] == isolated_scope(legs[0].instrument, legs[0].side)

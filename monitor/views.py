@@ -8,13 +8,14 @@ liquidation price that a position does not have) is null too.
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
-from math import isinf, isnan, nan
+from math import floor, isinf, isnan, log10, nan
 
 import orjson
 
-from alerts.alert import Alert
+from alerts.alert import Alert, Silence
 from alerts.danger import CALM, Danger, Scale
-from alerts.message import number, rfc3339
+from alerts.message import number, rfc3339, silence_fields
+from alerts.silences import silence_over
 from monitor.model.assessment import (
     DistanceRemedy,
     FeedHealth,
@@ -25,6 +26,10 @@ from monitor.model.assessment import (
     Remedy,
 )
 
+PERCENT_DECIMALS_MAX = 8
+SILENCES_MAX = 50
+"""Silences listed on the plain page."""
+
 NOT_ASSESSED = "not assessed in full at the moment"
 
 Json = dict[str, object]
@@ -32,7 +37,7 @@ Json = dict[str, object]
 
 @dataclass(frozen=True, slots=True)
 class PoolRow:
-    """One pool: its figures as they are now, and its last full assessment where there is one."""
+    """One pool: its figures as they are now, its last full assessment where there is one, and what keeps it quiet."""
 
     pool: str
     margin_balance: float
@@ -40,6 +45,7 @@ class PoolRow:
     margin_ratio: float
     assessment: PoolAssessment | None
     danger: Danger = CALM
+    silence: Silence | None = None
 
     @property
     def unknown(self) -> tuple[str, ...]:
@@ -48,8 +54,15 @@ class PoolRow:
         return known_reasons or ((NOT_ASSESSED,) if isnan(self.margin_ratio) else ())
 
 
-def rows(table: PoolTable, assessments: Mapping[str, PoolAssessment], scale: Scale, most: int) -> Iterator[PoolRow]:
-    """The `most` endangered pools, worst first."""
+def rows(
+    table: PoolTable,
+    assessments: Mapping[str, PoolAssessment],
+    scale: Scale,
+    most: int,
+    silences: Sequence[Silence],
+    now: float,
+) -> Iterator[PoolRow]:
+    """The `most` endangered pools, worst first; `silences` are those in force, of which some may be over `now`."""
     for index in scale.worst(table, assessments, most).tolist():
         pool = table.pools[index]
         ratio = float(table.margin_ratio[index])
@@ -61,6 +74,7 @@ def rows(table: PoolTable, assessments: Mapping[str, PoolAssessment], scale: Sca
             ratio,
             assessment,
             scale.danger(pool, ratio, None if assessment is None else assessment.distance),
+            silence_over(pool, silences, now),
         )
 
 
@@ -75,6 +89,7 @@ def pool_json(row: PoolRow) -> bytes:
         "unknown": row.unknown,
         "severity": None if row.danger.severity is None else row.danger.severity.label,
         "severity_by": row.danger.by,
+        "silenced": silence_fields(row.silence),
     }
     return orjson.dumps(document | _assessed(row.assessment))
 
@@ -141,6 +156,9 @@ def _leg(leg: LegAssessment) -> Json:
 STYLESHEET = """\
 :root { color-scheme: light dark; }
 body { font: 1rem/1.4 system-ui, sans-serif; margin: 1rem; max-width: 70rem; }
+li, th[scope="row"] { overflow-wrap: anywhere; }
+th[scope="row"] { min-width: 9rem; }
+.scroller { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; }
 th, td { padding: 0.25rem 0.75rem; text-align: left; border-bottom: 1px solid; }
 td.figure, th.figure { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
@@ -158,6 +176,7 @@ class PageState:
     reasons: Sequence[str]
     alerts: Sequence[Alert]
     feeds: Sequence[FeedHealth]
+    silences: Sequence[Silence] = ()
 
 
 def page(state: PageState) -> Iterator[str]:
@@ -177,9 +196,10 @@ def page(state: PageState) -> Iterator[str]:
 <p>As of {rfc3339(state.at)}; read again every 5 seconds.</p>
 """
     yield _list("Not everything is seen", state.reasons)
-    yield _list("Alerts", [f"{alert.severity.label}, when raised: {alert.text}" for alert in state.alerts])
+    yield _list("Alerts", map(_alert, state.alerts))
     yield _list("Streams in trouble", [_feed(feed) for feed in troubled])
     yield from _pools(state)
+    yield _silences(state.silences)
     yield """<p><a href="/">board</a> · <a href="/api/v1/pools">pools</a> · <a href="/api/v1/alerts">alerts</a> ·
 <a href="/metrics">metrics</a> ·
 <a href="/readyz">readiness</a> · <a href="/healthz">health</a></p>
@@ -188,9 +208,31 @@ def page(state: PageState) -> Iterator[str]:
 """
 
 
-def _list(title: str, items: Iterable[str]) -> str:
+def _list(title: str, items: Iterable[str], *, bad: bool = True) -> str:
     entries = "".join(f"<li>{escape(item)}</li>" for item in items)
-    return f'<section class="bad"><h2>{title}</h2><ul>{entries}</ul></section>\n' if entries else ""
+    kind = ' class="bad"' if bad else ""
+    return f"<section{kind}><h2>{title}</h2><ul>{entries}</ul></section>\n" if entries else ""
+
+
+def _alert(alert: Alert) -> str:
+    parts = [f"{alert.severity.label}, when raised: {alert.text}"]
+    if alert.acknowledged is not None:
+        parts.append(f"acknowledged by {alert.acknowledged.by} at {rfc3339(alert.acknowledged.at)}")
+    if alert.silenced is not None:
+        parts.append(_quiet(alert.silenced))
+    return " · ".join(parts)
+
+
+def _quiet(silence: Silence) -> str:
+    even = ", even emergencies" if silence.emergency else ""
+    return f"silent until {rfc3339(silence.until)}{even}, by {silence.by}: {silence.reason}"
+
+
+def _silences(silences: Sequence[Silence]) -> str:
+    lines = [f"{silence.subject}: {_quiet(silence)}" for silence in silences[:SILENCES_MAX]]
+    if len(silences) > SILENCES_MAX:
+        lines.append(f"and {len(silences) - SILENCES_MAX} more")
+    return _list("Silences", lines, bad=False)
 
 
 def _feed(feed: FeedHealth) -> str:
@@ -203,7 +245,7 @@ def _pools(state: PageState) -> Iterator[str]:
     if not state.total:
         yield "<p>No pool has risk open.</p>\n"
         return
-    yield """<table>
+    yield """<div class="scroller" tabindex="0" role="region" aria-label="Pools"><table>
 <caption>Pools, the most dangerous first. Margin ratio 100 % is the venue's first liquidation stage.</caption>
 <thead><tr><th scope="col">Pool</th><th scope="col">Severity</th><th scope="col" class="figure">Margin ratio</th>
 <th scope="col" class="figure">To liquidation</th><th scope="col" class="figure">Margin balance</th>
@@ -214,7 +256,7 @@ def _pools(state: PageState) -> Iterator[str]:
     for row in state.rows:
         yield _line(row)
         shown += 1
-    yield "</tbody>\n</table>\n"
+    yield "</tbody>\n</table></div>\n"
     if shown < state.total:
         yield f"<p>{state.total - shown} pools with less risk are not shown.</p>\n"
 
@@ -223,7 +265,10 @@ def _line(row: PoolRow) -> str:
     assessment = row.assessment
     unit = assessment.unit if assessment is not None else ""
     distance = assessment.distance if assessment is not None else nan
-    reasons = f"<br><small>{escape('; '.join(row.unknown))}</small>" if row.unknown else ""
+    notes = ["; ".join(row.unknown)] if row.unknown else []
+    if row.silence is not None:
+        notes.append(_quiet(row.silence))
+    reasons = "".join(f"<br><small>{escape(note)}</small>" for note in notes)
     figures = (
         percent(row.margin_ratio),
         "none" if distance is None else percent(distance),
@@ -235,10 +280,17 @@ def _line(row: PoolRow) -> str:
 
 
 def percent(ratio: float) -> str:
-    """A ratio for people."""
+    """A ratio for people: ``86.76 %``, below one percent with two digits that say something, ``0.050 %``.
+
+    What is next to nothing, as a distance to liquidation may be, does not look like nothing.
+    """
     if isnan(ratio):
         return "unknown"
-    return "no margin left" if isinf(ratio) else f"{ratio * 100:.2f} %"
+    if isinf(ratio):
+        return "no margin left"
+    share = abs(ratio * 100)
+    decimals = min(1 - floor(log10(share)), PERCENT_DECIMALS_MAX) if 0 < share < 1 else 2
+    return f"{ratio * 100:.{decimals}f} %"
 
 
 def amount(value: float) -> str:

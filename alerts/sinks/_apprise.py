@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from apprise import Apprise
 
 INSTALL = "the sink push needs the package apprise; install it with: pip install 'marginwatch[push]'"
-STUCK_MAX = 3
+STUCK_MAX = 6
 """Pushes through one URL that hang beyond their deadline at once; while there are so many no other is begun."""
 PATIENCE = 3.0
 """A thread waits for an answer so many times as long as whoever asked."""

@@ -146,6 +146,7 @@ class AlertmanagerSink:
     """One HTTP session, one request at a time: a repetition that was overtaken must not bring an ended alert back."""
 
     name = "alertmanager"
+    overtakes = False
 
     def __init__(self, config: AlertmanagerConfig, surroundings: Surroundings, tls: ssl.SSLContext | bool) -> None:
         self.config = config

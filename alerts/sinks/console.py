@@ -16,6 +16,7 @@ from rich.text import Text
 from alerts.alert import Alert, Severity, State
 from alerts.sink import Envelope, SinkConfig, Surroundings, Untended
 from monitor.errors import SinkError
+from monitor.legible import legible
 from monitor.model.assessment import PoolAssessment
 
 _STYLES = {
@@ -101,22 +102,17 @@ def line(alert: Alert) -> Text:
     resolved = alert.state is State.RESOLVED
     label, style = ("resolved", "green") if resolved else (alert.severity.label, _STYLES[alert.severity])
     clock = datetime.fromtimestamp(alert.at).astimezone().strftime("%H:%M:%S")
-    parts = [(f"{clock} ", "dim"), (f"{label:<9} ", style), (_one_line(alert.text), "")]
+    parts = [(f"{clock} ", "dim"), (f"{label:<9} ", style), (legible(alert.text), "")]
     if alert.acknowledged is not None and not resolved:
-        parts.append((f" · acknowledged by {_one_line(alert.acknowledged.by)}", "dim"))
+        parts.append((f" · acknowledged by {legible(alert.acknowledged.by)}", "dim"))
     if alert.silenced is not None:
         until = datetime.fromtimestamp(alert.silenced.until).astimezone().strftime("%H:%M")
         parts.append((f" · silenced until {until}", "dim"))
     if alert.advice:
-        parts.append((f" · {_one_line(alert.advice)}", "dim"))
+        parts.append((f" · {legible(alert.advice)}", "dim"))
     return Text.assemble(*parts)
 
 
 def build(config: ConsoleConfig, surroundings: Surroundings) -> ConsoleSink:
     """Make the sink for standard output."""
     return ConsoleSink(config, sys.stdout)
-
-
-def _one_line(text: str) -> str:
-    """Names come from venues and files; a control character in one must not play with the terminal."""
-    return "".join(character if character.isprintable() else "?" for character in text)

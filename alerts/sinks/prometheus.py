@@ -9,6 +9,7 @@ An unknown figure is nan, never zero; a margin ratio beyond every bound is +Inf;
 price that the position does not have) has no series.
 """
 
+import re
 from collections import Counter as Tally
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -37,6 +38,8 @@ RATIO_BUCKETS = (0.05, 0.1, 0.25, 0.5, 0.6, 0.7, 0.85, 0.95, 1.0)
 """Upper bounds of the histogram of the pools that are not exported one by one."""
 
 _PREFIX = "marginwatch_"
+_VERSION = re.compile(r"version=([^;,]*)")
+_NUMBERED = re.compile(r"\d{1,3}(?:\.\d{1,3}){0,2}", re.ASCII)
 _WORST_FIRST = tuple(reversed(FeedState))
 
 
@@ -128,9 +131,12 @@ class Exposition(Collector):
     def render(self, accept: str) -> tuple[str, Iterator[bytes]]:
         """Content type for this ``Accept`` header, and the body in small pieces.
 
-        The pools are copied at the first piece; whoever iterates may let other work run between two pieces.
+        A header that asks for a version that is no number counts as none: `prometheus_client` would compare it with
+        numbers, and repeat it in the content type. The pools are copied at the first piece; whoever iterates may let
+        other work run between two pieces.
         """
-        encode, content_type = choose_encoder(accept)
+        sensible = all(_NUMBERED.fullmatch(version) for version in _VERSION.findall(accept))
+        encode, content_type = choose_encoder(accept if sensible else "")
         return content_type, self._pieces(encode)
 
     def _pieces(self, encode: Callable[[Collector], bytes]) -> Iterator[bytes]:

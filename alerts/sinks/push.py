@@ -28,6 +28,9 @@ from monitor.credential import Secret
 from monitor.errors import SinkError
 from monitor.model.assessment import PoolAssessment
 
+AT_ONCE = 2
+"""Pages under way together, the worst first, so that one account does not wait for all others; fewer than what may hang
+in one channel."""
 TRIES = 3
 PAUSE_S = 0.5
 """Between the first and the second try of a push; twice that before the third."""
@@ -191,6 +194,7 @@ class PushSink:
     """Sends pages by their routes."""
 
     name = "push"
+    overtakes = True  # what was pushed is not pushed again
 
     def __init__(self, config: PushConfig, clock: Clock, memory: Memory | None = None) -> None:
         self.config = config
@@ -209,17 +213,18 @@ class PushSink:
         end = self._end()
         pages = self._pager.plan([envelope.alert for envelope in batch], self._clock.now())
         open_pages = list(pages)
-        refused: list[Page] = []
-        is_late = False
-        try:
-            for page in pages:
-                is_late = is_late or _time() > end
-                if not is_late and await self._send(page, end):
+        turns = asyncio.Semaphore(AT_ONCE)
+
+        async def send(page: Page) -> None:
+            async with turns:
+                if _time() <= end and await self._send(page, end):
                     open_pages.remove(page)
-                else:
-                    refused.append(page)
+
+        try:
+            await asyncio.gather(*map(send, pages))
         finally:
-            for page in open_pages:
+            refused = list(open_pages)
+            for page in refused:
                 self._pager.failed(page)
             self._remember()
         if refused:

@@ -3,11 +3,14 @@
 What `connectors.binance_common` knows of positions and events holds here too; the collateral does not: coins, loans and
 collateral rates make an equity that only Binance computes. It stands in one wallet of USD: the reported equity less the
 positions' unrealized PnL, so that the balance moves with the marks between two polls.
+
+Of the two equities that Binance reports, ``accountEquity`` and the adjusted one behind uniMMR, from which open losses
+are taken, the smaller counts: liquidation goes by uniMMR.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from math import nan
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import isnan, nan
 from typing import Any
 
 from connectors.binance import answers as usd_m
@@ -25,12 +28,12 @@ from connectors.binance_common.answers import (
     usual_funding_interval_s,
 )
 from connectors.binance_common.market import INDIVIDUAL_STREAMS_MAX
-from connectors.binance_common.parse import AccountUpdate, slot
+from connectors.binance_common.parse import AccountUpdate, RiskLevel, risk_level, slot
 from connectors.binance_common.product import Listing, fee_request, fee_symbol
 from connectors.binance_common.settings import AccountSettings
 from connectors.binance_common.state import Answers
 from connectors.session import Request, Security
-from connectors.wire import document, mapping, not_negative, number, positive, rows, text, usable
+from connectors.wire import BadFrame, document, mapping, not_negative, number, positive, rows, text, usable
 from monitor.model.account import AccountMode, PositionMode
 from monitor.model.ids import Slot
 from monitor.model.instrument import ContractKind, Instrument, Tier
@@ -43,6 +46,8 @@ many times what is reported, so that a margin ratio of 1 is the liquidation. `mo
 for the figure that the venue shows."""
 
 _DOLLAR = "USD"
+_LAST_DIGIT = 1e-8
+"""To which Binance prints amounts and quotients."""
 
 _STATE = {
     "account": ("/papi/v1/account", 20),
@@ -106,9 +111,11 @@ class Portfolio:
         # A coin of unknown price makes the pool unknown, not smaller.
         indexes |= {f"{coin}USD": AssetIndex(nan, 0.0, 0.0) for coin in coins if f"{coin}USD" not in indexes}
         holdings = tuple(_holding(row, told) for row, told in zip(held, risk, strict=True))
-        account, uni_mmr = _account(bodies["account"], holdings, risk, coins, indexes)
-        mode = PositionMode.HEDGE if hedge else PositionMode.ONE_WAY
-        return Answers(sent_ms, Modes(AccountMode.PORTFOLIO, mode), {}, account, risk, indexes, uni_mmr)
+        told = _told(bodies["account"])
+        account = _account(told, holdings, risk, coins, indexes)
+        mode = Modes(AccountMode.PORTFOLIO, PositionMode.HEDGE if hedge else PositionMode.ONE_WAY)
+        uni_mmr = None if isnan(told.uni_mmr) else told.uni_mmr
+        return Answers(sent_ms, mode, {}, account, risk, indexes, uni_mmr, told.level(sent_ms))
 
     def listing(self, bodies: Mapping[str, bytes], known: Mapping[str, tuple[Tier, ...]]) -> Listing:
         """Linear and inverse contracts, without tiers: what they require is reported."""
@@ -149,24 +156,72 @@ def _holding(row: Mapping[str, Any], told: RiskRow) -> HoldingRow:
     return HoldingRow(told.symbol, told.slot, told.size, told.mark_price or nan, pnl, 0.0, 0.0)
 
 
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """``/papi/v1/account``: figures in USD, nan where they are not told."""
+
+    status: str
+    equity: float
+    required: float
+    uni_mmr: float
+
+    @property
+    def counted(self) -> float:
+        """The equity of which uniMMR is the quotient, where that is less than the one beside it by more than rounding.
+
+        uniMMR = adjusted equity / maintenance margin (FAQ 4868b2f1aa6c4d08af973328462bb0bd). Without a requirement it
+        says nothing; where it is not told, nobody knows how near the liquidation is.
+        """
+        if self.required == 0.0:
+            return self.equity
+        adjusted = self.uni_mmr * self.required
+        rounding = _LAST_DIGIT * (self.required + abs(self.uni_mmr))
+        return self.equity if abs(adjusted - self.equity) <= rounding else _smaller(self.equity, adjusted)
+
+    def level(self, at_ms: int) -> RiskLevel | None:
+        """None where it is not told."""
+        return risk_level(at_ms, self.status, self.uni_mmr, self.equity, self.required) if self.status else None
+
+
+def _told(body: bytes) -> _Told:
+    answer = mapping(document(body))
+    status = answer.get("accountStatus")
+    return _Told(
+        status if isinstance(status, str) else "",
+        _figure(number, answer.get("accountEquity")),
+        _figure(not_negative, answer.get("accountMaintMargin")),
+        _figure(number, answer.get("uniMMR")),
+    )
+
+
+def _figure(read: Callable[[object], float], value: object) -> float:
+    """A figure, nan where it cannot be used: the account's positions are known all the same."""
+    try:
+        return read(value)
+    except BadFrame:
+        return nan
+
+
+def _smaller(one: float, other: float) -> float:
+    """nan where one of them is."""
+    return one + other if isnan(one + other) else min(one, other)
+
+
 def _account(
-    body: bytes,
+    told: _Told,
     holdings: Sequence[HoldingRow],
     risk: Sequence[RiskRow],
     coins: set[str],
     indexes: Mapping[str, AssetIndex],
-) -> tuple[AccountAnswer, float]:
-    """Equity and requirement in USD, and uniMMR."""
-    answer = mapping(document(body))
-    equity = number(answer.get("accountEquity"))
+) -> AccountAnswer:
+    """Equity and requirement in USD."""
     pnl = sum(
         holding.unrealized_pnl * indexes[f"{row.margin_coin}USD"].index
         for holding, row in zip(holdings, risk, strict=True)
         if row.margin_coin is not None
     )
-    assets = (AssetRow(_DOLLAR, equity - pnl, 0.0, 0), *(AssetRow(coin, 0.0, 0.0, 0) for coin in sorted(coins)))
-    required = not_negative(answer.get("accountMaintMargin")) * LIQUIDATION_UNI_MMR
-    return AccountAnswer(assets, tuple(holdings), equity, required), number(answer.get("uniMMR"))
+    assets = (AssetRow(_DOLLAR, told.counted - pnl, 0.0, 0), *(AssetRow(coin, 0.0, 0.0, 0) for coin in sorted(coins)))
+    return AccountAnswer(assets, tuple(holdings), told.counted, told.required * LIQUIDATION_UNI_MMR)
 
 
 def _inverse(row: Mapping[str, Any]) -> Instrument | None:

@@ -9,14 +9,18 @@ import orjson
 
 from connectors import permissions
 from connectors.account import DEFINITIONS_S, FRAMES_REMEMBERED
+from connectors.backoff import Backoff
 from connectors.binance_common import answers
+from connectors.binance_common.pace import Pace
 from connectors.binance_common.parse import (
+    IN_ORDER,
     AccountUpdate,
     AssetModeChanged,
     ForcedOrder,
     KeyExpired,
     LeverageChanged,
     MarginCall,
+    RiskLevel,
     UserEvent,
     user_event,
 )
@@ -25,7 +29,8 @@ from connectors.binance_common.private import KEEP, LISTEN, UserStream
 from connectors.binance_common.product import Listing, Product
 from connectors.binance_common.settings import AccountSettings
 from connectors.binance_common.snapshot import Round, account_snapshot
-from connectors.binance_common.state import AccountState
+from connectors.binance_common.state import REST_LAG_MS, AccountState, Answers
+from connectors.definitions import DefinitionTimes
 from connectors.keyed import KeyedAccount
 from connectors.session import Request, Security
 from connectors.wire import BadFrame, Defect
@@ -61,6 +66,10 @@ class AccountFeed(KeyedAccount[Round, UserEvent]):
         self._state = AccountState()
         self._instruments: dict[str, Instrument] = {}
         self._definitions_due = True
+        self._definitions = DefinitionTimes(DEFINITIONS_S, Backoff(10.0, 600.0, random))
+        self._pace = Pace()
+        self._level, self._level_ms = IN_ORDER, 0
+        """What state the account is in by the venue's word, under portfolio margin, and since when that is known."""
         self._fee_due_at: dict[str, float] = {}
         self._recent: deque[bytes | str] = deque(maxlen=FRAMES_REMEMBERED)
         self._forced: deque[str] = deque(maxlen=FRAMES_REMEMBERED)
@@ -161,7 +170,15 @@ class AccountFeed(KeyedAccount[Round, UserEvent]):
         return [symbol for _, symbol in due[:FEES_PER_ROUND]]
 
     def _request(self, asked: Round, kind: str) -> Request:
-        return self._product.request(self._settings, kind)
+        request = self._product.request(self._settings, kind)
+        self._pace.spend(request.weight)
+        return request
+
+    def _on_snapshot(self, now: float) -> Sequence[Event]:
+        self._pace.leak(now)
+        events = super()._on_snapshot(now)
+        self._not_before = max(self._not_before, now + self._pace.pause_s)
+        return events
 
     def _complete(self, done: Round, now: float) -> Sequence[Event]:
         # A table that lacks a symbol for once does not unlearn its tiers.
@@ -178,11 +195,16 @@ class AccountFeed(KeyedAccount[Round, UserEvent]):
         seen = account_snapshot(
             self.venue, self._account, self.feed, done.reason, self._state, taken, self._instruments
         )
+        if listing is not None:
+            self._note_definitions(now)
         self._look_for_strangers(self._state.positions.values(), now)
-        if self._state.account_mode is AccountMode.PORTFOLIO and seen.positions and not seen.reports:
-            self._want_snapshot(SnapshotReason.TIMER, now)
         later = [event for it in kept if not isinstance(it, AccountUpdate) for event in self._apply(it, now)]
-        return [*loaded, seen, *later, *self._judge(now)]
+        return [*loaded, seen, *self._level_found(taken), *later, *self._judge(now)]
+
+    def _level_found(self, taken: Answers) -> list[Event]:
+        """The state of the account by an answer, unless an event is newer, which the answer need not know."""
+        known_ms = taken.sent_ms - REST_LAG_MS
+        return self._level_told(taken.level, known_ms) if taken.level and known_ms >= self._level_ms else []
 
     def _load(self, done: Round, listing: Listing | None, at_ms: int, now: float) -> list[Event]:
         """Instruments that are new or changed."""
@@ -214,11 +236,25 @@ class AccountFeed(KeyedAccount[Round, UserEvent]):
 
     def _on_definitions(self, now: float) -> Sequence[Event]:
         self._definitions_due = True
+        if self._strangers():
+            self._want_snapshot(SnapshotReason.CONFIGURATION, now)
         return ()
 
+    def _strangers(self) -> frozenset[str]:
+        """Held contracts that are not listed."""
+        return frozenset(symbol for symbol, _ in self._state.positions) - self._instruments.keys()
+
+    def _note_definitions(self, now: float) -> None:
+        """The list of contracts has just been read: those of held ones that it lacks are asked for, less and less."""
+        strangers = self._strangers()
+        self._definitions.asked(self._instruments.keys() | strangers, strangers, now)
+        if (due_at := self._definitions.next(strangers)) is not None:
+            self._timers.pull("definitions", due_at)
+
     def _look_for_strangers(self, positions: Iterable[Position], now: float) -> None:
-        """A position in a contract that was not listed when the definitions were read."""
-        if any(it.instrument not in self._instruments for it in positions) and not self._definitions_due:
+        """A position in a contract that was listed, if at all, after the list was read."""
+        due_at = self._definitions.next(it.instrument for it in positions)
+        if due_at is not None and due_at <= now and not self._definitions_due:
             self._definitions_due = True
             self._want_snapshot(SnapshotReason.CONFIGURATION, now)
 
@@ -235,7 +271,10 @@ class AccountFeed(KeyedAccount[Round, UserEvent]):
                 return ()
             case MarginCall():
                 self._want_snapshot(SnapshotReason.TIMER, now)
-                return [self._notice(event.at_ms, event.kind, symbol, told) for symbol, told in event.positions]
+                return [self._notice(event.at_ms, "margin_call", symbol, told) for symbol, told in event.positions]
+            case RiskLevel():
+                self._want_snapshot(SnapshotReason.TIMER, now)
+                return self._level_told(event, event.at_ms)
             case ForcedOrder():
                 return self._forced_order(event, now)
             case KeyExpired():
@@ -259,6 +298,14 @@ class AccountFeed(KeyedAccount[Round, UserEvent]):
             self._want_snapshot(SnapshotReason.TIMER, now)
             return ()  # equity and requirement follow from no event: only a snapshot tells all of it together
         return self._delta(event.at_ms, event.reason, wallets, positions)
+
+    def _level_told(self, level: RiskLevel, known_ms: int) -> list[Event]:
+        """A notice when an account leaves the state that it was in for another that is not in order."""
+        changed = level.word != self._level
+        if known_ms >= self._level_ms:
+            self._level, self._level_ms = level.word, known_ms
+        noted = changed and level.word != IN_ORDER
+        return [self._notice(level.at_ms, level.kind, "", level.detail)] if noted else []
 
     def _forced_order(self, event: ForcedOrder, now: float) -> Sequence[Event]:
         """One notice for an order, however many events it has."""

@@ -1,5 +1,7 @@
 """One look at an account: its clock, its key, its brackets, one snapshot."""
 
+from math import isnan
+
 from connectors import CheckLine, FeedSettings, checks
 from connectors.binance_common import answers
 from connectors.binance_common.permissions import HOW_TO, is_untold, untold
@@ -16,7 +18,7 @@ from monitor.clock import Clock
 from monitor.errors import VenueError
 from monitor.model.account import AccountMode
 from monitor.model.assessment import margin_ratio
-from monitor.model.events import InstrumentsLoaded, SnapshotReason
+from monitor.model.events import InstrumentsLoaded, PoolReport, SnapshotReason
 from monitor.telemetry import Telemetry
 
 
@@ -98,13 +100,18 @@ async def _snapshot(rest: Rest, product: Product, account: FuturesAccountConfig)
             f"no maintenance tiers for {', '.join(bare)}" if bare else tiers,
         ),
         CheckLine(True, "snapshot", found, events),
-        *(
-            CheckLine(
-                True,
-                f"pool {report.scope}",
-                f"margin balance {report.margin_balance:g}, maintenance margin {report.maintenance_margin:g}, "
-                f"margin ratio {margin_ratio(report.margin_balance, report.maintenance_margin):.4f} as Binance reports",
-            )
-            for report in snapshot.reports
-        ),
+        *map(pool_line, snapshot.reports),
     ]
+
+
+def pool_line(report: PoolReport) -> CheckLine:
+    """What the venue says of a pool."""
+    ratio = margin_ratio(report.margin_balance, report.maintenance_margin)
+    if isnan(ratio):
+        return CheckLine(False, f"pool {report.scope}", "Binance does not tell its margin balance or requirement")
+    return CheckLine(
+        True,
+        f"pool {report.scope}",
+        f"margin balance {report.margin_balance:g}, maintenance margin {report.maintenance_margin:g}, "
+        f"margin ratio {ratio:.4f} as Binance reports",
+    )

@@ -126,7 +126,24 @@ class MarginCall:
     at_ms: int
     positions: tuple[tuple[str, str], ...]
     """Symbol and a sentence for each."""
-    kind: str = "margin_call"
+
+
+IN_ORDER = "NORMAL"
+_LIQUIDATING = frozenset({"ACTIVE_LIQUIDATION", "FORCE_LIQUIDATION", "BANKRUPTED"})
+
+
+@dataclass(frozen=True, slots=True)
+class RiskLevel:
+    """What Binance calls the state of an account under portfolio margin, in its own word and as a sentence."""
+
+    at_ms: int
+    word: str
+    detail: str
+
+    @property
+    def kind(self) -> str:
+        """The kind of notice; a word that is not known is one beyond being in order, and so a margin call at least."""
+        return "liquidation" if self.word in _LIQUIDATING else "margin_call"
 
 
 class ForcedKind(StrEnum):
@@ -156,7 +173,7 @@ class KeyExpired:
     listen_key: str
 
 
-UserEvent = AccountUpdate | LeverageChanged | AssetModeChanged | MarginCall | ForcedOrder | KeyExpired
+UserEvent = AccountUpdate | LeverageChanged | AssetModeChanged | MarginCall | RiskLevel | ForcedOrder | KeyExpired
 
 _IGNORED = frozenset(
     {
@@ -198,7 +215,7 @@ def user_event(frame: object, foreign: int = 0) -> UserEvent | None:
         case "listenKeyExpired":
             return KeyExpired(millis(event.get("E")), str(event.get("listenKey", "")))
         case "riskLevelChange":
-            return risk_level(event)
+            return risk_level_change(event)
         case str(name) if name in _PORTFOLIO_CHANGES:
             return AccountUpdate(millis(event.get("E")), name, (), ())
         case str(name) if name in _IGNORED:
@@ -279,15 +296,23 @@ def margin_call(event: Mapping[str, Any]) -> MarginCall:
     )
 
 
-def risk_level(event: Mapping[str, Any]) -> MarginCall:
-    """riskLevelChange of portfolio margin: a margin call, a stop to new positions, or the liquidation."""
-    level = text(event.get("s"))
-    told = (
-        f"{level}: uniMMR {number(event.get('u')):g}, equity {number(event.get('eq')):g} USD, "
-        f"maintenance margin {number(event.get('m')):g} USD"
+def risk_level_change(event: Mapping[str, Any]) -> RiskLevel:
+    """riskLevelChange of portfolio margin."""
+    figures = (number(event.get(key)) for key in ("u", "eq", "m"))
+    return risk_level(millis(event.get("E")), text(event.get("s")), *figures)
+
+
+def risk_level(at_ms: int, word: str, uni_mmr: float, equity: float, required: float) -> RiskLevel:
+    """A level with the figures behind it, in USD; nan for one that is not told."""
+    return RiskLevel(
+        at_ms,
+        word,
+        f"{word}: uniMMR {_said(uni_mmr)}, equity {_said(equity)} USD, maintenance margin {_said(required)} USD",
     )
-    kind = "liquidation" if level == "FORCE_LIQUIDATION" else "margin_call"
-    return MarginCall(millis(event.get("E")), (("", told),), kind)
+
+
+def _said(figure: float) -> str:
+    return "unknown" if figure != figure else f"{figure:g}"
 
 
 def _called(row: Mapping[str, Any]) -> tuple[str, str]:

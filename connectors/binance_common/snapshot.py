@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from connectors.binance_common.answers import funding_intervals, taker_fee_rate
 from connectors.binance_common.product import Listing, Product, fee_kind, fee_symbol
+from connectors.binance_common.reports import pool_reports
 from connectors.binance_common.state import AccountState, Answers
 from monitor.model.events import AccountSnapshot, SnapshotReason
 from monitor.model.instrument import Instrument, Tier
@@ -103,5 +104,5 @@ def account_snapshot(
         position_mode=state.position_mode,
         wallets=tuple(state.wallets.values()),
         positions=tuple(state.positions.values()),
-        reports=state.reports(taken, instruments),
+        reports=pool_reports(state, taken, instruments),
     )

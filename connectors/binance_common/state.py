@@ -5,24 +5,20 @@ the state at some moment after the request was sent, but Binance answers from co
 `REST_LAG_MS` before the request is trusted more than an answer that does not know it yet.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from math import isclose, isnan, nan
 
 from connectors.binance_common.answers import (
     AccountAnswer,
     AssetIndex,
-    AssetRow,
-    HoldingRow,
     Modes,
     RiskRow,
     SymbolConfig,
 )
-from connectors.binance_common.parse import INDEX_PREFIX, AccountUpdate, PositionRow
+from connectors.binance_common.parse import INDEX_PREFIX, AccountUpdate, PositionRow, RiskLevel
 from monitor.model.account import AccountMode, MarginMode, Position, PositionMode, Wallet
-from monitor.model.events import PoolReport
-from monitor.model.ids import MULTI_SCOPE, Slot, isolated_scope, side_of
-from monitor.model.instrument import Instrument
+from monitor.model.ids import Slot
 
 REST_LAG_MS = 1000
 
@@ -46,11 +42,14 @@ class Answers:
     risk: tuple[RiskRow, ...]
     indexes: Mapping[str, AssetIndex]
     uni_mmr: float | None = None
+    level: RiskLevel | None = None
+    """Under portfolio margin."""
 
     @property
     def unusable(self) -> int:
-        """How many positions lack a price: they stand, but not all of them is known."""
-        return sum(not row.is_whole for row in self.risk)
+        """How many positions lack a price, and whether the totals lack a figure: they stand, but not all is known."""
+        totals = self.account.total_margin_balance + self.account.total_maintenance_margin
+        return sum(not row.is_whole for row in self.risk) + isnan(totals)
 
 
 @dataclass(slots=True)
@@ -132,7 +131,9 @@ class AccountState:
         before = (dict(self.positions), dict(self.wallets))
         self.account_mode = answers.modes.account_mode
         self.position_mode = answers.modes.position_mode
-        self.indexes = dict(answers.indexes)
+        # One that is not told any more has no price, but its stream is still needed: what ends there is noticed.
+        untold = {name: replace(index, index=nan) for name, index in self.indexes.items()}
+        self.indexes = {**untold, **answers.indexes}
         self.configs = dict(answers.configs)
         self._absorb_positions(answers)
         self._absorb_wallets(answers)
@@ -199,7 +200,8 @@ class AccountState:
 
         In multi-assets mode the price is the coin's USD index and the haircut its buffer, so that
         balance * price * (1 - haircut) is Binance's own valuation for both signs. A coin that does not count as margin
-        has haircut 1; one whose index is not known has price nan, because a guess would be shown as safe.
+        has haircut 1; one whose index is not known has price nan, also while its wallet is empty: a position may be
+        margined in it, and a guess would be shown as safe.
         """
         if self.account_mode is AccountMode.SINGLE_ASSET:
             return Wallet(coin, balance, updated_ms=at_ms)
@@ -207,11 +209,7 @@ class AccountState:
         if index is not None:
             return Wallet(coin, balance, index.index, index.haircut(balance), at_ms)
         counts = not self.margin_coins or coin in self.margin_coins or balance < 0.0
-        return (
-            Wallet(coin, balance, nan, 0.0, at_ms)
-            if counts and balance != 0.0
-            else Wallet(coin, balance, 0.0, 1.0, at_ms)
-        )
+        return Wallet(coin, balance, nan, 0.0 if counts else 1.0, at_ms)
 
     def _corrected(self, positions: Mapping[Key, Position], wallets: Mapping[str, Wallet]) -> list[Key | str]:
         corrected: list[Key | str] = [
@@ -224,7 +222,7 @@ class AccountState:
         corrected += [
             coin
             for coin in wallets.keys() | self.wallets.keys()
-            if not _same_amount(_balance_of(wallets.get(coin)), _balance_of(self.wallets.get(coin)))
+            if not same_amount(balance_of(wallets.get(coin)), balance_of(self.wallets.get(coin)))
         ]
         return corrected
 
@@ -237,90 +235,14 @@ class AccountState:
             held |= {index_name(coin) for coin in self.wallets if f"{coin}USD" in self.indexes}
         return frozenset(held)
 
-    def reports(self, answers: Answers, instruments: Mapping[str, Instrument]) -> tuple[PoolReport, ...]:
-        """What the venue says about each pool; empty when its answers do not agree with each other or with an event.
 
-        Then something moved while they were taken, and a comparison with the model would show a difference that is
-        not there.
-        """
-        sizes = {(row.symbol, row.slot): row.size for row in answers.account.holdings}
-        held = {key: position.size for key, position in self.positions.items()}
-        # An answer without a mark prices its position at zero, and its pool with it.
-        unpriced = not all(row.mark_price > 0.0 for row in answers.account.holdings)
-        if sizes != held or unpriced or any(at_ms > answers.sent_ms - REST_LAG_MS for at_ms in self._told_ms.values()):
-            return ()
-        if self.account_mode is not AccountMode.SINGLE_ASSET:
-            return (self._multi_report(answers),) if held else ()
-        isolated, cross = _split(answers.account.holdings, self.positions)
-        return (*map(_isolated_report, isolated), *_cross_reports(answers.account.assets, cross, instruments))
-
-    def _multi_report(self, answers: Answers) -> PoolReport:
-        indexes = tuple((f"{INDEX_PREFIX}{name}", index.index) for name, index in answers.indexes.items())
-        wanted = self.needs()
-        return PoolReport(
-            MULTI_SCOPE,
-            answers.account.total_margin_balance,
-            answers.account.total_maintenance_margin,
-            answers.uni_mmr,
-            _marks(answers.account.holdings) + tuple(mark for mark in indexes if mark[0] in wanted),
-        )
-
-
-def _split(
-    holdings: Iterable[HoldingRow], positions: Mapping[Key, Position]
-) -> tuple[list[HoldingRow], list[HoldingRow]]:
-    isolated: list[HoldingRow] = []
-    cross: list[HoldingRow] = []
-    for row in holdings:
-        mode = positions[row.symbol, row.slot].margin_mode
-        (isolated if mode is MarginMode.ISOLATED else cross).append(row)
-    return isolated, cross
-
-
-def _isolated_report(row: HoldingRow) -> PoolReport:
-    """Isolated: balance = isolated wallet + unrealized PnL."""
-    return PoolReport(
-        isolated_scope(row.symbol, side_of(row.size)),
-        row.isolated_wallet + row.unrealized_pnl,
-        row.maintenance_margin,
-        None,
-        _marks([row]),
-    )
-
-
-def _cross_reports(
-    assets: Iterable[AssetRow], cross: Iterable[HoldingRow], instruments: Mapping[str, Instrument]
-) -> list[PoolReport]:
-    """Cross, per margin coin: balance = cross wallet + cross unrealized PnL, maintenance = sum over the positions."""
-    by_coin: dict[str, list[HoldingRow]] = {}
-    for row in cross:
-        instrument = instruments.get(row.symbol)
-        if instrument is not None:
-            by_coin.setdefault(instrument.margin_coin, []).append(row)
-    return [
-        PoolReport(
-            asset.coin,
-            asset.cross_wallet + asset.cross_pnl,
-            sum(row.maintenance_margin for row in by_coin[asset.coin]),
-            None,
-            _marks(by_coin[asset.coin]),
-        )
-        for asset in assets
-        if asset.coin in by_coin
-    ]
-
-
-def _marks(holdings: Iterable[HoldingRow]) -> tuple[tuple[str, float], ...]:
-    """The marks behind an answer."""
-    return tuple({row.symbol: row.mark_price for row in holdings}.items())
-
-
-def _balance_of(wallet: Wallet | None) -> float:
+def balance_of(wallet: Wallet | None) -> float:
+    """Of a coin whose wallet may not be kept, because it is empty."""
     return wallet.balance if wallet else 0.0
 
 
-def _same_amount(one: float, other: float) -> bool:
-    # The venue prints eight decimals and rounds its two ways of telling differently in the last.
+def same_amount(one: float, other: float) -> bool:
+    """Equal as the venue prints: eight decimals, of which it rounds the last differently in two ways of telling."""
     return isclose(one, other, rel_tol=1e-9, abs_tol=2e-8)
 
 
@@ -328,7 +250,7 @@ def _same_position(one: Position | None, other: Position | None) -> bool:
     if one is None or other is None:
         return one is other
     return (
-        _same_amount(one.size, other.size)
+        same_amount(one.size, other.size)
         and one.margin_mode is other.margin_mode
-        and _same_amount(one.isolated_wallet, other.isolated_wallet)
+        and same_amount(one.isolated_wallet, other.isolated_wallet)
     )

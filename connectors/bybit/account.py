@@ -10,7 +10,7 @@ from random import Random
 import orjson
 
 from connectors import permissions
-from connectors.account import DEFINITIONS_S, FRAMES_REMEMBERED, SNAPSHOT_SPACING_S
+from connectors.account import DEFINITIONS_S, FRAMES_REMEMBERED
 from connectors.backoff import Backoff
 from connectors.bybit import answers, snapshot
 from connectors.bybit.answers import Definitions, Mode
@@ -28,20 +28,27 @@ from connectors.bybit.private import UserStream
 from connectors.bybit.snapshot import Round
 from connectors.bybit.state import AccountState
 from connectors.config import KeyedAccountSettings
+from connectors.definitions import DefinitionTimes
 from connectors.keyed import KeyedAccount
 from connectors.session import Request, Security
 from connectors.wire import BadFrame, Defect
 from monitor.errors import MarginwatchError, VenueError
-from monitor.model.account import Position
 from monitor.model.events import Event, SnapshotReason
 from monitor.telemetry import Telemetry
 
 PORTFOLIO_S = 5.0
 """Snapshots are at least this frequent under portfolio margin, where maintenance is known from them alone."""
 
+PORTFOLIO_SPACING_S = 2.5
+"""And no more frequent than this, whatever happens: every wallet event asks for one, and a busy account has many."""
+
 ROUND_S = 60.0
 KEY_DAYS_MIN = 7
 NO_SUCH_ROUTE = (404, 10017)
+APART = (
+    "inverse contracts of Bybit's unified account 1.0 draw on an account of their own, which is not read, so they are "
+    "shown as unknown; upgrade to unified account 2.0"
+)
 
 
 class AccountFeed(KeyedAccount[Round, UserEvent]):
@@ -54,11 +61,10 @@ class AccountFeed(KeyedAccount[Round, UserEvent]):
         self._settings = settings
         self._private: UserStream = UserStream(settings.private_url, self._wiring)
         self._handlers |= self._private.handlers
-        self._definitions_backoff = Backoff(10.0, 600.0, random)
+        self._definitions = DefinitionTimes(DEFINITIONS_S, Backoff(5.0, 600.0, random))
         self._state = AccountState()
         self._notices = Notices()
-        self._loaded: frozenset[str] = frozenset()
-        """Contracts whose definitions are known and young."""
+        self._asked_at = 0.0
         self._api_key = ""
         self._recent: deque[bytes | str] = deque(maxlen=FRAMES_REMEMBERED)
 
@@ -116,7 +122,8 @@ class AccountFeed(KeyedAccount[Round, UserEvent]):
     # --- snapshots
 
     def _new_round(self, reason: SnapshotReason, link: str | None, now: float) -> Round:
-        return Round(reason, link, self._loaded)
+        self._asked_at = now
+        return Round(reason, link, self._definitions.fresh(now))
 
     def _request(self, asked: Round, kind: str) -> Request:
         return snapshot.request(self._settings.rest_url, kind, asked.cursors.get(kind, ""))
@@ -126,44 +133,50 @@ class AccountFeed(KeyedAccount[Round, UserEvent]):
         if not done.unified():
             sentence = f"{self.name}: this is a classic account; only Bybit's unified trading account can be watched"
             return self._halt(VenueError(sentence, retry=False), now)
-        loaded = self._load(told, taken.sent_ms, now)
+        changed = self._state.load(told) if told is not None else ()
         corrected = self._state.absorb(taken)
         self._settle(done, corrected, now)
         kept = self._kept()
         for event in kept:
             self._overlay(event)
         seen = self._state.snapshot(self.venue, self._account, self.feed, done.reason, taken)
-        self._look_for_strangers(self._state.positions(), now)
+        self._note_definitions(told, now)
+        self._mind_apart()
+        if self._state.mode is Mode.PORTFOLIO and not self._state.agrees(taken):
+            self._want_report(now)
         said = self._notices.of_incidents(done.incidents) + self._notices.of_positions(self._state.rows.values())
         later = [event for it in kept if isinstance(it, ForcedOrders) for event in self._apply(it, now)]
+        loaded = self._instruments_loaded(changed, taken.sent_ms)
         return [*loaded, seen, *self._tell(said, taken.sent_ms), *later, *self._judge(now)]
 
     def _interval_s(self) -> float:
         return min(self._reconcile_s, PORTFOLIO_S) if self._state.mode is Mode.PORTFOLIO else self._reconcile_s
 
-    def _load(self, told: Definitions | None, at_ms: int, now: float) -> list[Event]:
-        """Contracts that are new or changed; what is missing is asked for again."""
-        if told is None:
-            return []
-        changed = self._state.load(told)
-        if told.complete:
-            self._definitions_backoff.reset()
-            self._loaded |= told.contracts.keys()
-            self._timers.pull("definitions", now + DEFINITIONS_S)
-        else:
-            self._timers.pull("definitions", now + self._definitions_backoff.next())
-        return self._instruments_loaded(changed, at_ms)
+    def _note_definitions(self, told: Definitions | None, now: float) -> None:
+        """What is lacking is asked for again, also of a contract that no answer has, only an event."""
+        asked = told.asked if told is not None else frozenset()
+        strange = self._state.symbols() - self._definitions.fresh(now) - asked
+        self._definitions.asked(asked | strange, strange | (told.lacking if told is not None else frozenset()), now)
+        self._plan_definitions(now)
+
+    def _plan_definitions(self, now: float) -> None:
+        """Wake when the definitions of a contract that is held are due: at once, for one that is new."""
+        due_at = self._definitions.next(self._state.symbols())
+        self._timers.set("definitions", now + DEFINITIONS_S if due_at is None else max(due_at, now))
 
     def _on_definitions(self, now: float) -> Sequence[Event]:
         """Tiers and fees change without an event: read them again."""
-        self._loaded = frozenset()
         self._want_snapshot(SnapshotReason.CONFIGURATION, now)
         return ()
 
-    def _look_for_strangers(self, positions: Iterable[Position], now: float) -> None:
-        """A position in a contract whose definition was not read yet."""
-        if any(it.size and it.instrument not in self._state.instruments for it in positions):
-            self._timers.pull("definitions", now + SNAPSHOT_SPACING_S)
+    def _mind_apart(self) -> None:
+        """Tell, once, of positions that are not computed."""
+        if apart := self._state.apart():
+            self._warn(f"{', '.join(sorted(apart))}: {APART}")
+
+    def _want_report(self, now: float) -> None:
+        """Take a snapshot for what it reports."""
+        self._timers.pull("snapshot", max(now, self._not_before, self._asked_at + PORTFOLIO_SPACING_S))
 
     # --- events
 
@@ -189,7 +202,7 @@ class AccountFeed(KeyedAccount[Round, UserEvent]):
             self._owed.pop((row.symbol, row.slot), None)
         positions, stale = self._state.move(event)
         self._count_bad(self.stream, Defect.OUT_OF_ORDER, stale)
-        self._look_for_strangers(positions, now)
+        self._plan_definitions(now)
         delta = self._delta(event.at_ms, "position", self._state.empty_wallets(), positions) if positions else ()
         return [*delta, *self._tell(self._notices.of_positions(event.positions), event.at_ms)]
 
@@ -199,7 +212,7 @@ class AccountFeed(KeyedAccount[Round, UserEvent]):
         wallets, stale = self._state.pay(event)
         self._count_bad(self.stream, Defect.OUT_OF_ORDER, stale)
         if self._state.mode is Mode.PORTFOLIO:
-            self._want_snapshot(SnapshotReason.TIMER, now)
+            self._want_report(now)
         elif self._state.seems_another_mode(event.totals):
             self._want_snapshot(SnapshotReason.CONFIGURATION, now)
         return self._delta(event.at_ms, "wallet", wallets, ())

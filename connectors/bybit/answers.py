@@ -85,16 +85,27 @@ class Info:
 
     mode: Mode
     unified: bool
+    inverse_apart: bool
+    """Whether inverse contracts are held in an account of their own, and share nothing with the unified one."""
+
+
+CLASSIC = 1
+SHARED_SINCE = 5
 
 
 def info(body: bytes) -> Info:
-    """``account/info``; a classic account has status 1."""
+    """``account/info``; status 1 is a classic account, 3 and 4 unified account 1.0, 5 and 6 unified account 2.0.
+
+    Only the last has inverse contracts in it (API, "Different Account Modes"); one that is not told may be any.
+    """
     answer = result(body)
+    status = answer.get("unifiedMarginStatus")
+    shared = isinstance(status, int) and status >= SHARED_SINCE
     try:
         mode = Mode(text(answer.get("marginMode")))
     except ValueError:
         raise BadFrame(Defect.SHAPE, f"{answer.get('marginMode')!r:.40} is not a margin mode") from None
-    return Info(mode, answer.get("unifiedMarginStatus") != 1)
+    return Info(mode, status != CLASSIC, not shared)
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,12 +265,13 @@ def _incident(row: Mapping[str, Any]) -> Incident:
 
 @dataclass(frozen=True, slots=True)
 class Definitions:
-    """What was told of contracts. `complete` when nothing that was asked for is missing."""
+    """What was told of contracts. `lacking` are those of the `asked` of which not everything was told."""
 
     contracts: Mapping[str, Listed]
     tiers: Mapping[str, tuple[Tier, ...]]
     fees: Mapping[str, float]
-    complete: bool
+    asked: frozenset[str]
+    lacking: frozenset[str]
 
 
 def instruments(

@@ -2,6 +2,7 @@
 
 from connectors import CheckLine, FeedSettings, checks
 from connectors.bybit import answers, snapshot
+from connectors.bybit.account import APART
 from connectors.bybit.config import AccountConfig
 from connectors.bybit.permissions import HOW_TO, PATH
 from connectors.bybit.rest import REQUESTS_PER_MINUTE, BybitDialect
@@ -15,7 +16,7 @@ from connectors.wire import BadFrame
 from monitor.clock import Clock
 from monitor.errors import VenueError
 from monitor.model.assessment import margin_ratio
-from monitor.model.events import InstrumentsLoaded, SnapshotReason
+from monitor.model.events import InstrumentsLoaded, PoolReport, SnapshotReason
 from monitor.telemetry import Telemetry
 
 VENUE = "bybit"
@@ -85,19 +86,22 @@ async def _snapshot(rest: Rest, account: AccountConfig) -> list[CheckLine]:
     seen = state.snapshot(VENUE, account.name, VENUE, SnapshotReason.START, taken)
     events = (InstrumentsLoaded(VENUE, account.name, tuple(state.instruments.values()), taken.sent_ms), seen)
     found = f"{len(held)} contracts held, {state.position_mode.value}, {taken.mode.value.lower().replace('_', ' ')}"
-    return [
-        _definitions(state, held),
-        CheckLine(True, "snapshot", found, events),
-        *(
-            CheckLine(
-                True,
-                f"pool {report.scope}",
-                f"margin balance {report.margin_balance:g}, maintenance margin {report.maintenance_margin:g}, "
-                f"margin ratio {margin_ratio(report.margin_balance, report.maintenance_margin):.4f} as Bybit reports",
-            )
-            for report in seen.reports
-        ),
-    ]
+    lines = [_definitions(state, held), CheckLine(True, "snapshot", found, events), *map(_report, seen.reports)]
+    apart = ", ".join(sorted(state.apart()))
+    return [*lines, CheckLine(None, "inverse", f"{apart}: {APART}")] if apart else lines
+
+
+def _report(report: PoolReport) -> CheckLine:
+    """What Bybit says of a pool."""
+    ratio = margin_ratio(report.margin_balance, report.maintenance_margin)
+    if ratio != ratio:
+        return CheckLine(None, f"pool {report.scope}", "Bybit leaves its figures empty: it is unknown")
+    return CheckLine(
+        True,
+        f"pool {report.scope}",
+        f"margin balance {report.margin_balance:g}, maintenance margin {report.maintenance_margin:g}, "
+        f"margin ratio {ratio:.4f} as Bybit reports",
+    )
 
 
 def _definitions(state: AccountState, held: set[str]) -> CheckLine:

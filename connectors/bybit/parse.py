@@ -169,6 +169,8 @@ class Totals:
     margin_balance: float | None
     maintenance_margin: float | None
     maintenance_rate: float | None
+    perp_pnl: float | None = None
+    """Unrealized, of perpetuals and futures; options are not in it."""
 
 
 def totals(row: Mapping[str, Any]) -> Totals:
@@ -177,6 +179,7 @@ def totals(row: Mapping[str, Any]) -> Totals:
         optional(row.get("totalMarginBalance")),
         optional(row.get("totalMaintenanceMargin")),
         optional(row.get("accountMMRate")),
+        optional(row.get("totalPerpUPL")),
     )
 
 

@@ -8,8 +8,8 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
 from connectors.bybit import answers
-from connectors.bybit.answers import Definitions, Incident, Mode
-from connectors.bybit.parse import INVERSE, LINEAR, SPOT, PositionRow
+from connectors.bybit.answers import Definitions, Incident, Info, Mode
+from connectors.bybit.parse import INVERSE, LINEAR, SPOT, PositionRow, category_of
 from connectors.bybit.state import DOLLARS, Answers
 from connectors.session import Request, Security
 from connectors.wire import BadFrame, Defect
@@ -20,6 +20,10 @@ STATE = frozenset({"info", "wallet", *POSITIONS})
 
 SINGLE_TABLES_MAX = 40
 """Above so many contracts the whole table of tiers, 15 contracts a page, costs fewer questions than one for each."""
+
+UNLISTED = ("", "PreLaunch", "Delivering")
+"""How a held contract is asked for by name that the list lacks, which has only those that trade. Whether asking for a
+name alone finds the others is not documented; asking for their state does."""
 
 PAGES_MAX = 200
 """More pages than any table of Bybit's has; a cursor that leads in a circle ends here."""
@@ -36,31 +40,28 @@ _PATHS = {
     "status": "/v5/system/status",
 }
 _SIGNED = frozenset({"info", "wallet", "positions", "fees"})
-_PAGED = frozenset({"positions", "contracts", "risk"})
+_LISTS = {category: f"contracts/{category}" for category in (LINEAR, INVERSE)}
+_PAGED = frozenset({"positions", "risk"})
 _LIMITS = {"positions": "200", "contracts": "1000"}
 _OPTIONAL = frozenset({"fees", "contracts", "risk", "spot", "status"})
 
 
 def request(rest_url: str, kind: str, cursor: str = "") -> Request:
-    """The question of this kind; its id is the kind. Kinds are ``topic/category/what``."""
-    topic, _, rest = kind.partition("/")
-    category, _, what = rest.partition("/")
+    """The question of this kind; its id is the kind. Kinds are ``topic/category/what/state``."""
+    topic, category, what, state, *_ = [*kind.split("/"), "", "", ""]
     params = {"wallet": {"accountType": "UNIFIED"}, "spot": {"category": SPOT}}.get(topic, {})
     if category:
         params = {"category": category}
     if what:
         params["settleCoin" if topic == "positions" else "symbol"] = what
+    if state:
+        params["status"] = state
     if topic in _LIMITS:
         params["limit"] = _LIMITS[topic]
     if cursor:
         params["cursor"] = cursor
     security = Security.SIGNED if topic in _SIGNED else Security.NONE
     return Request(kind, "GET", rest_url, _PATHS[topic], security, tuple(params.items()))
-
-
-def is_known(kind: str) -> bool:
-    """Whether this is a kind of question of a round."""
-    return kind.partition("/")[0] in _PATHS
 
 
 @dataclass(slots=True)
@@ -86,7 +87,7 @@ class Round:
     def take(self, kind: str, body: bytes, sent_ms: int) -> Collection[str]:
         """One answer; returns the questions that it raises. Raises BadFrame."""
         pages = self.bodies.setdefault(kind, [])
-        further = answers.cursor(body) if kind.partition("/")[0] in _PAGED else ""
+        further = answers.cursor(body) if _is_paged(kind) else ""
         if kind == "status":
             self.incidents = answers.incidents(body)
         pages.append(body)
@@ -98,7 +99,7 @@ class Round:
             self.cursors[kind] = further
             return (kind,)
         self.missing.discard(kind)
-        return self._go_on()
+        return self._and(self._unlisted(kind)) if kind in _LISTS.values() else self._go_on()
 
     def do_without(self, kind: str) -> Collection[str] | None:
         """What an optional answer would have told is unknown."""
@@ -114,22 +115,34 @@ class Round:
         if self._went_on or self.missing & STATE:
             return ()
         self._went_on = True
-        kinds = {*self._definition_kinds(), *self._collateral_kinds()}
+        return self._and({*self._definition_kinds(), *self._collateral_kinds()})
+
+    def _and(self, kinds: set[str]) -> Collection[str]:
         self.missing |= kinds
         return kinds
 
     def _definition_kinds(self) -> Iterable[str]:
-        for category in (LINEAR, INVERSE):
-            held = {row.symbol for kind in POSITIONS if category in kind for row in self._positions(kind)}
-            unknown = held - self.known
+        for category, listing in _LISTS.items():
+            unknown = self._unknown(category)
             if unknown:
-                yield from (f"contracts/{category}", f"fees/{category}")
+                yield from (listing, f"fees/{category}")
                 many = len(unknown) > SINGLE_TABLES_MAX
                 yield from (f"risk/{category}" if many else f"risk/{category}/{symbol}" for symbol in unknown)
 
+    def _unknown(self, category: str) -> frozenset[str]:
+        """Contracts that are held and have to be asked for."""
+        kinds = (kind for kind in POSITIONS if category in kind)
+        return frozenset(row.symbol for kind in kinds for row in self._positions(kind)) - self.known
+
+    def _unlisted(self, listing: str) -> set[str]:
+        """Questions for the contracts that a list lacks."""
+        listed = {symbol for body in self.bodies[listing] for symbol in answers.contracts(body)}
+        unlisted = self._unknown(listing.partition("/")[2]) - listed
+        return {f"{listing}/{symbol}/{state}".rstrip("/") for symbol in unlisted for state in UNLISTED}
+
     def _collateral_kinds(self) -> Iterable[str]:
         coins = {row.coin for row in answers.wallet(self.bodies["wallet"][0]).coins if row.balance != 0.0}
-        isolated = answers.info(self.bodies["info"][0]).mode is Mode.ISOLATED
+        isolated = self._info().mode is Mode.ISOLATED
         inverse = any(self._positions("positions/inverse"))
         return ("spot", "collateral") if (coins - DOLLARS or inverse) and not isolated else ()
 
@@ -138,37 +151,40 @@ class Round:
 
     def answers(self) -> Answers:
         """All answers together. Raises BadFrame."""
-        spot, steps = self.bodies.get("spot"), self.bodies.get("collateral")
+        spot, steps, info = self.bodies.get("spot"), self.bodies.get("collateral"), self._info()
         return Answers(
             sent_ms=min(self.sent_ms),
-            mode=answers.info(self.bodies["info"][0]).mode,
+            mode=info.mode,
             positions=tuple(row for kind in POSITIONS for row in self._positions(kind)),
             wallet=answers.wallet(self.bodies["wallet"][0]),
             indexes=answers.usd_indexes(spot[0]) if spot else {},
             steps=answers.collateral_steps(steps[0]) if steps else {},
+            inverse_apart=info.inverse_apart,
         )
 
     def unified(self) -> bool:
         """Whether the account is a unified one. Raises BadFrame."""
-        return answers.info(self.bodies["info"][0]).unified
+        return self._info().unified
+
+    def _info(self) -> Info:
+        return answers.info(self.bodies["info"][0])
 
     def definitions(self) -> Definitions | None:
         """Contracts that are held, tiers and fees, when they were asked for. Raises BadFrame."""
-        told = {topic: self._all(topic) for topic in ("contracts", "risk", "fees")}
-        asked = any(told.values()) or any(is_definition(kind) for kind in self.failed)
+        asked = self._unknown(LINEAR) | self._unknown(INVERSE)
         if not asked:
             return None
-        held = {row.symbol for kind in POSITIONS for row in self._positions(kind)}
-        listed = (found for body in told["contracts"] for found in answers.contracts(body).items())
-        contracts = {symbol: it for symbol, it in listed if symbol in held}
-        fees = {symbol: rate for body in told["fees"] for symbol, rate in answers.fees(body).items()}
-        complete = not any(is_definition(kind) for kind in self.failed)
-        return Definitions(contracts, answers.tiers(told["risk"]), fees, complete)
+        listed = (found for body in self._all("contracts") for found in answers.contracts(body).items())
+        contracts = {symbol: it for symbol, it in listed if symbol in asked}
+        tiers = answers.tiers(self._all("risk"))
+        fees = {symbol: rate for body in self._all("fees") for symbol, rate in answers.fees(body).items()}
+        told = {symbol for symbol in contracts.keys() & tiers if f"fees/{category_of(symbol)}" not in self.failed}
+        return Definitions(contracts, tiers, fees, asked, asked - told)
 
     def _all(self, topic: str) -> list[bytes]:
         return [body for kind, pages in self.bodies.items() if kind.partition("/")[0] == topic for body in pages]
 
 
-def is_definition(kind: str) -> bool:
-    """Whether this asks for what does not change from minute to minute."""
-    return kind.partition("/")[0] in ("contracts", "risk", "fees")
+def _is_paged(kind: str) -> bool:
+    """A question for one contract by name is answered with one, whatever its answer says of a next page."""
+    return kind in _LISTS.values() or kind.partition("/")[0] in _PAGED

@@ -5,7 +5,7 @@ the state at some moment after the request was sent, but Bybit says that its rea
 of the last `REST_LAG_MS` before the request is trusted more than an answer that does not know it yet.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from math import isclose, nan
 
@@ -32,7 +32,7 @@ RATE_UNIT = 0.0001
 """The last digit of the rates, after which Bybit cuts off."""
 
 MARKS_MOVE_MAX = 0.01
-"""Marks do not move further between two answers to questions asked together."""
+"""Marks do not move further between two answers to questions asked together. Value and maintenance follow them."""
 
 USD_VALUE_MIN = 0.01
 """Values in USD below this have too few digits to tell a coin's price."""
@@ -61,6 +61,7 @@ class Answers:
     wallet: WalletAnswer
     indexes: Mapping[str, float]
     steps: Mapping[str, tuple[Step, ...]]
+    inverse_apart: bool = False
 
 
 @dataclass(slots=True)
@@ -68,6 +69,8 @@ class AccountState:
     """Mode, positions and wallets of one account."""
 
     mode: Mode = Mode.CROSS
+    inverse_apart: bool = False
+    """Whether inverse contracts draw on an account of their own, of which nothing is read."""
     instruments: dict[str, Instrument] = field(default_factory=dict)
     rows: dict[Key, PositionRow] = field(default_factory=dict)
     wallets: dict[str, Wallet] = field(default_factory=dict)
@@ -140,7 +143,7 @@ class AccountState:
         """Lay a snapshot over what is known. Returns what it corrected: positions and coins that no event explained."""
         before = dict(self.rows), dict(self.wallets)
         same_mode = self.mode is answers.mode
-        self.mode = answers.mode
+        self.mode, self.inverse_apart = answers.mode, answers.inverse_apart
         self.indexes, self.steps = dict(answers.indexes), dict(answers.steps)
         self._absorb_positions(answers)
         self._absorb_wallets(answers)
@@ -161,11 +164,13 @@ class AccountState:
         self.rows = kept
 
     def _absorb_wallets(self, answers: Answers) -> None:
-        wallets = {}
+        recent = {coin: ms for coin, ms in self._told_ms.items() if ms > answers.sent_ms - REST_LAG_MS}
+        # An answer leaves out coins of which there is nothing, as far as it knows yet.
+        wallets = {coin: held for coin, held in self.wallets.items() if coin in recent}
         for row in answers.wallet.coins:
             held = self.wallets.get(row.coin)
-            told_ms = self._told_ms.get(row.coin, 0)
-            if held is not None and told_ms > answers.sent_ms - REST_LAG_MS:
+            told_ms = recent.get(row.coin, 0)
+            if held is not None and told_ms:
                 row = replace(row, balance=held.balance, owed=self._owed.get(row.coin))
                 wallets[row.coin] = self.wallet(row, told_ms)
             elif row.balance != 0.0 or row.equity or (row.owed is None and row.equity is None):
@@ -197,7 +202,7 @@ class AccountState:
 
     def empty_wallets(self) -> tuple[Wallet, ...]:
         """One for each margin coin in use that the account holds nothing of: the positions need its price."""
-        coins = {it.margin_coin: symbol for symbol, _ in self.rows if (it := self.instruments.get(symbol))}
+        coins = dict.fromkeys(it.margin_coin for symbol, _ in self.rows if (it := self.instruments.get(symbol)))
         return tuple(Wallet(coin, 0.0, self._price(None, coin)) for coin in coins if coin not in self.wallets)
 
     def wallet(self, row: CoinRow, at_ms: int) -> Wallet:
@@ -259,8 +264,11 @@ class AccountState:
 
     def position(self, row: PositionRow) -> Position:
         """A row as the account's mode makes it."""
-        isolated = self.mode is Mode.ISOLATED
-        wallet = isolated_wallet(row, self.instruments.get(row.symbol)) if isolated and row.size else 0.0
+        apart = self._is_apart(row)
+        isolated = apart or self.mode is Mode.ISOLATED
+        wallet = 0.0
+        if isolated and row.size:
+            wallet = nan if apart else isolated_wallet(row, self.instruments.get(row.symbol))
         return Position(
             instrument=row.symbol,
             slot=row.slot,
@@ -299,29 +307,64 @@ class AccountState:
         """Coins beside the dollars that are owned or owed and so move the account with their price."""
         return frozenset(coin for coin, it in self.wallets.items() if it.balance != 0.0 and coin not in DOLLARS)
 
+    def symbols(self) -> frozenset[str]:
+        """Contracts that are held."""
+        return frozenset(symbol for symbol, _ in self.rows)
+
     def needs(self) -> frozenset[str]:
         """Instruments whose marks move this account."""
-        held = {symbol for symbol, _ in self.rows}
+        held = set(self.symbols())
         if held and self.mode is not Mode.ISOLATED:
             held |= {index_name(coin) for coin in self.collateral() if coin in self.indexes}
         return frozenset(held)
 
-    def reports(self, answers: Answers) -> tuple[PoolReport, ...]:
-        """What the venue says about each pool; empty when its answers do not agree with each other or with an event.
+    def apart(self) -> frozenset[str]:
+        """Contracts that are held in an account of their own: what they stand on is not known."""
+        return frozenset(row.symbol for row in self.rows.values() if self._is_apart(row))
 
-        Then something moved while they were taken, and a comparison with the model would show a difference that is
-        not there.
+    def _is_apart(self, row: PositionRow) -> bool:
+        return self.inverse_apart and category_of(row.symbol) == INVERSE
+
+    def _pool_rows(self) -> list[PositionRow]:
+        """Positions that share the collateral of the account, where its mode is one in which they do."""
+        return [row for row in self.rows.values() if not self._is_apart(row)]
+
+    def agrees(self, answers: Answers) -> bool:
+        """Whether answers tell what is held, after `absorb`: sizes of all positions, balances of all coins less debts.
+
+        If not, something moved while they were taken or before they knew, and a comparison with the model would show a
+        difference that is not there.
         """
-        told = {(row.symbol, row.slot): row.size for row in answers.positions}
-        if told != {key: row.size for key, row in self.rows.items()}:
-            return ()
-        if self._told or self._told_ms:
-            return ()
+        sizes = {(row.symbol, row.slot): row.size for row in answers.positions}
+        if sizes != {key: row.size for key, row in self.rows.items()}:
+            return False
+        told = {row.coin: self._net(row) for row in answers.wallet.coins}
+        return all(
+            _same_amount(told.get(coin, 0.0), _balance_of(self.wallets.get(coin)))
+            for coin in told.keys() | self.wallets.keys()
+        )
+
+    def _net(self, row: CoinRow) -> float:
+        """What is owned less what is owed; a debt that is not told is the one that was told last."""
+        return row.balance - (self._owed.get(row.coin, nan) if row.owed is None else 0.0)
+
+    def reports(self, answers: Answers) -> tuple[PoolReport, ...]:
+        """What the venue says about each pool, after `absorb`.
+
+        A row tells all of an isolated position. Of a whole account two answers tell, which must agree with what is
+        held; under portfolio margin they are taken anyway, because nothing but a report tells what is required.
+        """
         if self.mode is Mode.ISOLATED:
             found = (self._isolated_report(row) for row in self.rows.values())
             return tuple(report for report in found if report is not None)
-        report = self._account_report(answers.wallet) if self.rows else None
-        return () if report is None else (report,)
+        if not self._pool_rows():
+            return ()
+        agrees = self.agrees(answers)
+        if self.mode is Mode.PORTFOLIO:
+            return (self._account_report(answers.wallet, agrees=agrees),)
+        totals = answers.wallet.totals
+        told = totals.margin_balance is not None and totals.maintenance_margin is not None
+        return (self._account_report(answers.wallet, agrees=True),) if agrees and told else ()
 
     def _isolated_report(self, row: PositionRow) -> PoolReport | None:
         wallet = self.position(row).isolated_wallet
@@ -330,38 +373,58 @@ class AccountState:
         scope = isolated_scope(row.symbol, side_of(row.size))
         return PoolReport(scope, wallet + row.unrealized_pnl, row.maintenance_margin, None, _marks([row]))
 
-    def _account_report(self, wallet: WalletAnswer) -> PoolReport | None:
+    def _account_report(self, wallet: WalletAnswer, *, agrees: bool) -> PoolReport:
+        """The account as a whole; nan for a figure that is left empty. `agrees`: see `agrees`."""
         totals = wallet.totals
-        if totals.margin_balance is None or totals.maintenance_margin is None:
-            return None
         indexes = tuple((name, self.indexes[name.removeprefix(INDEX_PREFIX)[:-3]]) for name in self._index_names())
-        balance = effective_balance(totals.margin_balance, totals.maintenance_margin, totals.maintenance_rate)
-        pnl, maintenance = self._moved(wallet.coins)
+        balance = nan if totals.margin_balance is None else totals.margin_balance
+        maintenance = nan if totals.maintenance_margin is None else totals.maintenance_margin
+        balance = effective_balance(balance, maintenance, totals.maintenance_rate)
+        if agrees and all(row.symbol in self.instruments for row in self._pool_rows()):
+            balance += self._pnl_moved(wallet)
+            maintenance += self._maintenance_moved(wallet)
         return PoolReport(
-            MULTI_SCOPE,
-            balance + pnl,
-            totals.maintenance_margin + maintenance,
-            totals.maintenance_rate,
-            _marks(self.rows.values()) + indexes,
+            MULTI_SCOPE, balance, maintenance, totals.maintenance_rate, _marks(self._pool_rows()) + indexes
         )
 
-    def _moved(self, coins: Iterable[CoinRow]) -> tuple[float, float]:
-        """By how much profit and maintenance, in USD, moved from the wallet's answer to that of the positions.
+    def _pnl_moved(self, wallet: WalletAnswer) -> float:
+        """By how much profit, in USD, moved from the wallet's answer to that of the positions.
 
-        The two are asked for together and made at different marks; the report is to be true at the positions'. A
-        difference larger than marks explain (options have profit too) is none of that.
+        The two are asked for together and made at different marks; the report is to be true at the positions'. The
+        account's ``totalPerpUPL`` is the profit of perpetuals and futures alone (API, "Get Wallet Balance"), so what it
+        differs by is the move of the marks and nothing else, as long as every one of them is among the positions. Where
+        a coin has margin or profit and no position here, the difference may be that coin's: then it only frightens.
         """
-        pnl, maintenance = 0.0, 0.0
-        for coin in coins:
-            rows = [row for row in self.rows.values() if self._margin_coin(row.symbol) == coin.coin]
-            price = self.wallets[coin.coin].price if coin.coin in self.wallets else nan
-            pnl += _gap([row.unrealized_pnl for row in rows], coin.unrealized_pnl, price)
-            maintenance += _gap([row.maintenance_margin for row in rows], coin.maintenance_margin, price)
-        most = sum(map(_value, self.rows.values())) * MARKS_MOVE_MAX
-        return (pnl, maintenance) if abs(pnl) <= most and abs(maintenance) <= most else (0.0, 0.0)
+        prices, rows = self._prices(), self._pool_rows()
+        pnl = sum((_or_nan(row.unrealized_pnl) * prices.get(self._margin_coin(row), nan) for row in rows), start=0.0)
+        moved = pnl - _or_nan(wallet.totals.perp_pnl)
+        if not abs(moved) <= MARKS_MOVE_MAX * sum(map(_value, rows)):
+            return 0.0
+        seen = {self._margin_coin(row) for row in rows}
+        whole = all(coin.coin in seen or not (coin.unrealized_pnl or coin.maintenance_margin) for coin in wallet.coins)
+        return moved if whole else min(0.0, moved)
 
-    def _margin_coin(self, symbol: str) -> str:
-        instrument = self.instruments.get(symbol)
+    def _maintenance_moved(self, wallet: WalletAnswer) -> float:
+        """Likewise of maintenance, coin by coin.
+
+        It moves with the marks in proportion, so a difference of more than their share of it is something else: options
+        in this coin, or a rule for hedges. The venue's figure stands then.
+        """
+        prices, moved = self._prices(), 0.0
+        for coin in wallet.coins:
+            rows = [row for row in self._pool_rows() if self._margin_coin(row) == coin.coin]
+            required = sum((_or_nan(row.maintenance_margin) for row in rows), start=0.0)
+            difference = required - _or_nan(coin.maintenance_margin)
+            value = difference * prices.get(coin.coin, nan)
+            if abs(difference) <= MARKS_MOVE_MAX * required and value == value:
+                moved += value
+        return moved
+
+    def _prices(self) -> dict[str, float]:
+        return {wallet.coin: wallet.price for wallet in self.margin_wallets()}
+
+    def _margin_coin(self, row: PositionRow) -> str:
+        instrument = self.instruments.get(row.symbol)
         return instrument.margin_coin if instrument else ""
 
     def _index_names(self) -> list[str]:
@@ -374,17 +437,14 @@ def effective_balance(balance: float, maintenance: float, rate: float | None) ->
     accountMMRate = maintenance / (margin balance - haircut loss of open spot orders + order loss); Bybit does not state
     the losses. A rate that is higher than without them shows what they take away, to its last digit, which is cut off.
     """
-    if rate is None or maintenance <= 0.0 or balance <= 0.0 or rate <= maintenance / balance:
+    told = rate is not None and maintenance > 0.0 and balance > 0.0
+    if rate is None or not told or rate <= maintenance / balance:
         return balance
     return maintenance / (rate + RATE_UNIT)
 
 
-def _gap(told: Sequence[float | None], whole: float | None, price: float) -> float:
-    """The sum less the whole, at a price; nothing where a part of it is not told."""
-    known = [one for one in told if one is not None]
-    if whole is None or len(known) < len(told) or not known or price != price:
-        return 0.0
-    return (sum(known) - whole) * price
+def _or_nan(figure: float | None) -> float:
+    return nan if figure is None else figure
 
 
 def _value(row: PositionRow) -> float:
@@ -413,13 +473,13 @@ def _balance_of(wallet: Wallet | None) -> float:
 
 
 def _same_amount(one: float, other: float) -> bool:
-    return isclose(one, other, rel_tol=1e-9, abs_tol=2e-8)
+    both_unknown = one != one and other != other
+    return both_unknown or isclose(one, other, rel_tol=1e-9, abs_tol=2e-8)
 
 
 def _same_balance(one: float, other: float) -> bool:
     """A debt grows by its interest every hour; whether an event tells of that is not documented."""
-    both_unknown = one != one and other != other
-    return both_unknown or _same_amount(one, other) or (one < 0.0 and other < 0.0)
+    return _same_amount(one, other) or (one < 0.0 and other < 0.0)
 
 
 def _same_size(one: PositionRow | None, other: PositionRow | None) -> bool:

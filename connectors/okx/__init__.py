@@ -1,4 +1,4 @@
-"""OKX (V5): linear and inverse perpetual swaps."""
+"""OKX (V5): linear and inverse perpetual swaps, computed; expiry futures and options, as reported."""
 
 from collections.abc import Mapping, Sequence
 from random import SystemRandom

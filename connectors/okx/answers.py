@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from connectors.okx import parse
-from connectors.okx.parse import AccountRow, PositionRow
+from connectors.okx.parse import OPTION, AccountRow, Other, PositionRow
 from connectors.wire import (
     BadFrame,
     Defect,
@@ -86,28 +86,31 @@ def balance(body: bytes) -> AccountRow:
     return parse.account(_one(body))
 
 
-def positions(body: bytes) -> tuple[tuple[PositionRow, ...], frozenset[str]]:
-    """``account/positions``: the open swaps (naming a contract can bring closed ones), and what else is held."""
+def positions(body: bytes) -> tuple[tuple[PositionRow, ...], frozenset[Other]]:
+    """``account/positions``: the open contracts (naming one can bring closed ones), and what else is held."""
     found, others = parse.positions(data(body))
     return tuple(row for row in found if row.size != 0.0), others
 
 
 @dataclass(frozen=True, slots=True)
 class Contract:
-    """One swap: the instrument without tiers and fee, and the group that its fee goes by."""
+    """One contract: the instrument without tiers and fee, and the group that its fee goes by."""
 
     instrument: Instrument
     group: str
 
 
 def contracts(body: bytes) -> dict[str, Contract]:
-    """``account/instruments`` by symbol. Contracts = ``ctVal`` * ``ctMult`` coins (linear) or dollars (inverse)."""
+    """``account/instruments`` by symbol. Contracts = ``ctVal`` * ``ctMult`` coins (linear) or dollars (inverse).
+
+    An option's price, its mark as well, is told in the coin that it is settled in: its profit is linear in its mark.
+    """
     return {found.instrument.symbol: found for found in usable(data(body), _contract)}
 
 
 def _contract(row: Mapping[str, Any]) -> Contract:
     try:
-        kind = ContractKind(text(row.get("ctType")))
+        kind = ContractKind.LINEAR if row.get("instType") == OPTION else ContractKind(text(row.get("ctType")))
     except ValueError:
         raise BadFrame(Defect.SHAPE, "neither linear nor inverse") from None
     multiplier = positive(row.get("ctVal")) * positive(row.get("ctMult"))
@@ -118,28 +121,48 @@ def _contract(row: Mapping[str, Any]) -> Contract:
 
 
 def family(symbol: str) -> str:
-    """The family whose tiers and limits a swap shares: ``BTC-USDT`` of ``BTC-USDT-SWAP``."""
-    return symbol.removesuffix("-SWAP")
+    """The family whose tiers and limits a contract shares: ``BTC-USDT`` of ``BTC-USDT-SWAP``."""
+    base, _, rest = symbol.partition("-")
+    return f"{base}-{rest.partition('-')[0]}"
 
 
 def tiers(body: bytes) -> dict[str, tuple[Tier, ...]]:
-    """``position-tiers`` by family, in contracts.
+    """``position-tiers`` by family, in contracts. A family of which a row cannot be used is left out.
 
     OKX begins a tier one contract, or one lot, past the last one's end; here tiers join, so that a size between the two
     belongs to the higher. The last one has no end: a size past OKX's limit keeps its rate.
     """
-    found: dict[str, list[Tier]] = {}
+    found: dict[str, list[Mapping[str, Any]]] = {}
     for row in map(mapping, data(body)):
-        name = str(row.get("instFamily") or row.get("uly") or "")
-        cap = positive(row.get("maxSz"))
-        found.setdefault(name, []).append(Tier(number(row.get("minSz")), cap, not_negative(row.get("mmr")), 0.0))
-    return {name: _joined(sorted(table, key=lambda tier: tier.floor)) for name, table in found.items()}
+        found.setdefault(str(row.get("instFamily") or row.get("uly") or ""), []).append(row)
+    tables = usable(({"family": name, "rows": listed} for name, listed in found.items()), _table)
+    return dict(tables)
 
 
-def _joined(table: list[Tier]) -> tuple[Tier, ...]:
+def _table(told: Mapping[str, Any]) -> tuple[str, tuple[Tier, ...]]:
+    table = sorted(map(_tier, told["rows"]), key=lambda tier: tier.floor)
+    if any(tier.cap is None for tier in table[:-1]):
+        raise BadFrame(Defect.NUMBER, "a tier without an end below others")
     floors = [0.0, *(tier.cap or 0.0 for tier in table)]
     joined = [replace(tier, floor=floor) for tier, floor in zip(table, floors, strict=False)]
-    return (*joined[:-1], replace(joined[-1], cap=None))
+    return told["family"], (*joined[:-1], replace(joined[-1], cap=None))
+
+
+def _tier(row: Mapping[str, Any]) -> Tier:
+    cap = None if row.get("maxSz") in (None, "") else positive(row.get("maxSz"))
+    return Tier(number(row.get("minSz")), cap, not_negative(row.get("mmr")), 0.0)
+
+
+def indexes(body: bytes) -> frozenset[str]:
+    """``index-tickers``: the coins that have an index in USD."""
+    return frozenset(usable(data(body), _indexed))
+
+
+def _indexed(row: Mapping[str, Any]) -> str:
+    coin, _, quote = text(row.get("instId")).rpartition("-")
+    if quote != parse.DOLLAR:
+        raise BadFrame(Defect.SHAPE, "an index in another currency")
+    return coin
 
 
 def funding_intervals(body: bytes) -> dict[str, float]:

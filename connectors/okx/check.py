@@ -5,10 +5,11 @@ from connectors.config import BaseAccountConfig
 from connectors.okx import answers, snapshot
 from connectors.okx.answers import Config
 from connectors.okx.config import AccountConfig
+from connectors.okx.parse import is_swap
 from connectors.okx.permissions import HOW_TO
 from connectors.okx.rest import REQUESTS_PER_MINUTE, OkxDialect
-from connectors.okx.snapshot import Round, table_modes
-from connectors.okx.state import AccountState
+from connectors.okx.snapshot import PACE_S, Catalogue, Round, is_paced
+from connectors.okx.state import AccountState, held_tables
 from connectors.rest import Budget, Rest
 from connectors.rounds import ask_in_turn
 from connectors.wire import BadFrame
@@ -16,7 +17,6 @@ from monitor.clock import Clock
 from monitor.errors import VenueError
 from monitor.model.assessment import margin_ratio
 from monitor.model.events import AccountSnapshot, InstrumentsLoaded, PoolReport, SnapshotReason
-from monitor.model.instrument import Instrument
 from monitor.telemetry import Telemetry
 
 VENUE = "okx"
@@ -62,9 +62,14 @@ def _granted(found: Config, allowed: bool) -> CheckLine:
 
 async def _snapshot(rest: Rest, account: AccountConfig) -> list[CheckLine]:
     """The snapshot that `run` takes at its start, with what the venue says of every pool."""
-    asked = Round(SnapshotReason.START, None, {})
+    asked = Round(SnapshotReason.START, None, Catalogue())
     try:
-        await ask_in_turn(rest, asked, lambda kind: snapshot.request(account.rest_url, kind))
+        await ask_in_turn(
+            rest,
+            asked,
+            lambda kind: snapshot.request(account.rest_url, kind),
+            lambda kind: PACE_S if is_paced(kind) else 0.0,
+        )
         taken = asked.answers()
     except VenueError as error:
         return [CheckLine(False, "snapshot", str(error))]
@@ -72,9 +77,9 @@ async def _snapshot(rest: Rest, account: AccountConfig) -> list[CheckLine]:
         return [CheckLine(False, "snapshot", f"an answer cannot be used: {error}")]
     state = AccountState()
     state.absorb(taken)
-    told = asked.definitions()
-    for symbol, mode in table_modes(taken.positions).items():
-        found = told.instrument(symbol, mode, None) if told else None
+    state.follow_indexes(asked.catalogue.indexes)
+    for symbol in sorted(state.held()):
+        found = asked.catalogue.instrument(symbol)
         if found is not None:
             state.instruments[symbol] = found
     reports = state.reports(taken)
@@ -91,28 +96,33 @@ async def _snapshot(rest: Rest, account: AccountConfig) -> list[CheckLine]:
             wallets=tuple(state.wallets.values()),
             positions=tuple(state.positions.values()),
             reports=reports,
+            reported=state.reported,
         ),
     )
-    words = f"{len(state.positions)} open swaps, {state.position_mode.value}, {state.account_mode.value}"
-    others = f"; {', '.join(sorted(taken.others))} beside them are not computed" if taken.others else ""
+    words = f"{len(state.positions)} open contracts, {state.position_mode.value}, {state.account_mode.value}"
+    kinds = sorted({other.kind for other in taken.others})
+    others = f"; {', '.join(kinds)} positions beside them are not watched" if kinds else ""
     return [
-        _tiers(state.needs(), state.instruments),
+        _tiers(state),
         CheckLine(True, "snapshot", words + others, events),
         *map(_pool, reports),
     ]
 
 
-def _tiers(held: frozenset[str], instruments: dict[str, Instrument]) -> CheckLine:
-    bare = sorted(symbol for symbol in held if symbol not in instruments or not instruments[symbol].tiers)
-    unpaid = sorted(symbol for symbol in held - set(bare) if instruments[symbol].taker_fee_rate is None)
+def _tiers(state: AccountState) -> CheckLine:
+    swaps = frozenset(filter(is_swap, state.held()))
+    bare = sorted({symbol for symbol, mode in held_tables(state.positions.values()) if not state.table(symbol, mode)})
+    unpaid = sorted(symbol for symbol in swaps - set(bare) if state.instruments[symbol].taker_fee_rate is None)
     if bare:
         return CheckLine(False, "tiers", f"no maintenance tiers for {', '.join(bare)}")
     if unpaid:
         return CheckLine(None, "tiers", f"no fee told for {', '.join(unpaid)}; the regular user's 0.05 % is counted")
-    return CheckLine(True, "tiers", f"maintenance tiers and fees of {len(held)} contracts")
+    return CheckLine(True, "tiers", f"maintenance tiers and fees of {len(swaps)} swaps")
 
 
 def _pool(report: PoolReport) -> CheckLine:
+    if report.margin_balance != report.margin_balance:
+        return CheckLine(None, f"pool {report.scope}", "OKX does not tell what it requires")
     ratio = margin_ratio(report.margin_balance, report.maintenance_margin)
     shown = "" if report.venue_margin_ratio is None else f" (OKX shows {report.venue_margin_ratio:.2%})"
     return CheckLine(

@@ -1,11 +1,13 @@
 """The market stream: marks of what anybody on the feed holds.
 
-One socket, one ``mark-price`` subscription for each instrument. OKX repeats a mark every 200 ms while it changes and
-every 10 s while it does not, so one that is a few seconds old proves nothing; the connection is asked with ``ping``,
-and an instrument is stale when even the repetition did not come.
+One socket, one ``mark-price`` subscription for each contract, and one of ``index-tickers`` for each coin that counts as
+collateral. OKX repeats a mark every 200 ms while it changes and every 10 s while it does not, an index every 100 ms and
+every minute, so one that is a few seconds old proves nothing; the connection is asked with ``ping``, and an instrument
+is stale when even the repetition did not come.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from math import inf
 from random import Random
 from typing import Any
@@ -14,7 +16,8 @@ import orjson
 
 from connectors import FeedSettings
 from connectors.market import Oldest, SocketMarket, oldest
-from connectors.okx.parse import PONG
+from connectors.okx.parse import INDEX_PREFIX, PONG, Mark, index_name, index_of
+from connectors.okx.parse import index as index_price_of
 from connectors.okx.parse import mark as mark_of
 from connectors.okx.parse import reply as reply_of
 from connectors.okx.private import PING, UPGRADE
@@ -25,12 +28,16 @@ from monitor.model.events import Event, Marks
 from monitor.telemetry import Telemetry
 
 CHANNEL = "mark-price"
+INDEX_CHANNEL = "index-tickers"
+_ROWS: Mapping[str, Callable[[object], Mark]] = {CHANNEL: mark_of, INDEX_CHANNEL: index_price_of}
 
 REPEAT_S = 10.0
 """OKX repeats a mark that does not change so often."""
 
 REPEAT_LATE_S = 11.0
 REPEAT_STALE_S = 12.0
+INDEX_REST_S = 50.0
+"""By so much longer than a mark an index that does not change may rest."""
 
 SEND_INTERVAL_S = 0.5
 """Between two messages on one connection. OKX allows 480 subscriptions and the like an hour, in messages of up to
@@ -88,9 +95,12 @@ class MarketFeed(SocketMarket):
             data = orjson.loads(frame)
             # The way of nearly every frame, written for speed. Whatever is odd about it ends in an exception or in
             # one of the conditions, and is then looked at with care.
-            if data["arg"]["channel"] == CHANNEL:
+            if (channel := data["arg"]["channel"]) in _ROWS:
                 (row,) = data["data"]
-                name, at_ms, price = row["instId"], int(row["ts"]), float(row["markPx"])
+                if channel == CHANNEL:
+                    name, at_ms, price = row["instId"], int(row["ts"]), float(row["markPx"])
+                else:
+                    name, at_ms, price = index_name(row["instId"]), int(row["ts"]), float(row["idxPx"])
                 last_ms = self._times_ms.get(name)
                 lag = now - at_ms * 0.001
                 if last_ms is not None and at_ms > last_ms and 0.0 < price < inf and lag > self._lag - TIME_JUMP_S:
@@ -100,7 +110,7 @@ class MarketFeed(SocketMarket):
                     if connection != self._links.live:
                         self._delivers(connection, now)
                     return (Marks(self.feed, (name,), (price,), (at_ms,)),)
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, AttributeError):
             pass
         return self._received_with_care(connection, frame, now)
 
@@ -123,14 +133,14 @@ class MarketFeed(SocketMarket):
             elif answer.event == "notice" and answer.code == UPGRADE:
                 self._links.begin(now)
         elif isinstance(arg, dict) and isinstance(data.get("data"), list):
-            if arg.get("channel") == CHANNEL:
-                return self._marks(connection, data["data"], now)
+            if (parse := _ROWS.get(str(arg.get("channel")))) is not None:
+                return self._marks(connection, data["data"], parse, now)
             self._count_bad(Defect.UNKNOWN_EVENT)
         else:
             self._count_bad(Defect.SHAPE)
         return ()
 
-    def _marks(self, connection: str, rows: list[Any], now: float) -> Sequence[Event]:
+    def _marks(self, connection: str, rows: list[Any], parse: Callable[[object], Mark], now: float) -> Sequence[Event]:
         """The rows that are wanted and new, as one event. A bad row costs only itself."""
         names: list[str] = []
         prices: list[float] = []
@@ -139,7 +149,7 @@ class MarketFeed(SocketMarket):
         limit_ms = (now - self._lag + TIME_JUMP_S) * 1000.0 if connection == self._links.live else inf
         for row in rows:
             try:
-                mark = mark_of(row)
+                mark = parse(row)
             except BadFrame as bad:
                 self._count_bad(bad.defect)
                 continue
@@ -177,8 +187,8 @@ class MarketFeed(SocketMarket):
                 chunk = sorted(names)[:ARGS_PER_MESSAGE]
                 asked.names ^= set(chunk)
                 asked.next_send_at = now + SEND_INTERVAL_S
-                args = [{"channel": CHANNEL, "instId": name} for name in chunk]
-                self.actions.append(Send(connection, orjson.dumps({"op": operation, "args": args}).decode()))
+                said = {"op": operation, "args": [_argument(name) for name in chunk]}
+                self.actions.append(Send(connection, orjson.dumps(said).decode()))
             self._timers.pull("send", asked.next_send_at)
         return ()
 
@@ -188,7 +198,20 @@ class MarketFeed(SocketMarket):
         self._lag += relaxed_s
 
     def _oldest(self, now: float) -> Oldest:
-        return oldest(self._times_ms, self._since, self._lag, now, self._sockets)
+        """The oldest mark, or an index that should have been repeated."""
+        times_ms: dict[bool, dict[str, int]] = {False: {}, True: {}}
+        for name, at_ms in self._times_ms.items():
+            times_ms[name.startswith(INDEX_PREFIX)][name] = at_ms
+        marks, indexes = (oldest(times_ms[kind], self._since, self._lag, now, self._sockets) for kind in (False, True))
+        if indexes.age_s is None:
+            return marks
+        overdue = indexes.age_s - INDEX_REST_S > max(self._late_s, marks.age_s or 0.0)
+        return indexes if overdue or marks.age_s is None else marks
+
+    def _state_at(self, found: Oldest) -> FeedState:
+        """An index may rest longer."""
+        rest_s = INDEX_REST_S if found.name.startswith(INDEX_PREFIX) else 0.0
+        return super()._state_at(replace(found, age_s=max(0.0, (found.age_s or 0.0) - rest_s)))
 
     def _verdict(self, found: Oldest, state: FeedState, now: float) -> Sequence[Event]:
         """A mark that rests may be old; a connection that does not even answer is found sooner."""
@@ -197,3 +220,11 @@ class MarketFeed(SocketMarket):
             self._links.replace(now)
             return self._become(FeedState.STALE, f"connected, but silent for {silent_s:.1f} s", now)
         return super()._verdict(found, state, now)
+
+
+def _argument(instrument: str) -> dict[str, str]:
+    """What a subscription to an instrument is called."""
+    venue_name = index_of(instrument)
+    if venue_name is None:
+        return {"channel": CHANNEL, "instId": instrument}
+    return {"channel": INDEX_CHANNEL, "instId": venue_name}

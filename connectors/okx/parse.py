@@ -1,19 +1,29 @@
 """Frames of OKX's streams as values. Free functions: they know the wire and nothing else.
 
 Every number of OKX's is a string, and one that does not apply is ``""``: never zero. Functions raise `BadFrame` for
-what they cannot use. Unknown keys are ignored. Meaning of the keys: OKX's V5 documentation of each channel.
+what they cannot use. Of a position or a currency that can be told from the others but not be read whole, the figures
+are nan or None, so that its pool is unknown and the rest of the account is not. Unknown keys are ignored. Meaning of
+the keys: OKX's V5 documentation of each channel.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from math import nan
 from typing import Any
 
 from connectors.wire import BadFrame, Defect, adl_rank, mapping, millis, number, optional, positive, rows, text
 from monitor.model.account import MarginMode
 from monitor.model.ids import Slot
 
-SWAP = "SWAP"
+SWAP, FUTURES, OPTION = "SWAP", "FUTURES", "OPTION"
+MARGIN = "MARGIN"
+"""Kinds of positions: three of contracts, and coins bought with what was borrowed."""
+
 PONG = b"pong"
+INDEX_PREFIX = "index:"
+"""A coin's price in USD is marked as instrument ``index:BTCUSD``; OKX's name of that index is ``BTC-USD``."""
+
+DOLLAR = "USD"
 
 _SLOTS = {
     ("net", MarginMode.CROSS): Slot.BOTH,
@@ -41,13 +51,36 @@ def mark(row: object) -> Mark:
     return Mark(text(fields.get("instId")), positive(fields.get("markPx")), millis(fields.get("ts")))
 
 
+def index(row: object) -> Mark:
+    """One row of the index-tickers channel, or of the REST endpoint of that name."""
+    fields = mapping(row)
+    return Mark(index_name(text(fields.get("instId"))), positive(fields.get("idxPx")), millis(fields.get("ts")))
+
+
+def index_name(venue_name: str) -> str:
+    """The instrument under which one of OKX's indexes is marked."""
+    return f"{INDEX_PREFIX}{venue_name.replace('-', '')}"
+
+
+def index_of(instrument: str) -> str | None:
+    """OKX's name of the index that an instrument is; None for a contract."""
+    if not instrument.startswith(INDEX_PREFIX):
+        return None
+    return f"{instrument.removeprefix(INDEX_PREFIX).removesuffix(DOLLAR)}-{DOLLAR}"
+
+
+def is_swap(symbol: str) -> bool:
+    """Whether a contract never expires."""
+    return symbol.endswith(f"-{SWAP}")
+
+
 @dataclass(frozen=True, slots=True)
 class PositionRow:
-    """One swap position, as the channel and the REST endpoint tell it. `size` is signed; zero means closed.
+    """One position in a contract, as the channel and the REST endpoint tell it. `size` is signed; zero means closed.
 
     `margin` is the isolated position's own, without unrealized PnL. `maintenance_margin` is without the fee to close.
-    `venue_ratio` is OKX's, which falls towards danger. None is what OKX left empty. `at_ms` is when it was pushed, for
-    a REST answer when it last changed.
+    `venue_ratio` is OKX's, which falls towards danger. None is what OKX left empty; `entry_price` and `margin` are nan
+    where they are needed and cannot be read. `at_ms` is when it was pushed, for a REST answer when it last changed.
     """
 
     instrument: str
@@ -64,6 +97,7 @@ class PositionRow:
     leverage: float | None
     at_ms: int
     adl_rank: int | None = None
+    coin_price_usd: float | None = None
 
 
 def margin_mode(value: object) -> MarginMode:
@@ -75,10 +109,10 @@ def margin_mode(value: object) -> MarginMode:
 
 
 def position(fields: Mapping[str, Any]) -> PositionRow:
-    """A row of type SWAP.
+    """A row of a contract.
 
     In net mode the sign of ``pos`` is the direction. Otherwise it is positive for both sides, and negative in older
-    answers for shorts, so only ``posSide`` counts.
+    answers for shorts, so only ``posSide`` counts. Without contract, slot, size or time it cannot be used at all.
     """
     mode, side = margin_mode(fields.get("mgnMode")), fields.get("posSide")
     slot = _SLOTS.get((str(side), mode))
@@ -87,28 +121,33 @@ def position(fields: Mapping[str, Any]) -> PositionRow:
     size = number(fields.get("pos"))
     if side != "net":
         size = abs(size) if side == "long" else -abs(size)
-    entry_price = optional(fields.get("avgPx"))
-    if size != 0.0 and (entry_price is None or entry_price <= 0.0):
-        raise BadFrame(Defect.NUMBER, "an open position without an entry price")
-    margin = optional(fields.get("margin"))
-    if size != 0.0 and mode is MarginMode.ISOLATED and margin is None:
-        raise BadFrame(Defect.NUMBER, "an isolated position without its margin")
+    opened, alone = size != 0.0, mode is MarginMode.ISOLATED
+    entry_price, margin = _read(_price, fields.get("avgPx")), _read(optional, fields.get("margin"))
     return PositionRow(
         instrument=text(fields.get("instId")),
         slot=slot,
         size=size,
         margin_mode=mode,
         coin=str(fields.get("ccy", "")),
-        entry_price=entry_price or 0.0,
-        mark_price=_price(fields.get("markPx")),
-        margin=margin,
-        unrealized_pnl=optional(fields.get("upl")),
-        maintenance_margin=optional(fields.get("mmr")),
-        venue_ratio=optional(fields.get("mgnRatio")),
-        leverage=_price(fields.get("lever")),
+        entry_price=entry_price or (nan if opened else 0.0),
+        mark_price=_read(_price, fields.get("markPx")),
+        margin=nan if opened and alone and margin is None else margin,
+        unrealized_pnl=_read(optional, fields.get("upl")),
+        maintenance_margin=_read(optional, fields.get("mmr")),
+        venue_ratio=_read(optional, fields.get("mgnRatio")),
+        leverage=_read(_price, fields.get("lever")),
         at_ms=_time(fields),
         adl_rank=adl_rank(fields.get("adl")),
+        coin_price_usd=_read(_price, fields.get("usdPx")),
     )
+
+
+def _read(parse: Callable[[object], float | None], value: object) -> float | None:
+    """What a field says, None also where it says nothing that can be used."""
+    try:
+        return parse(value)
+    except BadFrame:
+        return None
 
 
 def _price(value: object) -> float | None:
@@ -123,17 +162,23 @@ def _time(fields: Mapping[str, Any]) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Positions:
-    """A set of position rows: an event, or a page of the whole set (`last` on its last page).
+class Other:
+    """What else is held: its kind, the currency that is its margin, and None for a margin mode that is not known."""
 
-    `others` are kinds of contracts beside swaps among the rows.
-    """
+    kind: str
+    coin: str
+    margin_mode: MarginMode | None
+
+
+@dataclass(frozen=True, slots=True)
+class Positions:
+    """A set of position rows: an event, or a page of the whole set (`last` on its last page)."""
 
     rows: tuple[PositionRow, ...]
     whole: bool
     page: int
     last: bool
-    others: frozenset[str]
+    others: frozenset[Other]
 
     @property
     def at_ms(self) -> int:
@@ -141,20 +186,27 @@ class Positions:
         return max((row.at_ms for row in self.rows), default=0)
 
 
-def positions(listed: list[Any]) -> tuple[tuple[PositionRow, ...], frozenset[str]]:
-    """The swaps among rows, and what else there is."""
+def positions(listed: list[Any]) -> tuple[tuple[PositionRow, ...], frozenset[Other]]:
+    """The contracts among rows, and what else there is."""
     found = [mapping(row) for row in listed]
-    kinds = frozenset(text(row.get("instType")) for row in found if optional(row.get("pos")) != 0.0)
-    return tuple(position(row) for row in found if row.get("instType") == SWAP), kinds - {SWAP}
+    others = [row for row in found if row.get("instType") == MARGIN and _read(optional, row.get("pos")) != 0.0]
+    # A kind that is new is a contract that is not described, and so unknown.
+    return tuple(position(row) for row in found if row.get("instType") != MARGIN), frozenset(map(_other, others))
+
+
+def _other(row: Mapping[str, Any]) -> Other:
+    mode = row.get("mgnMode")
+    known = next((each for each in MarginMode if each.value == mode), None)
+    return Other(text(row.get("instType")), str(row.get("ccy", "")), known)
 
 
 @dataclass(frozen=True, slots=True)
 class CoinRow:
-    """One currency of an account; amounts in it, None where OKX left them empty.
+    """One currency of an account; amounts in it, None where OKX left them empty, `cash` nan where it cannot be read.
 
-    `equity` includes isolated positions (`isolated_equity`) and profit; `cash` neither. `discounted_usd` is what counts
-    in multi-currency mode. `venue_ratio` and `maintenance_margin` are filled in futures mode only, while a cross
-    position is open.
+    `equity` includes isolated positions (`isolated_equity`) and profit; `cash` neither. `profit` is that of the cross
+    positions. `discounted_usd` is what counts in multi-currency mode. `venue_ratio` and `maintenance_margin` are filled
+    in futures mode only, while a cross position is open.
     """
 
     coin: str
@@ -167,42 +219,54 @@ class CoinRow:
     maintenance_margin: float | None
     venue_ratio: float | None
     at_ms: int
+    profit: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class AccountRow:
-    """The account: figures over all currencies, in USD and empty in futures mode, and its currencies."""
+    """The account: figures over all currencies, in USD and empty in futures mode, and its currencies.
+
+    With `whole` it is a page of all currencies with a balance (`last` on the last page), without it an event.
+    """
 
     adjusted_equity: float | None
     maintenance_margin: float | None
     venue_ratio: float | None
     coins: tuple[CoinRow, ...]
     at_ms: int
+    whole: bool = False
+    page: int = 1
+    last: bool = True
 
 
-def account(fields: Mapping[str, Any]) -> AccountRow:
+def account(fields: Mapping[str, Any], *, whole: bool = False, page: int = 1, last: bool = True) -> AccountRow:
     """The row of the account channel and of the balance endpoint."""
     return AccountRow(
-        optional(fields.get("adjEq")),
-        optional(fields.get("mmr")),
-        optional(fields.get("mgnRatio")),
+        _read(optional, fields.get("adjEq")),
+        _read(optional, fields.get("mmr")),
+        _read(optional, fields.get("mgnRatio")),
         tuple(_coin(mapping(row)) for row in rows(fields.get("details"))),
         millis(fields.get("uTime")),
+        whole,
+        page,
+        last,
     )
 
 
 def _coin(row: Mapping[str, Any]) -> CoinRow:
+    cash = _read(number, row.get("cashBal"))
     return CoinRow(
         coin=text(row.get("ccy")),
-        cash=number(row.get("cashBal")),
-        equity=optional(row.get("eq")),
-        isolated_equity=optional(row.get("isoEq")),
-        price_usd=_price(row.get("coinUsdPrice")),
-        equity_usd=optional(row.get("eqUsd")),
-        discounted_usd=optional(row.get("disEq")),
-        maintenance_margin=optional(row.get("mmr")),
-        venue_ratio=optional(row.get("mgnRatio")),
+        cash=nan if cash is None else cash,
+        equity=_read(optional, row.get("eq")),
+        isolated_equity=_read(optional, row.get("isoEq")),
+        price_usd=_read(_price, row.get("coinUsdPrice")),
+        equity_usd=_read(optional, row.get("eqUsd")),
+        discounted_usd=_read(optional, row.get("disEq")),
+        maintenance_margin=_read(optional, row.get("mmr")),
+        venue_ratio=_read(optional, row.get("mgnRatio")),
         at_ms=millis(row.get("uTime")),
+        profit=_read(optional, row.get("upl")),
     )
 
 
@@ -262,7 +326,8 @@ def private_frame(data: object) -> UserFrame:
         case "positions":
             return _positions(frame)
         case "account":
-            return account(_only(frame))
+            whole, page, last = _place(frame)
+            return account(_only(frame), whole=whole, page=page, last=last)
         case "liquidation-warning":
             warned = [mapping(row) for row in rows(frame.get("data"))]
             return Warned(tuple(_warned(row) for row in warned), max((_time(row) for row in warned), default=0))
@@ -283,13 +348,20 @@ def _only(frame: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _positions(frame: Mapping[str, Any]) -> Positions:
-    """Without ``eventType`` (older recordings) it is taken for an event, which closes nothing that it does not name."""
     found, others = positions(rows(frame.get("data")))
+    return Positions(found, *_place(frame), others)
+
+
+def _place(frame: Mapping[str, Any]) -> tuple[bool, int, bool]:
+    """Whether a frame belongs to a whole set, which page of it it is, and whether it is the last.
+
+    Without ``eventType`` (older recordings) it is taken for an event, which closes nothing that it does not name.
+    """
     whole = frame.get("eventType") == "snapshot"
     page = frame.get("curPage", 1)
     if not isinstance(page, int) or isinstance(page, bool):
         raise BadFrame(Defect.SHAPE, "a page without a number")
-    return Positions(found, whole, page, whole and frame.get("lastPage", True) is True, others)
+    return whole, page, whole and frame.get("lastPage", True) is True
 
 
 def _warned(row: Mapping[str, Any]) -> tuple[str, str]:

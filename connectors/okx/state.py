@@ -5,18 +5,25 @@ every few seconds; what says nothing new is not told on. A push of the last `RES
 trusted more than an answer that does not know it yet.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from math import isclose, nan
+from math import inf, isclose, nan
 
 from connectors.okx.answers import Config
-from connectors.okx.parse import AccountRow, CoinRow, PositionRow
+from connectors.okx.parse import DOLLAR, AccountRow, CoinRow, Other, PositionRow, index_name, is_swap
 from monitor.model.account import AccountMode, MarginMode, Position, PositionMode, Wallet
 from monitor.model.events import PoolReport
 from monitor.model.ids import MULTI_SCOPE, Slot, isolated_scope, side_of
-from monitor.model.instrument import ContractKind, Instrument
+from monitor.model.instrument import ContractKind, Instrument, Tier
 
 REST_LAG_MS = 1000
+
+DOLLARS = frozenset({"USD", "USDT", "USDC", "USDG"})
+"""What is a dollar in all but name counts as one where OKX leaves its price or its discount empty."""
+
+INDEXES_MAX = 100
+"""Currencies whose index is read. OKX sends each up to ten times a second, and accounts hold dust of many coins: what
+is worth less than the first hundred is priced by each push of the account."""
 
 DEFAULT_TAKER_FEE_RATE = 0.0005
 """Of a regular user; only used to complete a report that has no ratio."""
@@ -33,7 +40,7 @@ class Answers:
     config: Config
     balance: AccountRow
     positions: tuple[PositionRow, ...]
-    others: frozenset[str]
+    others: frozenset[Other]
 
 
 @dataclass(slots=True)
@@ -45,6 +52,10 @@ class AccountState:
     positions: dict[Key, Position] = field(default_factory=dict)
     wallets: dict[str, Wallet] = field(default_factory=dict)
     instruments: dict[str, Instrument] = field(default_factory=dict)
+    reported: frozenset[str] = frozenset()
+    """Scopes of pools that hold what is not computed: contracts that expire, options, borrowed coins."""
+    indexed: frozenset[str] = frozenset()
+    """Currencies whose price is to be read from its index."""
     _told_ms: dict[Key | str, int] = field(default_factory=dict)
     """When the last push that was applied to a position or a currency was made."""
     _floor_ms: int = 0
@@ -89,6 +100,7 @@ class AccountState:
         """Apply currencies. Returns those that changed, and how many were older than what is known (left out).
 
         A currency's own time stands still while only its price moves, so it is the account's time that orders pushes.
+        What a whole set does not name is empty.
         """
         changed, stale = [], 0
         for coin in row.coins:
@@ -97,48 +109,77 @@ class AccountState:
                 continue
             self._told_ms[coin.coin] = row.at_ms
             known, found = self.wallets.get(coin.coin), self.wallet(coin, row.at_ms)
-            if known is None and not found.balance:
+            if known is None and not found.balance and not found.profit:
                 continue
             self.wallets[coin.coin] = found
             if known is None or not _same_wallet(known, found):
                 changed.append(found)
+        if row.whole:
+            changed += self._empty_absent({coin.coin for coin in row.coins}, row.at_ms)
         return tuple(changed), stale
+
+    def _empty_absent(self, named: Collection[str], at_ms: int) -> list[Wallet]:
+        emptied = []
+        for coin, held in self.wallets.items():
+            gone = coin not in named and at_ms > max(self._told_ms.get(coin, 0), self._floor_ms)
+            if gone and (held.balance or held.profit):
+                emptied.append(replace(held, balance=0.0, profit=0.0, updated_ms=at_ms))
+        for wallet in emptied:
+            self._told_ms[wallet.coin] = at_ms
+            self.wallets[wallet.coin] = wallet
+        return emptied
 
     def wallet(self, coin: CoinRow, at_ms: int) -> Wallet:
         """A currency's cash, priced as the account's mode asks.
 
         In futures mode a currency is a pool of its own. In the others it counts in USD, less OKX's tiered discount,
-        which is taken from OKX's own figures (``disEq`` / ``eqUsd``) because it goes by the amount. A debt is not
-        discounted. Where a price or a discount is not told the value is unknown: a guess would be shown as safe.
+        which OKX takes on the currency's equity, that is on cash and profit together (help centre, "multi-currency
+        margin"); a debt is not discounted. What counts is taken from OKX's own figure (``disEq``), because the discount
+        goes by the amount. So at each report and each push, which OKX repeats every 5 s, the pool's balance is OKX's.
+
+        In between, the discounted equity moves with the currency's index, and what positions have gained or lost since
+        counts in full, because a pool adds profits up: a loss by the discounted share of it too much, which errs
+        towards danger, and a gain too, by haircut * what was gained since the last push. (In a discount in steps the
+        haircut of what is added is that of the highest step, and not the mean.)
+
+        Where a price or a discount is not told the value is unknown: a guess would be shown as safe.
         """
         if self.account_mode is AccountMode.SINGLE_ASSET:
             return Wallet(coin.coin, coin.cash, updated_ms=at_ms)
-        price, haircut = coin.price_usd, 0.0
-        if coin.cash > 0.0 and coin.equity_usd:
-            counted = coin.discounted_usd
-            haircut = nan if counted is None else min(1.0, max(0.0, 1.0 - counted / coin.equity_usd))
-        unknown = price is None or haircut != haircut
-        return Wallet(
-            coin.coin, coin.cash, nan if price is None or unknown else price, 0.0 if unknown else haircut, at_ms
-        )
+        price, profit = _price(coin), _profit(coin)
+        if coin.coin in DOLLARS and coin.discounted_usd is None:
+            return Wallet(coin.coin, coin.cash, price, updated_ms=at_ms)  # in full, and so profit counts as it is
+        owned = coin.cash + profit
+        if owned <= 0.0:
+            return Wallet(coin.coin, coin.cash, price, 0.0, at_ms, profit)
+        counted = nan if coin.discounted_usd is None else coin.discounted_usd / price
+        haircut = 1.0 - counted / owned
+        if haircut != haircut:
+            return Wallet(coin.coin, coin.cash, nan, nan, at_ms, profit)
+        return Wallet(coin.coin, coin.cash, price, max(0.0, haircut), at_ms, profit)
 
     # --- snapshots
 
     def absorb(self, answers: Answers) -> list[Key | str]:
         """Lay a snapshot over what is known. Returns what it corrected: positions and coins that no push explained."""
         before, cash = dict(self.positions), {coin: wallet.balance for coin, wallet in self.wallets.items()}
+        same_mode = self.account_mode is answers.config.account_mode
         self.account_mode = answers.config.account_mode
         self.position_mode = answers.config.position_mode
         self._absorb_positions(answers)
-        self._absorb_wallets(answers)
+        self._absorb_wallets(answers, same_mode=same_mode)
+        self.reported = self._not_computed(answers)
         self._floor_ms = answers.sent_ms - REST_LAG_MS
         self._told_ms = {key: at_ms for key, at_ms in self._told_ms.items() if at_ms > self._floor_ms}
         corrected: list[Key | str] = [
-            key for key in before.keys() | self.positions.keys() if _differs(before.get(key), self.positions.get(key))
+            key
+            for key in before.keys() | self.positions.keys()
+            if _differs(before.get(key), self.positions.get(key))
+            if not is_unread(before.get(key)) and not is_unread(self.positions.get(key))
         ]
         now = {coin: wallet.balance for coin, wallet in self.wallets.items()}
         return corrected + [
-            coin for coin in cash.keys() | now.keys() if not _same(cash.get(coin, 0.0), now.get(coin, 0.0))
+            coin for coin in cash.keys() | now.keys() if _contradicts(cash.get(coin, 0.0), now.get(coin, 0.0))
         ]
 
     def _push_wins(self, key: Key | str, row_ms: int, sent_ms: int) -> bool:
@@ -158,29 +199,83 @@ class AccountState:
                 kept[key] = position(row)
         self.positions = kept
 
-    def _absorb_wallets(self, answers: Answers) -> None:
+    def _absorb_wallets(self, answers: Answers, *, same_mode: bool) -> None:
         used = {row.coin for row in answers.positions} | self.wallets.keys()
         wallets = {}
         for coin in answers.balance.coins:
             known = self.wallets.get(coin.coin)
             found = self.wallet(coin, coin.at_ms)
             if known is not None and self._push_wins(coin.coin, coin.at_ms, answers.sent_ms):
-                found = replace(found, balance=known.balance, updated_ms=known.updated_ms)
+                found = known if same_mode else replace(found, balance=known.balance, updated_ms=known.updated_ms)
             if found.balance or coin.coin in used:
                 wallets[coin.coin] = found
+        for row in answers.positions:
+            if row.margin_mode is MarginMode.CROSS and row.coin not in wallets:
+                wallets[row.coin] = self._empty(row, answers.sent_ms)
         self.wallets = wallets
+
+    def _empty(self, row: PositionRow, at_ms: int) -> Wallet:
+        """OKX lists no currency without a balance, but the positions that it margins need its price."""
+        if self.account_mode is AccountMode.SINGLE_ASSET:
+            return Wallet(row.coin, 0.0, updated_ms=at_ms)
+        return Wallet(row.coin, 0.0, row.coin_price_usd or (1.0 if row.coin in DOLLARS else nan), updated_ms=at_ms)
+
+    def _not_computed(self, answers: Answers) -> frozenset[str]:
+        """The scopes of pools in which something else than a swap stands."""
+        single = self.account_mode is AccountMode.SINGLE_ASSET
+        found = set()
+        for row in answers.positions:
+            if not is_swap(row.instrument):
+                found.add(self._scope(row.instrument, row.size, row.margin_mode, row.coin))
+        for other in answers.others:
+            if other.margin_mode is not MarginMode.ISOLATED:
+                found.add(other.coin if single else MULTI_SCOPE)
+        return frozenset(found)
+
+    def _scope(self, symbol: str, size: float, mode: MarginMode, coin: str) -> str:
+        if mode is MarginMode.ISOLATED:
+            return isolated_scope(symbol, side_of(size))
+        return coin if self.account_mode is AccountMode.SINGLE_ASSET else MULTI_SCOPE
+
+    def follow_indexes(self, listed: Collection[str]) -> None:
+        """Choose the currencies whose index is to be read, among those that have one.
+
+        One that was chosen stays until it is gone: an index that is no longer read would keep its last price.
+        """
+        if self.account_mode is AccountMode.SINGLE_ASSET:
+            self.indexed = frozenset()
+            return
+        worth = {coin: abs((it.balance + it.profit) * it.price) for coin, it in self.wallets.items()}
+        followed = {coin for coin in self.indexed if worth.get(coin)}
+        new = [coin for coin, value in worth.items() if value > 0.0 and coin in listed and coin not in followed]
+        new.sort(key=lambda coin: -worth[coin])
+        self.indexed = frozenset(followed.union(new[: max(0, INDEXES_MAX - len(followed))]))
 
     # --- what others need
 
+    def held(self) -> frozenset[str]:
+        """Contracts in which there is a position."""
+        return frozenset(symbol for symbol, _ in self.positions)
+
+    def table(self, symbol: str, mode: MarginMode) -> tuple[Tier, ...]:
+        """The tiers of a contract in a margin mode; empty while they are not known."""
+        instrument = self.instruments.get(symbol)
+        if instrument is None:
+            return ()
+        return (instrument.isolated_tiers or ()) if mode is MarginMode.ISOLATED else instrument.tiers
+
     def needs(self) -> frozenset[str]:
         """Instruments whose marks move this account."""
-        return frozenset(symbol for symbol, _ in self.positions)
+        shared = any(held.margin_mode is MarginMode.CROSS for held in self.positions.values())
+        return self.held() | (frozenset(map(_index, self.indexed)) if shared else frozenset())
 
     def reports(self, answers: Answers) -> tuple[PoolReport, ...]:
         """What the venue says about each pool; empty when its answer does not agree with a push that came since.
 
         Then something moved while the answers were taken, and a comparison with the model would show a difference that
-        is not there. What OKX requires, its fee to close included, is equity / ratio, both its own figures.
+        is not there; so it is with a computed pool whose cash has changed since. What OKX requires, its fee to close
+        included, is equity / ratio, both its own figures. Of a pool that is held as reported it is also told that OKX
+        tells nothing.
         """
         told = {(row.instrument, row.slot): row.size for row in answers.positions}
         if told != {key: held.size for key, held in self.positions.items()}:
@@ -189,44 +284,68 @@ class AccountState:
         shared = [row for row in answers.positions if row.margin_mode is MarginMode.CROSS]
         if self.account_mode is AccountMode.SINGLE_ASSET:
             divided = {row.coin for row in alone}
+            coins = {coin.coin: coin for coin in answers.balance.coins}
             found = [
-                self._coin_report(coin, [r for r in shared if r.coin == coin.coin], coin.coin in divided)
-                for coin in answers.balance.coins
+                self._coin_report(name, coins.get(name), [r for r in shared if r.coin == name], name in divided)
+                for name in dict.fromkeys(row.coin for row in shared)
             ]
         else:
-            balance = answers.balance
-            found = [
-                self._report(
-                    MULTI_SCOPE, balance.adjusted_equity, balance.maintenance_margin, balance.venue_ratio, shared
-                )
-            ]
+            found = [self._account_report(answers.balance, shared)]
         return tuple(report for report in (*map(self._isolated_report, alone), *found) if report is not None)
 
     def _isolated_report(self, row: PositionRow) -> PoolReport | None:
-        if row.margin is None or row.unrealized_pnl is None:
-            return None
-        scope, equity = isolated_scope(row.instrument, side_of(row.size)), row.margin + row.unrealized_pnl
+        scope = isolated_scope(row.instrument, side_of(row.size))
+        equity = None if row.margin is None or row.unrealized_pnl is None else row.margin + row.unrealized_pnl
         return self._report(scope, equity, row.maintenance_margin, row.venue_ratio, [row])
 
-    def _coin_report(self, coin: CoinRow, held: list[PositionRow], divided: bool) -> PoolReport | None:
-        """None where the equity is not told, or is `divided` and the isolated positions' part of it is not told."""
-        if coin.equity is None or (divided and coin.isolated_equity is None):
+    def _coin_report(
+        self, name: str, coin: CoinRow | None, held: list[PositionRow], divided: bool
+    ) -> PoolReport | None:
+        """The equity is not known where it is not told, or is `divided` and isolated positions' part of it is not.
+
+        None where a push has told another balance.
+        """
+        if coin is None:
+            return self._report(name, None, None, None, held)
+        if name not in self.reported and not self._agrees(coin):
             return None
-        equity = coin.equity - (coin.isolated_equity or 0.0)
-        return self._report(coin.coin, equity, coin.maintenance_margin, coin.venue_ratio, held)
+        whole = coin.equity is not None and not (divided and coin.isolated_equity is None)
+        equity = (coin.equity or 0.0) - (coin.isolated_equity or 0.0) if whole else None
+        return self._report(name, equity, coin.maintenance_margin, coin.venue_ratio, held)
+
+    def _account_report(self, balance: AccountRow, held: list[PositionRow]) -> PoolReport | None:
+        """Of the one pool, with the indexes behind it, which are needed even where nothing else is told."""
+        if not held:
+            return None
+        figures = balance.adjusted_equity, balance.maintenance_margin, balance.venue_ratio
+        computed = self.account_mode is AccountMode.MULTI_ASSET and MULTI_SCOPE not in self.reported
+        agrees = not computed or all(map(self._agrees, balance.coins))
+        found = self._report(MULTI_SCOPE, *figures, held) if agrees else None
+        found = found or PoolReport(MULTI_SCOPE, nan, nan, None, ())
+        prices = {coin.coin: _price(coin) for coin in balance.coins if coin.coin in self.indexed}
+        indexes = tuple((_index(coin), price) for coin, price in prices.items() if price == price)
+        return replace(found, marks=found.marks + indexes)
+
+    def _agrees(self, coin: CoinRow) -> bool:
+        """Whether no push has told another balance."""
+        held = self.wallets.get(coin.coin)
+        return held is None or _same(held.balance, coin.cash)
 
     def _report(
         self, scope: str, equity: float | None, required: float | None, ratio: float | None, held: list[PositionRow]
     ) -> PoolReport | None:
-        if not held or equity is None:
+        """None where OKX does not tell enough, unless that is to be told."""
+        if not held:
             return None
         marks = tuple({row.instrument: row.mark_price for row in held if row.mark_price is not None}.items())
-        if ratio is not None and ratio > 0.0 and equity > 0.0:
-            return PoolReport(scope, equity, equity / ratio, ratio, marks)
-        if required is None:
-            return None
-        fees = sum(self._fee(row) for row in held)
-        return None if fees != fees else PoolReport(scope, equity, required + fees, ratio, marks)
+        if equity is not None and equity == equity:
+            if ratio is not None and ratio > 0.0 and equity > 0.0:
+                return PoolReport(scope, equity, equity / ratio, ratio, marks)
+            fees = sum(self._fee(row) for row in held)
+            if required is not None and fees == fees:
+                return PoolReport(scope, equity, required + fees, ratio, marks)
+        portfolio = self.account_mode is AccountMode.PORTFOLIO and scope == MULTI_SCOPE
+        return PoolReport(scope, nan, nan, None, marks) if portfolio or scope in self.reported else None
 
     def _fee(self, row: PositionRow) -> float:
         """To close a position, in its pool's unit; nan when that is not known."""
@@ -240,6 +359,11 @@ class AccountState:
             return notional * rate
         wallet: Mapping[str, Wallet] = self.wallets
         return notional * rate * (wallet[row.coin].price if row.coin in wallet else nan)
+
+
+def held_tables(positions: Iterable[Position]) -> set[tuple[str, MarginMode]]:
+    """The tables of tiers that the swaps among positions go by."""
+    return {(held.instrument, held.margin_mode) for held in positions if is_swap(held.instrument)}
 
 
 def position(row: PositionRow) -> Position:
@@ -258,8 +382,34 @@ def position(row: PositionRow) -> Position:
     )
 
 
+def _index(coin: str) -> str:
+    """The instrument under which a currency's price in USD is marked."""
+    return index_name(f"{coin}-{DOLLAR}")
+
+
+def _price(coin: CoinRow) -> float:
+    """A currency in USD; nan where it is not told, and is no dollar."""
+    if coin.price_usd is not None:
+        return coin.price_usd
+    told = coin.equity_usd / coin.equity if coin.equity_usd and coin.equity else 0.0
+    return told if told > 0.0 else 1.0 if coin.coin in DOLLARS else nan
+
+
+def _profit(coin: CoinRow) -> float:
+    """Of the cross positions in a currency; nan where it is not told."""
+    if coin.profit is not None:
+        return coin.profit
+    return nan if coin.equity is None else coin.equity - (coin.isolated_equity or 0.0) - coin.cash
+
+
 def _same(one: float, other: float) -> bool:
-    return isclose(one, other, rel_tol=1e-9, abs_tol=1e-12)
+    """Also where neither is known."""
+    return isclose(one, other, rel_tol=1e-9, abs_tol=1e-12) or (one != one and other != other)
+
+
+def _contradicts(known: float, found: float) -> bool:
+    """Whether a balance is not the one known; one that could not be read is nan and contradicts nothing."""
+    return known == known and found == found and not _same(known, found)
 
 
 def _differs(known: Position | None, found: Position | None) -> bool:
@@ -275,5 +425,11 @@ def _differs(known: Position | None, found: Position | None) -> bool:
     )
 
 
+def is_unread(position: Position | None) -> bool:
+    """Whether what its figures rest on could not be read."""
+    return position is not None and not (position.entry_price + position.isolated_wallet < inf)
+
+
 def _same_wallet(known: Wallet, found: Wallet) -> bool:
-    return _same(known.balance, found.balance) and (known.price, known.haircut) == (found.price, found.haircut)
+    one, other = ((wallet.balance, wallet.price, wallet.haircut, wallet.profit) for wallet in (known, found))
+    return all(map(_same, one, other))

@@ -137,6 +137,8 @@ class Market:
     contracts: dict[str, Contract]
     assets: dict[str, Asset]
     marks: dict[str, Decimal]
+    unlisted: set[str] = field(default_factory=set)
+    """Contracts that can be held and are left out of ``exchangeInfo``, like those before or after their trading."""
 
     def contract(self, symbol: str) -> Contract:
         """The contract, or the venue's -1121."""
@@ -148,6 +150,10 @@ class Market:
     def tradable(self, universe: int = USD_M) -> Iterator[Contract]:
         """The contracts that accounts of a universe can hold."""
         return (contract for contract in self.contracts.values() if contract.universe == universe)
+
+    def listed(self, universe: int = USD_M) -> Iterator[Contract]:
+        """Those of them that ``exchangeInfo`` tells."""
+        return (contract for contract in self.tradable(universe) if contract.symbol not in self.unlisted)
 
     def margin_assets(self, universe: int) -> list[str]:
         """What accounts of a universe can be funded with: the catalogue's assets, or the coins of COIN-M."""

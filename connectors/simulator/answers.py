@@ -29,7 +29,7 @@ def exchange_info(market: Market, now_ms: int, weight_limit: int) -> Body:
             {"asset": asset.name, "marginAvailable": True, "autoAssetExchange": plain(asset.auto_exchange)}
             for asset in market.assets.values()
         ],
-        "symbols": [symbol(contract) for contract in market.tradable()],
+        "symbols": [symbol(contract) for contract in market.listed()],
     }
 
 

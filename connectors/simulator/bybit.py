@@ -57,6 +57,10 @@ class State:
     balances: dict[str, float] = field(default_factory=lambda: {"USDT": 50_000.0})
     maintenance: float | None = None
     """Of the whole account, where it is not the sum of its positions' (portfolio margin)."""
+    options: dict[str, float] = field(default_factory=dict)
+    """Maintenance of options, by coin."""
+    status: dict[str, str] = field(default_factory=dict)
+    """Of contracts that do not trade: lists are of those that do, unless they are asked for by status."""
     taker_fee_rate: str = "0.00055"
     funding_minutes: int = 480
     tier_rate: str = ""
@@ -228,10 +232,11 @@ class BybitServer(VenueServer[Connection]):
         return {"USDT": 0.9995, "USDC": 1.0}.get(coin) or self.state.marks[f"{coin}USDT"]
 
     def _coin(self, coin: str) -> dict[str, Any]:
-        held = [p for p in self.state.positions if p.size and margin_coin_of(p.symbol) == coin]
-        rows = [self.position_row(p) for p in held]
+        # In unified account 1.0 inverse contracts draw on an account of their own.
+        counts = (p for p in self.state.positions if p.size and (self.state.unified > 4 or p.category != "inverse"))
+        rows = [self.position_row(p) for p in counts if margin_coin_of(p.symbol) == coin]
         pnl = sum(float(row["unrealisedPnl"]) for row in rows)
-        required = sum(float(row["positionMM"] or 0) for row in rows)
+        required = sum(float(row["positionMM"] or 0) for row in rows) + self.state.options.get(coin, 0.0)
         equity = self.state.balances[coin] + pnl
         return {
             "coin": coin, "equity": f"{equity:.8f}", "usdValue": f"{equity * self.usd(coin):.8f}",
@@ -248,12 +253,14 @@ class BybitServer(VenueServer[Connection]):
         return {"list": [{"symbol": s, "takerFeeRate": rate, "makerFeeRate": "0.0002"} for s in self.state.marks]}
 
     def _contracts(self, request: web.Request) -> dict[str, Any]:
-        category = request.query["category"]
-        minutes = self.state.funding_minutes
+        category, name = request.query["category"], request.query.get("symbol")
+        wanted, minutes = request.query.get("status", "Trading"), self.state.funding_minutes
         listed = [
-            contract_row(s) | {"fundingInterval": minutes}
+            contract_row(s) | {"fundingInterval": minutes, "status": status}
             for s in self.state.marks
             if (category == "inverse") == s.endswith("USD")
+            and (status := self.state.status.get(s, "Trading")) == wanted
+            and name in (None, s)
         ]
         return self._page(request, listed) | {"category": category}
 

@@ -17,7 +17,7 @@ def exchange_info(market: Market, now_ms: int, weight_limit: int) -> Body:
         "serverTime": now_ms,
         "rateLimits": limits,
         "exchangeFilters": [],
-        "symbols": [_symbol(contract) for contract in market.tradable(COIN_M)],
+        "symbols": [_symbol(contract) for contract in market.listed(COIN_M)],
     }
 
 

@@ -5,7 +5,7 @@ Below ``/control``, JSON in and out::
     GET    state                                now, step, path_ended, marks, accounts, number of liquidations
     GET    accounts/NAME                        the venue's view: pools, worst ratios, first time of each rung
     GET    liquidations                         each with time, step, amounts, legs (mark at decision, price of closing)
-    GET    log[?kind=KIND]                      event, margin_call, liquidation, connected, fault, ...
+    GET    log[?kind=KIND]                      event, margin_call, liquidation, connected, fault, request, ...
     GET    connections                          open WebSockets
     POST   marks {SYMBOL: price, ...}           set marks: engine, then every stream
     POST   step {"steps": n}                    along the price path

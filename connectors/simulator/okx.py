@@ -11,12 +11,21 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
+from math import inf
 from typing import Any
 
 import orjson
 from aiohttp import web
 
-from connectors.simulator.okx_contracts import coin_of, contract_row, family_of, multiplier_of
+from connectors.simulator.okx_contracts import (
+    coin_of,
+    contract_row,
+    discounted,
+    family_of,
+    is_inverse,
+    kind_of,
+    multiplier_of,
+)
 from connectors.simulator.scenario import AccountSpec
 from connectors.simulator.streams import Connection
 from connectors.simulator.venue import HOST, Leg, Risk, VenueServer, side_of
@@ -59,14 +68,25 @@ class State:
     gear: str = "3"
     cash: dict[str, float] = field(default_factory=lambda: {"USDT": 50_000.0})
     usd: dict[str, float] = field(default_factory=lambda: {"USDT": 1.0005, "BTC": 75_000.0})
-    discount: dict[str, float] = field(default_factory=lambda: {"BTC": 0.95})
+    discount: dict[str, tuple[tuple[float, float], ...]] = field(default_factory=lambda: {"BTC": ((inf, 0.95),)})
+    """Of currencies that do not count in full: up to so many of it, this share of each."""
+    indexes: tuple[str, ...] = ("USDT", "BTC")
+    """Currencies that have an index in USD."""
+    totals: bool = True
+    """Whether the figures over all currencies are told, where there are any."""
+    empty: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """Figures of currencies that are left empty."""
+    unlisted: set[str] = field(default_factory=set)
+    """Contracts that are traded and not among those that are listed."""
     maintenance: float = 40.0
     """Of the whole account under portfolio margin."""
     taker: str = "-0.0005"
     tiers: tuple[tuple[int, float], ...] = TIERS
     funding_interval_s: float = 28_800.0
     page: int = 100
-    """Positions on a page of a push."""
+    """Positions, or currencies, on a page of a push."""
+    isolated_share: float = 1.0
+    """By so many times the rates of isolated positions are those of cross ones."""
     positions: list[Position] = field(default_factory=lambda: [Position()])
     marks: dict[str, float] = field(
         default_factory=lambda: {"BTC-USDT-SWAP": 75_000.0, "ETH-USDT-SWAP": 4_000.0, "BTC-USD-SWAP": 75_000.0}
@@ -112,10 +132,11 @@ class OkxServer(VenueServer[Connection]):
             "/api/v5/account/config": self._config,
             "/api/v5/account/balance": lambda request: [self.balance()],
             "/api/v5/account/positions": lambda request: [self.row(p) for p in self.state.positions if p.size],
-            "/api/v5/account/instruments": lambda request: [contract_row(symbol) for symbol in self.state.marks],
+            "/api/v5/account/instruments": self._contracts,
             "/api/v5/account/trade-fee": self._fees,
             "/api/v5/public/position-tiers": self._tiers,
             "/api/v5/public/funding-rate": self._funding,
+            "/api/v5/market/index-tickers": lambda request: [self._index_row(coin) for coin in self.state.indexes],
         }
 
     def routes(self) -> list[web.RouteDef]:
@@ -172,6 +193,11 @@ class OkxServer(VenueServer[Connection]):
             }
         ]  # fmt: skip
 
+    def _contracts(self, request: web.Request) -> list[Any]:
+        kind, family = request.query["instType"], request.query.get("instFamily")
+        listed = sorted(symbol for symbol in self.state.marks.keys() - self.state.unlisted if kind_of(symbol) == kind)
+        return [contract_row(symbol) for symbol in listed if family in (None, family_of(symbol))]
+
     def _fees(self, request: web.Request) -> list[Any]:
         taker = self.state.taker
         groups = [{"groupId": "1", "maker": "-0.0002", "taker": taker}]
@@ -180,16 +206,18 @@ class OkxServer(VenueServer[Connection]):
     def _tiers(self, request: web.Request) -> list[Any]:
         return [
             {
-                "instFamily": family, "uly": family, "tier": str(i + 1), "maxSz": str(last), "mmr": str(rate),
-                "minSz": str(tiers[i - 1][0] + 1 if i else 0), "imr": str(rate * 2), "maxLever": "50",
+                "instFamily": family, "uly": family, "tier": str(i + 1), "maxSz": str(last), "mmr": f"{rate:.12g}",
+                "minSz": str(tiers[i - 1][0] + 1 if i else 0), "imr": f"{rate * 2:.12g}", "maxLever": "50",
             }
             for family in request.query["instFamily"].split(",")
-            for tiers in (self._tiers_of(family),)
+            for tiers in (self._tiers_of(family, request.query["tdMode"]),)
             for i, (last, rate) in enumerate(tiers)
         ]  # fmt: skip
 
-    def _tiers_of(self, family: str) -> tuple[tuple[int, float], ...]:
-        return self.state.tiers if family.startswith(("BTC-", "ETH-")) else THIN_TIERS
+    def _tiers_of(self, family: str, mode: str) -> tuple[tuple[int, float], ...]:
+        tiers = self.state.tiers if family.startswith(("BTC-", "ETH-")) else THIN_TIERS
+        share = self.state.isolated_share if mode == "isolated" else 1.0
+        return tuple((last, rate * share) for last, rate in tiers)
 
     def _funding(self, request: web.Request) -> list[Any]:
         coming = self.now_ms() // 3_600_000 * 3_600_000 + 3_600_000
@@ -203,7 +231,7 @@ class OkxServer(VenueServer[Connection]):
 
     def figures(self, held: Position) -> tuple[float, float, float]:
         """Notional, profit and maintenance rate of a position."""
-        mark, inverse = self.state.marks[held.symbol], held.symbol.startswith("BTC-USD-")
+        mark, inverse = self.state.marks[held.symbol], is_inverse(held.symbol)
         quantity = held.size * multiplier_of(held.symbol)
         notional = abs(quantity) / mark if inverse else abs(quantity) * mark
         profit = quantity * (1 / held.entry - 1 / mark) if inverse else quantity * (mark - held.entry)
@@ -212,7 +240,7 @@ class OkxServer(VenueServer[Connection]):
         return (
             notional,
             profit,
-            next(rate for last, rate in self._tiers_of(family_of(held.symbol)) if contracts <= last),
+            next(rate for last, rate in self._tiers_of(family_of(held.symbol), held.mode) if contracts <= last),
         )
 
     def row(self, held: Position) -> dict[str, Any]:
@@ -222,12 +250,14 @@ class OkxServer(VenueServer[Connection]):
         ratio = (held.margin + profit) / (notional * (rate + FEE)) if isolated and held.size else None
         mark = self.state.marks[held.symbol]
         row = {
-            "instType": "SWAP", "instId": held.symbol, "mgnMode": held.mode, "posId": "1", "posSide": held.side,
+            "instType": kind_of(held.symbol), "instId": held.symbol, "mgnMode": held.mode, "posId": "1",
+            "posSide": held.side,
             "pos": f"{held.size if held.side == 'net' else abs(held.size):g}", "ccy": coin, "posCcy": "",
             "avgPx": f"{held.entry}" if held.size else "", "markPx": f"{mark}", "lever": "10",
             "margin": f"{held.margin!r}" if isolated else "", "imr": "" if isolated else f"{notional / 10!r}",
             "mmr": f"{notional * rate!r}", "mgnRatio": "" if ratio is None else f"{ratio!r}", "upl": f"{profit!r}",
-            "liqPx": "", "notionalUsd": f"{notional}", "usdPx": "", "adl": "1", "cTime": "1789999000000",
+            "liqPx": "", "notionalUsd": f"{notional}", "usdPx": f"{self.state.usd.get(coin, 0.0) or ''}", "adl": "1",
+            "cTime": "1789999000000",
             "uTime": str(self.now_ms()),
         }  # fmt: skip
         return row | held.changes
@@ -243,9 +273,11 @@ class OkxServer(VenueServer[Connection]):
 
     def balance(self) -> dict[str, Any]:
         """The account as REST and the stream tell it. Figures over all coins are empty in futures mode."""
-        coins = [self._coin_row(coin) for coin in self.state.cash]
+        rows = [self._coin_row(coin) for coin in self.state.cash]
+        owned = [row for row in rows if float(row["cashBal"]) or float(row["eq"])]
+        coins = [row | dict.fromkeys(self.state.empty.get(row["ccy"], ()), "") for row in owned]
         totals = dict.fromkeys(("adjEq", "imr", "mmr", "mgnRatio"), "")
-        if self.state.level in ("3", "4"):
+        if self.state.level in ("3", "4") and self.state.totals:
             equity, required, with_fees = self._whole()
             totals = {"adjEq": f"{equity!r}", "imr": "1", "mmr": f"{required!r}"}
             totals["mgnRatio"] = f"{equity / with_fees!r}" if with_fees else ""
@@ -268,11 +300,12 @@ class OkxServer(VenueServer[Connection]):
         profit, required, with_fees = self.cross(coin)
         cash, price = self.state.cash[coin], self.state.usd[coin]
         equity, futures = cash + profit + isolated, self.state.level == "2"
+        counted = discounted(cash + profit, self.state.discount.get(coin, ()))
         return {
             "ccy": coin, "cashBal": f"{cash!r}", "eq": f"{equity!r}", "isoEq": f"{isolated!r}", "upl": f"{profit!r}",
             "availEq": f"{cash + profit!r}", "uTime": "1789999000000", "coinUsdPrice": f"{price!r}",
             "eqUsd": f"{(equity - isolated) * price!r}", "liab": "", "twap": "0",
-            "disEq": f"{(equity - isolated) * price * self.state.discount.get(coin, 1.0)!r}" if not futures else "0",
+            "disEq": "0" if futures else f"{counted * price!r}",
             "mmr": f"{required!r}" if futures and required else "", "imr": "",
             "mgnRatio": f"{(cash + profit) / with_fees!r}" if futures and with_fees else "",
         }  # fmt: skip
@@ -313,11 +346,11 @@ class OkxServer(VenueServer[Connection]):
         """A mark, and with it what the coin counts as collateral."""
         self.send_mark(symbol, price)
         if symbol.endswith("-USDT-SWAP"):
-            self.state.usd[symbol.partition("-")[0]] = price
+            self.send_index(symbol.partition("-")[0], price)
 
     def is_inverse(self, symbol: str) -> bool:
         """Those that are margined in their coin."""
-        return "-USD-" in symbol
+        return is_inverse(symbol)
 
     def risks(self) -> list[Risk]:
         """Isolated positions, and the cross ones by coin or, in multi-currency mode, together in USD."""
@@ -372,7 +405,12 @@ class OkxServer(VenueServer[Connection]):
         """Positions and account, which OKX repeats every few seconds."""
         for frame in self.pages():
             self.send("positions", frame["data"], **{key: frame[key] for key in ("eventType", "curPage", "lastPage")})
-        self.send("account", [self.balance()], eventType="snapshot")
+        self.send_account()
+
+    def send_account(self) -> None:
+        """All currencies, page after page."""
+        for frame in self.account_pages():
+            self.send("account", frame["data"], **{key: frame[key] for key in ("eventType", "curPage", "lastPage")})
 
     # --- WebSocket
 
@@ -413,11 +451,14 @@ class OkxServer(VenueServer[Connection]):
 
     def _subscribe(self, connection: Connection, operation: str, arg: dict[str, str]) -> None:
         channel, private = arg["channel"], connection.route == "private"
-        name = arg["instId"] if channel == "mark-price" else channel
+        name = arg["instId"] if channel in ("mark-price", "index-tickers") else channel
         if private and connection.number not in self._logged_in:
             connection.put(orjson.dumps({"event": "error", "code": "60011", "msg": "Please log in", "connId": "c"}))
             return
-        if channel in self.refused or (channel == "mark-price" and name not in self.state.marks):
+        unknown = (channel == "mark-price" and name not in self.state.marks) or (
+            channel == "index-tickers" and name not in (f"{coin}-USD" for coin in self.state.indexes)
+        )
+        if channel in self.refused or unknown:
             words = f"Wrong URL or channel:{channel},instId:{name} doesn't exist."
             connection.put(orjson.dumps({"event": "error", "code": "60018", "msg": words, "connId": "c"}))
             return
@@ -428,11 +469,11 @@ class OkxServer(VenueServer[Connection]):
         connection.subscriptions[name] = None
         if channel == "mark-price":
             connection.publish(name, self.mark(name))
-        elif channel == "positions":
-            for frame in self.pages():
+        elif channel == "index-tickers":
+            connection.publish(name, self.index(name.partition("-")[0]))
+        elif channel in ("positions", "account"):
+            for frame in self.pages() if channel == "positions" else self.account_pages():
                 connection.publish(name, frame)
-        elif channel == "account":
-            connection.publish(name, self._push("account", [self.balance()], eventType="snapshot"))
 
     def _push(self, channel: str, data: list[Any], **fields: Any) -> dict[str, Any]:
         return {"arg": {"channel": channel, "uid": "1"}, **fields, "data": data}
@@ -447,13 +488,30 @@ class OkxServer(VenueServer[Connection]):
         }
         return {"arg": {"channel": "mark-price", "instId": symbol}, "data": [row]}
 
+    def _index_row(self, coin: str) -> dict[str, str]:
+        return {"instId": f"{coin}-USD", "idxPx": f"{self.state.usd[coin]}", "ts": str(self.now_ms())}
+
+    def index(self, coin: str) -> dict[str, Any]:
+        """A frame of the index-tickers channel."""
+        return {"arg": {"channel": "index-tickers", "instId": f"{coin}-USD"}, "data": [self._index_row(coin)]}
+
     def pages(self) -> list[dict[str, Any]]:
         """The whole set of positions as the stream repeats it, page after page."""
         stamp = {"pTime": str(self.now_ms())}
         rows = [self.row(p) | stamp for p in self.state.positions if p.size]
-        pages = [rows[i : i + self.state.page] for i in range(0, len(rows), self.state.page)] or [[]]
+        return self._set("positions", self._split(rows))
+
+    def account_pages(self) -> list[dict[str, Any]]:
+        """All currencies with a balance, as the stream repeats them."""
+        told = self.balance()
+        return self._set("account", [[told | {"details": coins}] for coins in self._split(told["details"])])
+
+    def _split(self, rows: list[Any]) -> list[list[Any]]:
+        return [rows[i : i + self.state.page] for i in range(0, len(rows), self.state.page)] or [[]]
+
+    def _set(self, channel: str, pages: list[list[Any]]) -> list[dict[str, Any]]:
         return [
-            self._push("positions", page, eventType="snapshot", curPage=i + 1, lastPage=i + 1 == len(pages))
+            self._push(channel, page, eventType="snapshot", curPage=i + 1, lastPage=i + 1 == len(pages))
             for i, page in enumerate(pages)
         ]
 
@@ -463,6 +521,13 @@ class OkxServer(VenueServer[Connection]):
         for connection in self.of("mark"):
             if symbol in connection.subscriptions:
                 connection.publish(symbol, self.mark(symbol))
+
+    def send_index(self, coin: str, price: float) -> None:
+        """An index to whoever subscribed."""
+        self.state.usd[coin] = price
+        for connection in self.of("mark"):
+            if f"{coin}-USD" in connection.subscriptions:
+                connection.publish(f"{coin}-USD", self.index(coin))
 
     def send(self, channel: str, data: list[Any], **fields: Any) -> None:
         """A push to whoever is subscribed."""

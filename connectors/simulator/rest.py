@@ -269,22 +269,24 @@ class RestServer:
     def _serve(self, endpoint: Endpoint) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
         async def handle(request: web.Request) -> web.StreamResponse:
             body = await request.text()
+            query = request.raw_path.partition("?")[2]
+            params = dict(parse_qsl(query, keep_blank_values=True) + parse_qsl(body, keep_blank_values=True))
+            weight = endpoint.weight_with_symbol if "symbol" in params else endpoint.weight
             fault = self._faults.take(endpoint.path)
+            self._exchange.note("request", path=endpoint.path, weight=weight, fault=fault.kind if fault else None)
             if fault is None:
-                return self._answer(endpoint, request, body).response()
+                return self._answer(endpoint, request, query, body, params, weight).response()
             if fault.kind == "status":
                 return self._refuse(fault.status, fault.code, fault.msg, fault.retry_after).response()
             await _misbehave(fault, request)
-            return self._answer(endpoint, request, body).spoiled(fault.kind).response()
+            return self._answer(endpoint, request, query, body, params, weight).spoiled(fault.kind).response()
 
         return handle
 
-    def _answer(self, endpoint: Endpoint, request: web.Request, body: str) -> Answer:
-        query = request.raw_path.partition("?")[2]
-        params = dict(parse_qsl(query, keep_blank_values=True) + parse_qsl(body, keep_blank_values=True))
-        over = self._meter.charge(
-            endpoint.weight_with_symbol if "symbol" in params else endpoint.weight, self._exchange.now()
-        )
+    def _answer(
+        self, endpoint: Endpoint, request: web.Request, query: str, body: str, params: Mapping[str, str], weight: int
+    ) -> Answer:
+        over = self._meter.charge(weight, self._exchange.now())
         if over is not None:
             return self._refuse(over[0], -1003, "Too many requests; current limit is exceeded.", over[1])
         try:

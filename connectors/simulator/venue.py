@@ -65,6 +65,15 @@ def side_of(amount: float) -> str:
     return "long" if amount > 0 else "short"
 
 
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A request that came in, about a path or a type, and whether a fault met it. `at` is by the machine's clock."""
+
+    at: float
+    about: str
+    spoiled: bool
+
+
 class VenueServer(ABC, Generic[C]):
     """A venue on loopback. ``async with`` listens on a free port until the block ends."""
 
@@ -79,6 +88,8 @@ class VenueServer(ABC, Generic[C]):
         self.connections: list[C] = []
         self.faults: list[tuple[str, Reply]] = []
         """What the next question for a path (or of a type) is answered with instead; None: not before `heal`."""
+        self.questions: list[Question] = []
+        """Every question so far."""
         self.numbers = count(1)
         self._refusals: dict[str, tuple[int, int]] = {}
         self._silent: set[str] = set()
@@ -220,15 +231,16 @@ class VenueServer(ABC, Generic[C]):
 
     async def fault(self, about: str) -> web.StreamResponse | None:
         """The answer that a fault laid on this question gives instead; one that hangs does so until `heal`."""
-        for each in self.faults:
-            if each[0] == about:
-                self.faults.remove(each)
-                reply = each[1]()
-                if reply is None:
-                    with contextlib.suppress(TimeoutError):
-                        await asyncio.wait_for(self._healed.wait(), _HANG_S)
-                return reply
-        return None
+        met = next((each for each in self.faults if each[0] == about), None)
+        self.questions.append(Question(self.clock.now(), about, met is not None))
+        if met is None:
+            return None
+        self.faults.remove(met)
+        reply = met[1]()
+        if reply is None:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._healed.wait(), _HANG_S)
+        return reply
 
     # --- WebSocket
 

@@ -119,7 +119,8 @@ class Feed:
         pools: dict[str, bytes] = {}
         firing = self._alerts.firing()
         rungs = self._alerts.rungs()
-        chosen = rows(table, dict(self._source.assessments()), Scale(rungs, firing), POOLS_MAX)
+        silences = self._handling.silences()
+        chosen = rows(table, dict(self._source.assessments()), Scale(rungs, firing), POOLS_MAX, silences, at)
         alerts: list[bytes] = []
 
         def encoded() -> Iterator[bytes]:
@@ -138,7 +139,7 @@ class Feed:
             self._source.health(),
             len(firing),
             alerts,
-            self._handling.silences(),
+            silences,
         )
         return follow(before, at, len(table.pools), others, pools)
 

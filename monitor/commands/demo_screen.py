@@ -11,6 +11,7 @@ from rich.text import Text
 
 from alerts.alert import Severity, State
 from monitor.commands.show import SEVERITY_STYLES, clock_time, duration, warning_line
+from monitor.views import percent
 
 BAR_CELLS, BAR_CELLS_MIN = 24, 10
 TABLE_WIDTH = 70
@@ -174,7 +175,7 @@ def _row(pool: str, document: dict[str, Any], gone: str | None, bar_cells: int) 
         *cells,
         _price(near["mark_price"]),
         _price(near["liquidation_price"]) or "none",
-        "" if distance is None else f"{distance:.1%}" if distance >= 0.01 else f"{distance:.2%}",
+        "" if distance is None else percent(distance),
     ]
 
 

@@ -116,7 +116,8 @@ def unsilence(
     """
     from urllib.parse import quote
 
-    _ask(config, url, "DELETE", f"/api/v1/silences/{quote(identifier, safe='')}?by={quote(by or _me(), safe='')}")
+    ended, who = (quote(text, safe="", errors="replace") for text in (identifier, by or _me()))
+    _ask(config, url, "DELETE", f"/api/v1/silences/{ended}?by={who}")
     typer.echo(f"ended: {identifier}")
 
 
@@ -135,14 +136,12 @@ def door(config: Path, url: str | None) -> tuple[str, str]:
 
     Only `[http]` and `[state]` are read: whoever acknowledges need not have the account's keys at hand.
     """
-    import os
-
     from monitor.config import load_door
-    from monitor.token import read_token, token_path
+    from monitor.token import given_token, read_token, token_path
 
     base = place(config, url)
     if url is not None:
-        return base, os.environ.get("MARGINWATCH_TOKEN", "")
+        return base, given_token("MARGINWATCH_TOKEN").reveal()
     http, state = load_door(config)
     token = http.token or read_token(token_path(state.path))
     return base, token.reveal()
@@ -174,27 +173,27 @@ def opened(request: "Request", timeout_s: float = ANSWER_S) -> "HTTPResponse":
 def _ask(config: Path, url: str | None, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
     """The daemon's answer. Raises UserError with its reason when it refuses, MarginwatchError when it is not there."""
     import json
-    from urllib.error import HTTPError, URLError
+    from http.client import HTTPException
+    from urllib.error import HTTPError
     from urllib.request import Request
 
     from monitor.errors import Fault, MarginwatchError, UserError
+    from monitor.legible import legible, legible_all
 
     base, token = door(config, url)
     headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
-    request = Request(  # noqa: S310 - the scheme was checked
-        f"{base}{path}", None if body is None else json.dumps(body).encode(), headers, method=method
-    )
+    sent = None if body is None else json.dumps(body).encode()
     try:
-        with opened(request) as answer:
-            return json.load(answer)
+        with opened(Request(f"{base}{path}", sent, headers, method=method)) as answer:  # noqa: S310 - it was checked
+            return legible_all(json.load(answer))
     except HTTPError as error:
         try:
-            reason = json.load(error)["error"]
+            reason = legible(str(json.load(error)["error"]))
         except (ValueError, KeyError, TypeError):
             reason = f"answered {error.code}"
         raise UserError(base, [Fault("", reason)]) from None
-    except (URLError, OSError) as error:
-        why = getattr(error, "reason", error)
+    except (OSError, HTTPException, ValueError) as error:
+        why = legible(str(getattr(error, "reason", error)))
         raise MarginwatchError(f"{base} does not answer ({why}); is marginwatch running there?") from None
 
 

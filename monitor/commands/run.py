@@ -28,6 +28,7 @@ def run(config: ConfigFile = DEFAULT_CONFIG) -> None:
 
     Ends in bounded time on SIGTERM and Ctrl-C, takes a changed configuration over on SIGHUP, tells systemd how it is.
     Warnings go to standard output (and to Redis and MQTT where they are configured), logs to standard error.
+    Exit code 2 if only a person can mend it, 1 if the same may go well later, as when the address is in use.
 
     Examples:
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 ANSWER_S = 3.0
 """How long the daemon may take; then what is shown counts as old."""
-PICTURE_WIDTH = 128
+PICTURE_WIDTH = 144
 PICTURE_HEIGHT = 24
 
 
@@ -51,6 +51,7 @@ def top(
     look = Look(place(config, url))
     if picture is not None:
         _fetch(look, time.monotonic())
+        _fetch_history(look, PICTURE_WIDTH, time.monotonic())
         _draw(picture, look)
         return
     console: Console = PipedConsole(highlight=False)
@@ -74,6 +75,7 @@ def _once(look: "Look", console: "Console", *, terminal: bool) -> None:
     # What reads a pipe wants whole names and whole sentences.
     if not terminal and not os.environ.get("COLUMNS", "").isdigit():
         console.width = UNCUT
+    _fetch_history(look, console.width, time.monotonic())
     console.print(look.screen(console.width, None, time.monotonic()))
 
 
@@ -88,6 +90,7 @@ def _live(look: "Look", console: "Console", every_s: float) -> None:
             while True:
                 _fetch(look, time.monotonic())
                 live.update(look.screen(console.width, console.height, time.monotonic()), refresh=True)
+                _fetch_history(look, console.width, time.monotonic())
                 if pressed(every_s) in ("q", "Q", "\x03", "\x04"):
                     return
         except KeyboardInterrupt:
@@ -96,23 +99,44 @@ def _live(look: "Look", console: "Console", every_s: float) -> None:
 
 def _fetch(look: "Look", now: float) -> bool:
     """Ask for the state once; whether it came."""
-    import json
     from http.client import HTTPException
-    from urllib.error import HTTPError, URLError
-    from urllib.request import Request
+    from urllib.error import HTTPError
 
-    request = Request(f"{look.url}/api/v1/board")  # noqa: S310 - the scheme was checked
+    from monitor.legible import legible
+
     try:
-        with opened(request, ANSWER_S) as answer:
-            document: dict[str, Any] = json.load(answer)
-        look.take(document, now)
+        look.take(_asked(f"{look.url}/api/v1/board"), now)
     except HTTPError as error:
         look.trouble = f"it answered {error.code}"
-    except (URLError, OSError, HTTPException, ValueError, KeyError) as error:
-        look.trouble = str(getattr(error, "reason", error)) or type(error).__name__
+    except (OSError, HTTPException, ValueError, KeyError) as error:
+        look.trouble = legible(str(getattr(error, "reason", error))) or type(error).__name__
     else:
         look.trouble = ""
     return not look.trouble
+
+
+def _fetch_history(look: "Look", width: int, now: float) -> None:
+    """Ask for the history when its time has come. Without it everything else is shown."""
+    from contextlib import suppress
+    from http.client import HTTPException
+
+    from monitor.commands.top_view import HISTORY_AGAIN_S
+
+    if look.trouble or not look.wants_history(width, now):
+        return
+    look.history_due_at = now + HISTORY_AGAIN_S
+    with suppress(OSError, HTTPException, ValueError, KeyError, TypeError, AttributeError):
+        look.remember(_asked(f"{look.url}/api/v1/history"), now)
+
+
+def _asked(url: str) -> dict[str, Any]:
+    """The document at `url`. Raises OSError, HTTPException or ValueError where there is none."""
+    import json
+    from urllib.request import Request
+
+    with opened(Request(url), ANSWER_S) as answer:  # noqa: S310 - the scheme was checked
+        document: dict[str, Any] = json.load(answer)
+    return document
 
 
 @contextmanager

@@ -1,9 +1,12 @@
-"""What `marginwatch top` shows: the state of a daemon, as ``/api/v1/board`` tells it, on so many columns and lines."""
+"""What `marginwatch top` shows: the state of a daemon, as ``/api/v1/board`` tells it, on so many columns and lines.
 
-from collections.abc import Iterator, Mapping
+Beside it stands the last hour of each pool from ``/api/v1/history``, where the terminal has room for it.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from math import inf, isinf
+from math import inf, isinf, isnan
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -14,13 +17,14 @@ from alerts.alert import Severity, State
 from alerts.danger import Cause, Danger
 from monitor.commands.demo_screen import bar
 from monitor.commands.show import SEVERITY_STYLES, warning_line
+from monitor.legible import legible_all
 from monitor.views import percent
 
 OLD_S = 4.0
 """Without an answer for so long, what is shown is old."""
 ALERTS_MAX, REASONS_MAX, FEEDS_MAX, SILENCES_MAX = 6, 4, 4, 4
-BAR_CELLS, BAR_CELLS_WIDE = 14, 20
-WIDE = 148
+BAR_CELLS, BAR_CELLS_WIDE, HOUR_CELLS = 14, 20, 16
+WIDE = 166
 """Columns from which there is room for whole names and long bars."""
 WHY = 84
 """Columns from which there is room to say what a severity comes from."""
@@ -37,9 +41,20 @@ _COLOURS = {
     Severity.CRITICAL: "red",
     Severity.EMERGENCY: "red",
 }
-_CELLS = {"distance": 11, "bar": BAR_CELLS_WIDE + 2, "mark": 14, "liquidation": 14, "pnl": 20, "basis": 10}
+_CELLS = {
+    "distance": 11,
+    "bar": BAR_CELLS_WIDE + 2,
+    "hour": HOUR_CELLS + 2,
+    "mark": 14,
+    "liquidation": 14,
+    "pnl": 20,
+    "basis": 10,
+}
 # A column stands where the terminal is at least so wide.
-_WIDTHS = {"distance": 60, "bar": 78, "mark": 106, "liquidation": 106, "pnl": 124, "basis": WIDE}
+_WIDTHS = {"distance": 60, "bar": 78, "hour": 142, "mark": 106, "liquidation": 106, "pnl": 124, "basis": WIDE}
+_LEVELS = "▁▂▃▄▅▆▇█"
+HISTORY_S_MIN, HISTORY_POOL_S, HISTORY_AGAIN_S = 5.0, 0.05, 60.0
+"""The history is asked for so seldom, more seldom with many pools in it; and so long after an answer that was none."""
 
 
 @dataclass(slots=True)
@@ -50,9 +65,14 @@ class Look:
     state: dict[str, Any] | None = None
     answered_at: float | None = None
     trouble: str = ""
+    history: dict[str, list[float | None]] = field(default_factory=dict)
+    """Margin ratios of each pool, the latest last; None is unknown."""
+    history_due_at: float = 0.0
+    _covered_s: float = 0.0
 
     def take(self, document: dict[str, Any], now: float) -> None:
         """A new state. Raises KeyError or ValueError for what is none."""
+        document = legible_all(document)  # who wrote its texts is not known here
         missing = SECTIONS - document.keys()
         if missing:
             raise KeyError(*sorted(missing))  # another program's answer is refused here, not while it is shown
@@ -60,6 +80,20 @@ class Look:
         for pool in document["pools"]:
             _danger(pool)
         self.state, self.answered_at = document, now
+
+    def wants_history(self, width: int, now: float) -> bool:
+        """Whether the history should be asked for: there is room for it, and what is known has grown old."""
+        return width >= _WIDTHS["hour"] and now >= self.history_due_at
+
+    def remember(self, document: dict[str, Any], now: float) -> None:
+        """A new history. Raises KeyError, ValueError, TypeError or AttributeError for what is none."""
+        pools = legible_all(document["pools"]).items()
+        history = {pool: [_figure(ratio) for ratio in points] for pool, points in pools}
+        if any(ratio is not None and isnan(ratio) for points in history.values() for ratio in points):
+            raise ValueError("what is unknown is null")
+        step_s = float(document["step_s"])
+        self._covered_s = (max(map(len, history.values()), default=1) - 1) * step_s
+        self.history, self.history_due_at = history, now + max(step_s, HISTORY_S_MIN + HISTORY_POOL_S * len(history))
 
     def screen(self, width: int, height: int | None, now: float) -> RenderableType:
         """Everything for a terminal of this size; without a height as long as it is."""
@@ -72,7 +106,7 @@ class Look:
         lines += [*_silences(state), *_feeds(state)]
         room = None if height is None else max(height - len(lines) - 4, 1)
         pools = state["pools"][:room]
-        table = _table(pools, state, width)
+        table = self._table(pools, state, width)
         below = [Text(f"{state['total'] - len(pools)} pools with less risk are not shown.", "dim")]
         if not state["total"]:
             below = [Text("No pool has risk open.")]
@@ -80,6 +114,25 @@ class Look:
             below = []
         shown = Group(*_fitting(lines[1:]), table, *below) if pools else Group(*_fitting(lines[1:]), *below)
         return Group(*_fitting(lines[:1]), _Dimmed(shown) if old else shown)
+
+    def _table(self, pools: list[dict[str, Any]], state: Mapping[str, Any], width: int) -> Table:
+        heads = {"bar": "", "hour": _since(self._covered_s)}
+        points = max(map(len, self.history.values()), default=0)
+        rungs, distances = _rungs(state, "margin_ratio"), _rungs(state, "distance")
+        names = [name for name, wanted in _WIDTHS.items() if width >= wanted]
+        natural = max((len(pool["pool"]) for pool in pools), default=0) + _FIXED + sum(_CELLS[name] for name in names)
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+        table.width = None if width >= UNCUT else min(width, natural)
+        table.add_column("pool", no_wrap=True, overflow="ellipsis", ratio=1, min_width=9)
+        table.add_column("ratio", no_wrap=True, justify="right")
+        table.add_column("", no_wrap=True)
+        for name in names:
+            right = name in ("distance", "mark", "liquidation", "pnl")
+            table.add_column(heads.get(name, name), no_wrap=True, justify="right" if right else "left")
+        for pool in pools:
+            hour = spark(self.history.get(pool["pool"], ()), points)
+            table.add_row(*_row(pool, hour, rungs, distances, names, width))
+        return table
 
     def _head(self, state: Mapping[str, Any], old_s: float | None) -> Iterator[Text]:
         at = datetime.fromisoformat(state["at"]).strftime("%H:%M:%S")
@@ -172,25 +225,31 @@ def _feeds(state: Mapping[str, Any]) -> Iterator[Text]:
     yield Text(f"{len(state['feeds']) - len(troubled)} of {len(state['feeds'])} streams live", "dim")
 
 
-def _table(pools: list[dict[str, Any]], state: Mapping[str, Any], width: int) -> Table:
-    rungs, distances = _rungs(state, "margin_ratio"), _rungs(state, "distance")
-    names = [name for name, wanted in _WIDTHS.items() if width >= wanted]
-    natural = max((len(pool["pool"]) for pool in pools), default=0) + _FIXED + sum(_CELLS[name] for name in names)
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    table.width = None if width >= UNCUT else min(width, natural)
-    table.add_column("pool", no_wrap=True, overflow="ellipsis", ratio=1, min_width=9)
-    table.add_column("ratio", no_wrap=True, justify="right")
-    table.add_column("", no_wrap=True)
-    for name in names:
-        right = name in ("distance", "mark", "liquidation", "pnl")
-        table.add_column("" if name == "bar" else name, no_wrap=True, justify="right" if right else "left")
-    for pool in pools:
-        table.add_row(*_row(pool, rungs, distances, names, width))
-    return table
+def spark(ratios: Sequence[float | None], points: int, cells: int = HOUR_CELLS) -> str:
+    """The last `points` moments as a line from 0 to 1: each cell the highest ratio of its share, a gap where unknown.
+
+    A pool with fewer ratios than there are moments begins later: one under the other, cells mean the same time.
+    """
+    moments = [None] * (points - len(ratios)) + list(ratios)
+    line = ""
+    for cell in range(cells):
+        first = cell * points // cells
+        known = [ratio for ratio in moments[first : max(first + 1, (cell + 1) * points // cells)] if ratio is not None]
+        level = min(max(max(known), 0.0), 1.0) * len(_LEVELS) if known else None
+        line += " " if level is None else _LEVELS[min(int(level), len(_LEVELS) - 1)]
+    return line
+
+
+def _since(covered_s: float) -> str:
+    """What the history covers; at first not an hour yet."""
+    if covered_s > 3_400 or covered_s < 1:
+        return "last hour"
+    return f"last {covered_s:.0f} s" if covered_s < 120 else f"last {covered_s / 60:.0f} min"
 
 
 def _row(
     pool: Mapping[str, Any],
+    hour: str,
     rungs: Mapping[Severity, float],
     distances: Mapping[Severity, float],
     names: list[str],
@@ -213,6 +272,8 @@ def _row(
             case "bar":
                 cells = BAR_CELLS_WIDE if wide else BAR_CELLS
                 yield Text("░" * cells, "bold red") if ratio is None else bar(ratio, cells, rungs, style)
+            case "hour":
+                yield Text(hour, style)
             case "distance":
                 yield _distance(pool, near, distances)
             case "mark":

@@ -138,15 +138,17 @@ async def _show_pools(running: "Daemon") -> None:
             typer.echo(f"not yet seen: {reason}")
     pools = sorted(pipeline.assessments().values(), key=lambda pool: pool.pool)
     for pool in pools:
-        typer.echo(_line(pool))
+        typer.echo(line(pool))
     if not pools:
         typer.echo("no open positions")
 
 
-def _line(pool: "PoolAssessment") -> str:
+def line(pool: "PoolAssessment") -> str:
     """A pool in one line."""
     if pool.unknown:
         return f"{pool.pool}: margin ratio unknown ({', '.join(pool.unknown)})"
+    from monitor.views import percent
+
     legs = ", ".join(f"{leg.instrument} {leg.side.value} {leg.size:g}" for leg in pool.legs)
-    away = "" if pool.distance is None else f", liquidation {pool.distance:.1%} away"
-    return f"{pool.pool}: margin ratio {pool.margin_ratio:.1%} ({pool.basis.value}){away}: {legs}"
+    away = "" if pool.distance is None else f", liquidation {percent(pool.distance)} away"
+    return f"{pool.pool}: margin ratio {percent(pool.margin_ratio)} ({pool.basis.value}){away}: {legs}"

@@ -112,8 +112,9 @@ class Pool:
 
     `base` holds what does not move with the legs' marks: collateral after haircut, and the anchoring offsets of both
     margin balance and maintenance margin. `cut_releases_margin`: closing part of a leg frees the same part of `base`
-    (isolated wallets on venues that scale them with the position). `mode` is the account's, `margin_mode` that of all
-    its legs.
+    (isolated wallets on venues that scale them with the position). `lacking` names what belongs to the pool and is not
+    among its legs, because too little is known of it; `base` is nan then. `mode` is the account's, `margin_mode` that
+    of all its legs.
     """
 
     venue: str
@@ -124,6 +125,7 @@ class Pool:
     base: Risk
     legs: tuple[Leg, ...]
     cut_releases_margin: bool = False
+    lacking: tuple[str, ...] = ()
     mode: AccountMode = AccountMode.SINGLE_ASSET
     margin_mode: MarginMode = MarginMode.CROSS
 

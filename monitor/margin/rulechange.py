@@ -73,7 +73,8 @@ def _moved(was: LegAssessment, now: LegAssessment) -> MovedPrice:
 def _changes(old: Instrument, new: Instrument, was: Leg, now: Leg, seen: LegAssessment) -> Sequence[RuleChange]:
     """What differs between two definitions, the rate taken where it matters: at the liquidation price."""
     changes = []
-    if old.tiers != new.tiers and was.maintenance.first and now.maintenance.first:
+    tables = [(each.tiers, each.isolated_tiers) for each in (old, new)]
+    if tables[0] != tables[1] and was.maintenance.first and now.maintenance.first:
         price = seen.mark_price if seen.liquidation_price is None else seen.liquidation_price
         rates = [leg.maintenance.at(leg.notional(price)).alpha for leg in (was, now)]
         if rates[0] != rates[1]:

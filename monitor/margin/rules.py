@@ -73,10 +73,12 @@ class VenueRules(Protocol):
 def wallet_weight(wallet: Wallet) -> float:
     """How many coins of a wallet count: less by the haircut, or more where a debt is counted at more than its price.
 
-    A debt is never shortened by a haircut.
+    A debt is never shortened by a haircut. Profit that the haircut is taken on as well counts with the balance, and is
+    then taken off, because the positions count it themselves.
     """
-    counts = wallet.balance > 0.0 or wallet.haircut < 0.0
-    return wallet.balance * (1.0 - wallet.haircut) if counts else wallet.balance
+    owned = wallet.balance + wallet.profit
+    counted = owned * (1.0 - wallet.haircut) if owned > 0.0 or wallet.haircut < 0.0 else owned
+    return counted - wallet.profit
 
 
 def wallet_value(wallet: Wallet) -> float:
@@ -169,6 +171,6 @@ def _pool(
         Risk(balance, 0.0),
         tuple(legs),
         releases,
-        mode,
-        first.margin_mode,
+        mode=mode,
+        margin_mode=first.margin_mode,
     )

@@ -36,7 +36,8 @@ class Wallet:
 
     `balance` is in the coin, without unrealized PnL and without isolated wallets, nan while it is not known. `price` is
     one coin in the pool's unit and `haircut` the share of its value that does not count. `updated_ms` is the venue's
-    time of the figure.
+    time of the figure. `profit` is for venues that take the haircut on unrealized PnL as well: so many coins of it the
+    positions had when this was told.
     """
 
     coin: str
@@ -44,6 +45,7 @@ class Wallet:
     price: float = 1.0
     haircut: float = 0.0
     updated_ms: int = 0
+    profit: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

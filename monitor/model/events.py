@@ -66,6 +66,8 @@ class AccountSnapshot:
 
     `at_ms` is the venue's time at which the request was sent: a slot that an event touched later than that is kept.
     `mark_pause_s` is how long the venue may say nothing of a mark that does not change; younger marks are not stale.
+    `index_pause_s` is the same of prices of collateral. `reported` are scopes of pools that hold what the venue's rules
+    here cannot compute: what those pools require is held as reported, whatever the account's mode.
     """
 
     venue: str
@@ -79,6 +81,8 @@ class AccountSnapshot:
     positions: tuple[Position, ...]
     reports: tuple[PoolReport, ...]
     mark_pause_s: float = 0.0
+    index_pause_s: float = 0.0
+    reported: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,6 +44,7 @@ class Instrument:
     `tick_size` and `taker_fee_rate` are None when the venue did not tell; `funding_interval_s`, the seconds between two
     payments of funding, also when there is no funding. `tiers` are in ascending order and may be
     the account's own (venues scale them per user); empty means unknown, and then no maintenance can be computed.
+    `isolated_tiers` are those of isolated positions, where the venue has a table for each margin mode; None: the same.
     """
 
     symbol: str
@@ -54,3 +55,4 @@ class Instrument:
     tick_size: float | None = None
     taker_fee_rate: float | None = None
     funding_interval_s: float | None = None
+    isolated_tiers: tuple[Tier, ...] | None = None

@@ -423,28 +423,69 @@ async def test_history_is_newest_first(path: Path) -> None:
     ]
 
 
+class Batches(RecordingSink):
+    """Notes the pools of every batch of alerts on margin ratios as it begins, and may hold it up."""
+
+    def __init__(self, **config: float) -> None:
+        super().__init__(**config)
+        self.batches: list[list[str]] = []
+        self.gate: asyncio.Event | None = None
+        self.waiting = 0
+
+    async def deliver(self, batch: Sequence[Envelope]) -> None:
+        """Wait at the gate, if there is one."""
+        ratios = [each.alert.pool or "" for each in batch if each.alert.rule == "margin_ratio"]
+        self.batches.append([pool.rpartition("/")[2] for pool in ratios])
+        if self.gate is not None:
+            self.waiting += 1
+            await self.gate.wait()
+        await super().deliver(batch)
+
+
 async def test_alerts_come_together_for_a_sink_that_gathers_them(path: Path) -> None:
     """What is said within the time leaves in one delivery; an emergency ends the wait for all of them."""
-    patient = RecordingSink("patient", gather_s=60.0)
-    batches: list[list[str]] = []
-    deliver = patient.deliver
-
-    async def noted(batch: Sequence[Envelope]) -> None:
-        batches.append([envelope.alert.pool or "" for envelope in batch])
-        await deliver(batch)
-
-    patient.deliver = noted  # type: ignore[method-assign]
+    patient = Batches(gather_s=60.0)
     async with run(path, patient) as now:
         await until(lambda: now.dispatcher.health()[0].pending == 0 and patient.connections == 1, "connected")
         now.fire("A")
         await asyncio.sleep(0)
         now.fire("B")
         await asyncio.sleep(0)
-        assert batches == []
+        assert patient.batches == []
         now.fire("C", ratio=0.97)
         await now.delivered()
-    assert len(batches[0]) >= 3
-    assert {pool.rpartition("/")[2] for batch in batches for pool in batch} == {"A", "B", "C"}
+    assert patient.batches[0] == ["A", "B", "C"]
+
+
+async def test_emergencies_right_after_one_come_together(path: Path) -> None:
+    """The first leaves at once; of those behind it nobody gets one message each."""
+    patient = Batches(gather_s=0.2)
+    async with run(path, patient) as now:
+        await until(lambda: now.dispatcher.health()[0].pending == 0 and patient.connections == 1, "connected")
+        for number in range(8):
+            now.fire(f"P{number}", ratio=0.97)
+            await asyncio.sleep(0)
+        await now.delivered()
+    assert 1 <= len(patient.batches) <= 3
+    assert {pool for batch in patient.batches for pool in batch} == {f"P{number}" for number in range(8)}
+
+
+async def test_an_emergency_does_not_wait_for_a_delivery_that_lasts(path: Path) -> None:
+    """It overtakes, where a sink allows that; everything still arrives, and what overtook may come again."""
+    slow = Batches(gather_s=0.01, timeout_s=30.0)
+    slow.overtakes = True
+    slow.gate = asyncio.Event()
+    async with run(path, slow) as now:
+        await until(lambda: now.dispatcher.health()[0].pending == 0 and slow.connections == 1, "connected")
+        now.fire("A", "B")
+        await until(lambda: slow.waiting == 1, "under way")
+        now.fire("C")
+        now.fire("D", ratio=0.97)
+        await until(lambda: slow.waiting == 2, "the emergency is under way, too")
+        slow.gate.set()
+        await now.delivered()
+    assert slow.batches[1] == ["D"]
+    assert {pool for batch in slow.batches for pool in batch} == {"A", "B", "C", "D"}
 
 
 async def test_sinks_are_told_what_fires_as_time_goes(path: Path) -> None:

@@ -81,7 +81,7 @@ def test_easing_and_resolving_have_ids_of_their_own_and_repeats_do_not() -> None
 
 
 def test_a_pool_that_is_gone_resolves_at_once() -> None:
-    """A closed or liquidated position keeps nothing firing, whatever the calm."""
+    """A closed or liquidated position keeps nothing firing, whatever the calm; each alert says which of them ends."""
     subject = engine()
     subject.on_pool(a_pool(0.75, distance=0.02), 0.0)
     resolved = subject.on_pool_gone(POOL, 1.0)
@@ -90,7 +90,10 @@ def test_a_pool_that_is_gone_resolves_at_once() -> None:
         ("distance", Step.RESOLVED, Severity.CRITICAL),
     ]
     assert {alert.reason for alert in resolved} == {Reason.POOL_CLOSED}
-    assert resolved[0].text == "0 positions left · binance/main/USDT · resolved"
+    assert [alert.text for alert in resolved] == [
+        "0 positions left · binance/main/USDT (margin ratio) · resolved",
+        "0 positions left · binance/main/USDT (distance) · resolved",
+    ]
     assert (subject.firing(), subject.deadline()) == ([], None)
     assert subject.on_pool_gone(POOL, 2.0) == []
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from alerts.alert import Alert, Reason, Severity, Silence, State, Step
+from alerts.alert import Alert, Reason, Restored, Severity, Silence, State, Step
 from alerts.config import AlertsConfig
 from alerts.engine import Engine
 from alerts.handling import SILENCE_S_MAX, EngineHandling
@@ -32,7 +32,7 @@ class Desk:
     kept: Sequence[Silence] = ()
 
     def __post_init__(self) -> None:
-        self.engine = Engine(AlertsConfig(), "box", salt="salt", escalations_max=self.escalations)
+        self.engine = Engine(AlertsConfig(), "box", salt="salt", escalations=lambda alert: self.escalations)
         self.handling = EngineHandling(self.engine, self.said.extend, self._keep, self.clock)
 
     def _keep(self, silences: Sequence[Silence]) -> None:
@@ -118,6 +118,29 @@ def test_what_nobody_acknowledges_is_escalated_as_often_as_there_is_somebody_fur
     assert Step.ESCALATED not in [step for step, _ in mild.wait(3_599)]
 
 
+def test_a_silence_is_no_time_in_which_somebody_could_have_acknowledged() -> None:
+    """Twenty minutes of it over a critical alert end with the alert, not with everybody being told at once."""
+    desk = Desk(escalations=2)
+    desk.see(0.90)
+    desk.wait(60)
+    desk.handling.silence(POOL, 1_200, "ann", "moving collateral")
+    assert Step.ESCALATED not in [step for step, _ in desk.wait(1_201)]
+    assert desk.said[-1].step is Step.HEARD_AGAIN
+    assert Step.ESCALATED not in [step for step, _ in desk.wait(298)]
+    assert Step.ESCALATED in [step for step, _ in desk.wait(5)]
+
+
+def test_a_clock_that_was_set_back_between_two_runs_puts_no_escalation_off() -> None:
+    """What the earlier run raised in what is the future now counts from now on."""
+    desk = Desk(escalations=1)
+    desk.see(0.90)
+    now = desk.clock.now() - 3_600
+    after = Engine(AlertsConfig(), "box", escalations=lambda alert: 1)
+    after.restore(Restored("salt", tuple(desk.engine.firing())), now)
+    said = [alert.step for second in range(0, 400, 10) for alert in after.due(now + second)]
+    assert Step.ESCALATED in said
+
+
 def test_a_silence_marks_what_fires_and_ends_with_its_time() -> None:
     """The alert goes on, marked; at the end it is to be heard again, with an id that was not used before."""
     desk = Desk()
@@ -177,6 +200,25 @@ def test_a_silence_has_an_author_and_a_reason() -> None:
             Desk().handling.silence(POOL, 60, by, reason)
 
 
+@pytest.mark.parametrize(
+    "evil", ["\x1b[2J", "\x1b]0;own\x07", "a\x9b31m", "a\x7f", "gro\N{RIGHT-TO-LEFT OVERRIDE}pu", "\x00"]
+)
+def test_what_plays_with_a_terminal_is_refused(evil: str) -> None:
+    """In an author, a reason and a subject; a key and an id that name nothing are repeated without it."""
+    desk = Desk()
+    desk.see(0.90)
+    for subject, by, reason in ((evil, "ann", "x"), (POOL, evil, "x"), (POOL, "ann", f"because {evil}")):
+        with pytest.raises(RefusedError, match="must not contain control or other invisible characters"):
+            desk.handling.silence(subject, 60, by, reason)
+    with pytest.raises(RefusedError, match=r"^by: must not contain"):
+        desk.handling.acknowledge(KEY, evil)
+    for order in (desk.handling.acknowledge, desk.handling.end_silence):
+        with pytest.raises(RefusedError) as raised:
+            order(evil, "ann")
+        assert str(raised.value).isprintable()
+    assert list(desk.kept) == []
+
+
 def test_both_survive_a_restart(tmp_path: Path) -> None:
     """The state file has the silences, and with each alert who acknowledged it."""
     desk = Desk(escalations=1)
@@ -191,7 +233,7 @@ def test_both_survive_a_restart(tmp_path: Path) -> None:
     with Outbox.open(path, ["redis"], desk.clock, Telemetry()) as outbox:
         restored = outbox.restored
     assert restored.silences == (silence,)
-    after = Engine(AlertsConfig(), "box", escalations_max=1)
+    after = Engine(AlertsConfig(), "box", escalations=lambda alert: 1)
     after.restore(restored, desk.clock.now())
     assert after.silences() == [silence]
     (alert,) = (alert for alert in after.firing() if alert.key == KEY)

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alerts.alert import Reason, Severity, Step, Verdict
-from alerts.lifecycle import Policy, Status, advance, deadline, end
+from alerts.alert import Acknowledgement, Reason, Severity, Step, Verdict
+from alerts.lifecycle import FLAP_S, Policy, Status, acknowledge, advance, again, deadline, end, silence
 
 NOTICE, WARNING, CRITICAL, EMERGENCY = Severity
 RUNGS = {NOTICE: 0.50, WARNING: 0.70, CRITICAL: 0.85, EMERGENCY: 0.95}
@@ -98,6 +98,35 @@ CASES = [
         ((0, 0.6, Step.RAISED, NOTICE), (1, 0.4, Step.RESOLVED, None), (1, 0.6, Step.RAISED, NOTICE)),
     ),
     Case(
+        "what comes back soon after easing needs twice the calm to ease again",
+        HASTY,
+        (
+            (0, 0.75, Step.RAISED, WARNING),
+            (1, 0.6, None, WARNING),
+            (31, 0.6, Step.EASED, NOTICE),
+            (40, 0.75, Step.WORSENED, WARNING),
+            (41, 0.6, None, WARNING),
+            (100.9, 0.6, None, WARNING),
+            (101, 0.6, Step.EASED, NOTICE),
+            (110, 0.75, Step.WORSENED, WARNING),
+            (111, 0.6, None, WARNING),
+            (230.9, 0.6, None, WARNING),
+            (231, 0.6, Step.EASED, NOTICE),
+        ),
+    ),
+    Case(
+        "what comes back long after easing is as it was the first time",
+        HASTY,
+        (
+            (0, 0.75, Step.RAISED, WARNING),
+            (1, 0.4, None, WARNING),
+            (31, 0.4, Step.RESOLVED, None),
+            (631, 0.75, Step.RAISED, WARNING),
+            (632, 0.4, None, WARNING),
+            (662, 0.4, Step.RESOLVED, None),
+        ),
+    ),
+    Case(
         "what fires is repeated by its severity",
         HASTY,
         (
@@ -132,6 +161,55 @@ def test_end_resolves_without_waiting_for_calm() -> None:
     assert (step, ended.severity, ended.serial) == (Step.RESOLVED, None, status.serial + 1)
     waiting, _ = advance(Status(serial=7), verdict(0.96), PATIENT, 0.0)
     assert end(waiting, 1.0) == (Status(serial=7), None)
+
+
+def test_calm_does_not_double_for_ever() -> None:
+    """Sixteen times is the most that is asked for, however often a value comes back."""
+    status, now = Status(), 0.0
+    for _ in range(12):
+        status, _ = advance(status, verdict(0.75), HASTY, now)
+        status, _ = advance(status, verdict(0.4), HASTY, now + 1)
+        at = deadline(status, HASTY)
+        assert at is not None
+        needed_s, now = at - (now + 1), at
+        status, step = advance(status, verdict(0.4), HASTY, now)
+        assert step is Step.RESOLVED
+    assert needed_s == 16 * HASTY.calm_s
+
+
+def test_an_acknowledgement_outlasts_a_flap_and_no_worsening_beyond_it() -> None:
+    """It eased and is back at what was acknowledged: nothing new. More than that, or much later, is."""
+    raised, _ = advance(Status(), verdict(0.9), PROMPT, 0.0)
+    seen, _ = acknowledge(raised, Acknowledgement("ann", 1.0), 1.0)
+    eased, step = advance(seen, verdict(0.7), PROMPT, 10.0)
+    assert (step, eased.acknowledged is not None) == (Step.EASED, True)
+    back, step = advance(eased, verdict(0.9), PROMPT, 20.0)
+    assert (step, back.acknowledged) == (Step.WORSENED, Acknowledgement("ann", 1.0))
+    assert advance(eased, verdict(0.96), PROMPT, 20.0)[0].acknowledged is None
+    assert advance(eased, verdict(0.9), PROMPT, 10.0 + FLAP_S)[0].acknowledged is None
+    assert again(back, 21.0)[0].acknowledged is None
+
+
+def test_what_is_gone_leaves_nothing_to_what_comes_later() -> None:
+    """A new position in the same pool is not taken for a flapping one."""
+    status, _ = advance(Status(), verdict(0.9), HASTY, 0.0)
+    ended, _ = end(status, 1.0)
+    new, _ = advance(ended, verdict(0.9), HASTY, 2.0)
+    assert new.flaps == 0
+
+
+def test_nobody_is_turned_to_while_an_alert_is_silenced() -> None:
+    """The time to the next escalation begins anew when it is to be heard again."""
+    policy = replace(HASTY, critical_escalate_s=300.0, critical_repeat_s=9000.0, escalations_max=2)
+    status, _ = advance(Status(), verdict(0.9), policy, 0.0)
+    assert deadline(status, policy) == 300.0
+    status, step = advance(status, verdict(0.9), policy, 300.0)
+    assert (step, status.escalation, deadline(status, policy)) == (Step.ESCALATED, 1, 600.0)
+    quiet = silence(status, 400.0, silenced=True)
+    assert deadline(quiet, policy) == 9400.0
+    assert advance(quiet, verdict(0.9), policy, 5000.0)[1] is None
+    heard = silence(quiet, 5000.0, silenced=False)
+    assert deadline(heard, policy) == 5300.0
 
 
 def test_deadline_names_the_next_thing_that_time_alone_brings() -> None:

@@ -18,7 +18,7 @@ from alerts import paging as module
 from alerts.alert import Acknowledgement, Alert, Reason, Severity, Silence, State, Step
 from alerts.config import AlertsConfig
 from alerts.engine import Engine
-from alerts.paging import HOUR_S, Page, Pager, PagingPolicy, QuietHours, Route
+from alerts.paging import HOUR_S, Page, Pager, PagingPolicy, QuietHours, Route, escalations
 from tests.support.pools import a_pool
 
 NOTICE, WARNING, CRITICAL, EMERGENCY = Severity
@@ -129,6 +129,31 @@ def test_each_escalation_goes_one_further_and_stays_with_the_last() -> None:
     assert "nobody has acknowledged it" in second.title
 
 
+def test_those_who_heard_hear_that_it_worsens() -> None:
+    """Escalation had reached the second; the emergency goes to both, and not to the third."""
+    pager = a_pager(PHONE, DESK, BOSS)
+    push(pager, an_alert(severity=CRITICAL))
+    push(pager, an_alert(severity=CRITICAL, step=Step.ESCALATED, escalation=1))
+    (worse,) = push(pager, an_alert(severity=EMERGENCY, step=Step.WORSENED))
+    (again,) = push(pager, an_alert(severity=EMERGENCY, step=Step.REPEATED))
+    assert (worse.to, again.to) == (("phone", "desk"), ("phone",))
+
+
+def test_there_are_as_many_escalations_as_routes_that_want_the_alert() -> None:
+    """Routes of other accounts, of other severities, and those that only hear it too do not count."""
+    routes = (
+        Route("mine", accounts=("main",)),
+        Route("hers", accounts=("desk",)),
+        Route("worst", frozenset({EMERGENCY})),
+        replace(DESK, also=True),
+        BOSS,
+    )
+    assert escalations(routes, an_alert()) == 1
+    assert escalations(routes, an_alert(severity=EMERGENCY)) == 2
+    assert escalations(routes, an_alert(account="desk")) == 1
+    assert escalations((PHONE,), an_alert()) == escalations((), an_alert()) == 0
+
+
 def test_those_who_heard_hear_the_end() -> None:
     """Also when their filters would not take it; whoever stood in is among them."""
     pager = a_pager(Route("bad", frozenset({CRITICAL})), BOSS, Route("desk", frozenset({CRITICAL})))
@@ -157,14 +182,15 @@ def test_ends_may_be_left_out() -> None:
 
 
 def test_one_batch_is_one_page_for_each_account() -> None:
-    """Highest severity and count in the title, texts with the worst first, the advice of the worst."""
+    """Highest severity and count in the title, texts with the worst first, and below each its own advice."""
     pager = a_pager()
     main = [an_alert("P1"), an_alert("P2", CRITICAL), an_alert("P3", NOTICE)]
     pages = push(pager, *main, an_alert("P1", account="desk"))
     assert [page.title for page in pages] == ["Critical · main · 3 alerts", "Warning · desk"]
     assert pages[0].body == (
-        "critical: 0.750 margin ratio · P2\nwarning: 0.750 margin ratio · P1\nnotice: 0.750 margin ratio · P3\n"
-        "Add margin to P2."
+        "critical: 0.750 margin ratio · P2\nAdd margin to P2.\n"
+        "warning: 0.750 margin ratio · P1\nAdd margin to P1.\n"
+        "notice: 0.750 margin ratio · P3\nAdd margin to P3."
     )
     assert pages[1].body == "0.750 margin ratio · P1\nAdd margin to P1."
     assert [page.severity for page in pages] == [CRITICAL, WARNING]
@@ -179,11 +205,12 @@ def test_an_end_has_no_severity() -> None:
 
 
 def test_a_page_has_an_end() -> None:
-    """A hundred pools: what does not fit is counted, and the advice is still there."""
+    """A hundred pools: what does not fit is counted, and no advice is without its alert."""
     (page,) = push(a_pager(), *(an_alert(f"P{n}", advice="Add.") for n in range(100)))
     assert len(page.body) < module.BODY_CHARACTERS_MAX + 50
-    *shown, more, advice = page.body.split("\n")
-    assert (more, advice) == (f"and {100 - len(shown)} more", "Add.")
+    *shown, more = page.body.split("\n")
+    assert more == f"and {100 - len(shown) // 2} more"
+    assert shown[1::2] == ["Add."] * (len(shown) // 2)
     assert len(page.alerts) == 100
 
 
@@ -456,6 +483,77 @@ def test_a_restart_does_not_hold_what_is_being_said() -> None:
     assert pager.due([at_night, handled], MORNING) == pager.due([at_night, handled], MORNING + 2) == []
 
 
+# -- several alerts about one pool ----------------------------------------------------------------
+
+
+def of_distance(severity: Severity, step: Step = Step.RAISED, at: float = DAY, **changes: Any) -> Alert:
+    """A word about how far the same pool is from liquidation."""
+    return an_alert(severity=severity, step=step, at=at, key="distance:binance/main/P1", rule="distance", **changes)
+
+
+@pytest.mark.parametrize("severity", [NOTICE, WARNING, CRITICAL])
+def test_what_is_no_worse_than_what_is_known_of_a_pool_is_not_pushed(severity: Severity) -> None:
+    """By whichever rule it is said; of another pool, or worse, it is."""
+    pager = a_pager()
+    push(pager, of_distance(CRITICAL))
+    assert push(pager, an_alert(severity=severity)) == []
+    assert keys(push(pager, an_alert("P2", severity))) == [{"P2"}]
+    assert keys(push(pager, an_alert(severity=EMERGENCY, step=Step.WORSENED))) == [{"P1"}]
+
+
+def test_one_outage_is_one_page() -> None:
+    """Marks, events and snapshots of an account stop one after the other; another account's are another page."""
+    pager, pages = a_pager(), []
+    for second, stream in enumerate(("mark", "user", "account")):
+        for account in ("main", "desk"):
+            key = f"stale_feed:binance/{account}/{stream}"
+            blind = an_alert(severity=CRITICAL, at=DAY + second, key=key, rule="stale_feed", account=account, pool=None)
+            pages += push(pager, blind)
+    assert [page.title for page in pages] == ["Critical · main", "Critical · desk"]
+    notice = an_alert(severity=CRITICAL, key="venue_notice:binance/main/x", rule="venue_notice", pool=None)
+    assert len(push(pager, notice)) == 1
+
+
+def test_what_was_covered_is_said_when_it_is_the_worst_that_is_left() -> None:
+    """The alert that covered it eases below it, or is over; what ends meanwhile, nobody hears of."""
+    pager = a_pager()
+    push(pager, of_distance(CRITICAL))
+    warning, other = an_alert(at=DAY + 1), an_alert("P1", NOTICE, key="unknown:binance/main/P1", at=DAY + 1)
+    assert push(pager, warning, other) == []
+    assert pager.due([warning, other], DAY + 2) == []
+    eased = of_distance(NOTICE, Step.EASED, DAY + 60)
+    push(pager, eased)
+    assert keys(taken(pager, pager.due([warning, other, eased], DAY + 62))) == [{"P1"}]
+    assert push(pager, replace(other, step=Step.RESOLVED, state=State.RESOLVED, serial=other.serial + 99)) == []
+    push(pager, of_distance(NOTICE, Step.RESOLVED, DAY + 90))
+    assert pager.due([warning], DAY + 92) == []
+
+
+def test_of_two_as_bad_the_first_is_repeated() -> None:
+    """Two emergencies of one pool, each repeated every two minutes, are one page every two minutes."""
+    pager = a_pager()
+    push(pager, of_distance(EMERGENCY))
+    pages = push(pager, an_alert(severity=EMERGENCY, step=Step.WORSENED, at=DAY + 1))
+    for minute in range(2, 12, 2):
+        pages += push(pager, of_distance(EMERGENCY, Step.REPEATED, DAY + 60 * minute))
+        pages += push(pager, an_alert(severity=EMERGENCY, step=Step.REPEATED, at=DAY + 60 * minute + 1))
+    assert [{alert.rule for alert in page.alerts} for page in pages] == [{"distance"}] * 5
+
+
+def test_what_is_acknowledged_stays_quiet_when_a_silence_over_it_ends() -> None:
+    """And nobody hears the end of an episode they never heard of, whatever they heard of the one before."""
+    pager = a_pager()
+    push(pager, an_alert())
+    seen = Acknowledgement("ann", DAY)
+    assert push(pager, an_alert(step=Step.HEARD_AGAIN, at=DAY + 60, acknowledged=seen)) == []
+    assert push(pager, an_alert(step=Step.RESOLVED, at=DAY + 90, silenced=SILENCE)) == []
+    night = a_pager(quiet=QUIET)
+    push(night, an_alert(at=NIGHT - 7200))
+    assert push(night, an_alert(step=Step.RESOLVED, at=NIGHT - 3600, silenced=SILENCE)) == []
+    assert push(night, an_alert(at=NIGHT + 60), an_alert(step=Step.RESOLVED, at=NIGHT + 90)) == []
+    assert night.due([], MORNING) == []
+
+
 # -- restarts -------------------------------------------------------------------------------------
 
 
@@ -497,7 +595,15 @@ def test_a_clock_that_was_set_back_takes_no_places() -> None:
     assert len(push(pager, an_alert("P2", at=DAY - 7200))) == 1
 
 
-@pytest.mark.parametrize("memory", [{}, {"said": {"k": 1}}, {"said": {}, "held": [["nonsense", True]]}])
+def test_what_people_know_of_a_pool_is_known_after_a_restart() -> None:
+    """It covers what is no worse, as before."""
+    pager = a_pager()
+    push(pager, an_alert(severity=CRITICAL))
+    pager = restarted(pager, DAY)
+    assert push(pager, an_alert(key="distance:binance/main/P1")) == []
+
+
+@pytest.mark.parametrize("memory", [{}, {"said": {"k": 1}}, {"said": {}, "held": [["nonsense", True, False]]}])
 def test_a_memory_that_cannot_be_read_is_refused(memory: dict[str, Any]) -> None:
     """And nothing of it is taken up."""
     pager = a_pager()
@@ -589,7 +695,7 @@ def test_nobody_is_disturbed_more_than_agreed(
 
 
 def swing(amplitude: float, period_s: float, center: float = 0.70) -> tuple[Counter[str], int, int]:
-    """An hour of ticks, one a second, of a ratio that swings around the warning rung.
+    """An hour of ticks, one a second, of a ratio that swings around a rung.
 
     Returns how many alerts the engine says by step, how many messages a monitor without any of this would have sent
     (one for every crossing of the rung), and how many pages leave.
@@ -602,8 +708,8 @@ def swing(amplitude: float, period_s: float, center: float = 0.70) -> tuple[Coun
     for second in range(3600):
         now = DAY + second
         ratio = center + amplitude * sin(2 * pi * second / period_s)
-        crossings += (ratio >= 0.70) != was_above
-        was_above = ratio >= 0.70
+        crossings += (ratio >= center) != was_above
+        was_above = ratio >= center
         said = engine.on_pool(a_pool(ratio), now) + engine.due(now)
         steps.update(alert.step for alert in said)
         pages += len(push(pager, *said, now=now)) if said else 0
@@ -627,9 +733,28 @@ def test_a_price_that_swings_widely_is_calmed_by_the_engine() -> None:
     assert pages == 1
 
 
-def test_a_price_that_swings_slowly_is_capped() -> None:
-    """Swings of 20 % in 2 min: every one is an alert and its easing; the cap lets through no more than agreed."""
-    steps, crossings, pages = swing(0.14, 120.0)
-    assert crossings > 50
-    assert sum(steps.values()) > 40
-    assert pages <= PagingPolicy(20).per_hour + 1
+@pytest.mark.parametrize("center", [0.50, 0.70, 0.85, 0.95])
+@pytest.mark.parametrize(("amplitude", "period_s"), [(0.08, 120.0), (0.14, 120.0), (0.25, 120.0), (0.14, 300.0)])
+def test_a_price_that_swings_slowly_flaps_less_and_less(center: float, amplitude: float, period_s: float) -> None:
+    """At every rung: each return asks for more calm, so what is left are the repeats of what nobody acknowledges."""
+    steps, crossings, pages = swing(amplitude, period_s, center)
+    changes = sum(steps.values()) - steps[Step.REPEATED]
+    repeats_s = AlertsConfig().repeat.emergency_s
+    assert crossings > 20
+    assert changes <= 12
+    assert pages <= 6 + 3600 / repeats_s
+
+
+def test_an_acknowledged_price_that_swings_is_left_in_peace() -> None:
+    """Somebody deals with the emergency: that it eases a little and comes back is not said to them again."""
+    engine, pager = Engine(AlertsConfig(), "box", salt="salt"), a_pager()
+    pages = []
+    for second in range(3600):
+        now = DAY + second
+        said = engine.on_pool(a_pool(0.9 + 0.07 * sin(2 * pi * second / 240.0)), now) + engine.due(now)
+        if second == 120:
+            said += [alert for each in engine.firing() for alert in engine.acknowledge(each.key, "ann", now)]
+        pages += [page.place - DAY for page in (push(pager, *said, now=now) if said else [])]
+        pages += [page.place - DAY for page in taken(pager, pager.due(engine.firing(), now))]
+    assert pages
+    assert max(pages) <= 120

@@ -1,9 +1,13 @@
 """What is silent, for how long, and what never is."""
 
+from fnmatch import fnmatchcase
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from alerts.alert import Severity, Silence
-from alerts.silences import SILENCES_MAX, Silences, covers, silence_over
+from alerts.silences import SILENCES_MAX, Silences, covers, fits, silence_over
 
 POOL = "binance/main/BTCUSDT:long"
 
@@ -85,3 +89,22 @@ def test_of_several_the_longest_is_shown() -> None:
     """Whoever looks learns when it will be heard again."""
     both = [silence(until=90.0, identifier="a"), silence("*", until=95.0, identifier="b")]
     assert silence_over(POOL, both, 50.0) == both[1]
+
+
+_texts = st.text(alphabet="ab/\n", max_size=8)
+
+
+@given(st.lists(_texts, min_size=2, max_size=6), _texts, st.lists(_texts, min_size=5, max_size=5))
+def test_a_star_stands_for_anything(parts: list[str], other: str, between: list[str]) -> None:
+    """What a pattern is made from fits it, and of anything else what the standard library's patterns say."""
+    pattern = "*".join(parts)
+    made = "".join(part + gap for part, gap in zip(parts, [*between[: len(parts) - 1], ""], strict=True))
+    assert fits(pattern, made)
+    assert fits(pattern, other) is fnmatchcase(other, pattern)
+
+
+def test_a_pattern_of_many_stars_is_no_work() -> None:
+    """However it is made: the monitor asks at every alert, and does nothing else meanwhile."""
+    name = "margin_ratio:binance/main/" + "a" * 150
+    assert not fits("*a" * 99 + "*z", name)
+    assert fits("*a" * 99 + "*", name)

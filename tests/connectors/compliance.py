@@ -8,7 +8,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from enum import StrEnum
 from itertools import count
@@ -24,6 +24,7 @@ from connectors.binance_common.settings import FuturesAccountConfig
 from connectors.config import BaseAccountConfig
 from connectors.hyperliquid.config import AccountConfig as HyperliquidConfig
 from connectors.okx.config import AccountConfig as OkxConfig
+from connectors.okx.rest import REQUESTS_PER_MINUTE as OKX_REQUESTS_PER_MINUTE
 from connectors.recorder import Recorder
 from connectors.simulator import hyperliquid as hyperliquid_server
 from connectors.simulator import okx as okx_server
@@ -31,10 +32,12 @@ from connectors.simulator.hyperliquid import Address, Held, HyperliquidServer
 from connectors.simulator.okx import OkxServer
 from connectors.simulator.scenario import AccountSpec, PositionSpec, Scenario
 from connectors.simulator.venue import VenueServer
+from monitor.book import Book
 from monitor.clock import Clock
 from monitor.credential import Secret
-from monitor.model.assessment import FeedState
-from monitor.model.events import Event, FeedChanged
+from monitor.margin.venues import rules_of
+from monitor.model.assessment import FeedState, PoolAssessment
+from monitor.model.events import AccountDelta, AccountSnapshot, Event, FeedChanged, InstrumentsLoaded, Marks
 from monitor.telemetry import Telemetry
 from tests.support.venue_server import Venue, venue_in_process
 
@@ -102,7 +105,22 @@ class Lack(StrEnum):
     DELTAS = "through ccxt a stream only tells that something changed, and a snapshot what"
     FRAMES = "ccxt keeps the frames to itself: which were repeated, late or of no use, it does not tell"
     CONNECTIONS = "ccxt keeps the connections to itself: their handshakes cannot be counted, nor their ends foreseen"
+    LISTING = "ccxt names positions, and counts them, by a list of contracts of its own: others it cannot tell"
     HASTE = "ccxt may connect again by itself, so a stream that was lost is late at first, and stale only later"
+
+
+UNLISTED_TIMES = 10_000
+"""How many questions for contracts are answered without the instrument, once it is not listed: all that come."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request that came to the venue: when, about what, its cost there, and whether a test had it answered amiss."""
+
+    at: float
+    about: str
+    weight: float
+    refused: bool
 
 
 class VenueUnderTest(Protocol):
@@ -114,6 +132,8 @@ class VenueUnderTest(Protocol):
     unit: float
     """Contracts that a size of one is, as in `trade`."""
     lacks: frozenset[Lack]
+    budget: float
+    """The weight of requests that one address, or one user, is allowed a minute."""
 
     def accounts(self, **changes: Any) -> list[BaseAccountConfig]:
         """The account's configuration."""
@@ -165,6 +185,14 @@ class VenueUnderTest(Protocol):
 
     async def refuse(self, refusal: Refusal, times: int = 1) -> None:
         """Answer the next requests for the account's state so."""
+        ...
+
+    async def unlist(self) -> None:
+        """Leave the instrument out of the venue's list of contracts, though it is held and has marks."""
+        ...
+
+    async def asked(self) -> list[Asked]:
+        """The venue's own record of every request, in the order of their coming, by the clock of both sides."""
         ...
 
     async def step_clock(self, seconds: float) -> None:
@@ -224,6 +252,14 @@ class OverConnections:
         """The next handshakes."""
         self.server.refuse_handshakes(stream, status, times)
 
+    async def asked(self) -> list[Asked]:
+        """As the server wrote them down."""
+        return [Asked(each.at, each.about, self.weight(each.about), each.spoiled) for each in self.server.questions]
+
+    def weight(self, about: str) -> float:
+        """What a question costs; one is as good as another where a venue does not weigh them."""
+        return 1.0
+
 
 class BinanceUnderTest:
     """Binance USD-M by the simulator."""
@@ -233,6 +269,7 @@ class BinanceUnderTest:
     unit = 1.0
     account_path = "/fapi/v3/account"
     lacks: frozenset[Lack] = frozenset()
+    budget = 2400.0
     _ROUTES = {Stream.MARK: "market", Stream.USER: "private"}  # noqa: RUF012 - a constant
 
     def __init__(self, venue: Venue) -> None:
@@ -322,6 +359,16 @@ class BinanceUnderTest:
         }
         await self._venue.rest_fault(self.account_path, times=times, **faults[refusal])
 
+    async def unlist(self) -> None:
+        """In ``exchangeInfo``."""
+        assert self._venue.simulator is not None
+        self._venue.simulator.exchange.market.unlisted.add(self.instrument)
+
+    async def asked(self) -> list[Asked]:
+        """As the simulator's log has them."""
+        log = await self._venue.log("request")
+        return [Asked(each["at"], each["path"], each["weight"], each["fault"] is not None) for each in log]
+
     async def step_clock(self, seconds: float) -> None:
         """The venue's clock against ours."""
         await self._venue.clock_offset(int(seconds * 1000))
@@ -381,6 +428,7 @@ class OkxUnderTest(OverConnections):
     instrument = "BTC-USDT-SWAP"
     unit = 1.0
     lacks: frozenset[Lack] = frozenset()
+    budget = float(OKX_REQUESTS_PER_MINUTE)  # OKX limits each endpoint by itself; so many are none too many for any
 
     def __init__(self, server: OkxServer) -> None:
         self.server = server
@@ -444,6 +492,11 @@ class OkxUnderTest(OverConnections):
         }
         self.server.faults += [("/api/v5/account/balance", replies[refusal])] * times
 
+    async def unlist(self) -> None:
+        """In the account's instruments."""
+        path = "/api/v5/account/instruments"
+        self.server.faults += [(path, lambda: self.server.envelope(0, []))] * UNLISTED_TIMES
+
     async def step_clock(self, seconds: float) -> None:
         """The venue's clock against ours."""
         self.server.offset_ms += int(seconds * 1000)
@@ -475,6 +528,7 @@ class HyperliquidUnderTest(OverConnections):
     instrument = "BTC"
     unit = 1.0
     lacks = frozenset({Lack.KEYS, Lack.SIGNED_TIME, Lack.MARK_TIMES})
+    budget = 1200.0
     _ROUTES = {Stream.MARK: hyperliquid_server.MARKET, Stream.USER: hyperliquid_server.USER}  # noqa: RUF012 - a constant
 
     def __init__(self, server: HyperliquidServer, address: str = "0x" + "ab" * 20) -> None:
@@ -552,6 +606,20 @@ class HyperliquidUnderTest(OverConnections):
         }
         self.server.refuse("clearinghouseState", answers[refusal], times)
 
+    async def unlist(self) -> None:
+        """In every dex's universe."""
+        metas = [{"universe": [], "marginTables": [], "collateralToken": 0} for _ in hyperliquid_server.DEXES]
+        self.server.refuse("allPerpMetas", lambda: web.json_response(metas), UNLISTED_TIMES)
+
+    async def asked(self) -> list[Asked]:
+        """With what was asked of which dex, which the type does not tell."""
+        told = zip(await super().asked(), self.server.asked, strict=True)
+        return [replace(each, about=orjson.dumps(question).decode()) for each, question in told]
+
+    def weight(self, about: str) -> float:
+        """By the documented weights of the info endpoint."""
+        return {"clearinghouseState": 2.0, "spotClearinghouseState": 2.0, "userRole": 60.0}.get(about, 20.0)
+
     async def step_clock(self, seconds: float) -> None:
         """Nothing depends on it."""
 
@@ -587,7 +655,7 @@ def ccxt(exchange: str) -> Callable[[Clock], AbstractAsyncContextManager[VenueUn
     def entry(clock: Clock) -> AbstractAsyncContextManager[VenueUnderTest]:
         from tests.connectors.ccxt import under_test
 
-        return under_test.through_ccxt(exchange)
+        return under_test.through_ccxt(exchange, clock)
 
     return entry
 
@@ -641,6 +709,23 @@ class Watch:
         """Defects that were counted."""
         return {labels[2] for labels in self.telemetry.bad_frames.items() if labels[1] == stream}
 
+    def pools(self) -> list[PoolAssessment]:
+        """Every pool after all that was told."""
+        book = Book()
+        for account in {event.account for event in self.of(AccountSnapshot)}:
+            book.add_account(self.venue.name, account, rules_of(self.venue.name))
+        for event in self.events:
+            match event:
+                case InstrumentsLoaded() if book.has_account(event.venue, event.account):
+                    book.load_instruments(event)
+                case AccountSnapshot():
+                    book.apply_snapshot(event)
+                case AccountDelta():
+                    book.apply_delta(event)
+                case Marks():
+                    book.apply_marks(event, self.clock.now())
+        return [book.assess(row) for row in book.rows()]
+
     def error(self) -> BaseException | None:
         """What a runner ended with."""
         ended = (task for task in self.tasks if task.done() and not task.cancelled())
@@ -665,8 +750,6 @@ class Watch:
 
     async def in_sync(self) -> None:
         """Wait until everything is live and a mark has come."""
-        from monitor.model.events import Marks
-
         await self.until(
             lambda: self.state("account") == self.state("user") == FeedState.LIVE and self.of(Marks), "a live account"
         )

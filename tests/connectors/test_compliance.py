@@ -3,12 +3,15 @@
 import asyncio
 import logging
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from alerts.alert import Reason
+from alerts.rules import unknown
+from alerts.rules.unknown import UnknownConfig
 from connectors import connector_of
 from connectors.recorder import Recorder, Replay
 from monitor.commands.check import compare_pools
@@ -20,6 +23,7 @@ from tests.connectors.compliance import (
     SETTINGS,
     SOAKED,
     VENUES,
+    Asked,
     Ending,
     Lack,
     QuickClock,
@@ -277,20 +281,60 @@ async def test_a_request_that_is_refused_is_made_again(
 
 
 @pytest.mark.parametrize("refusal", [Refusal.TOO_MANY, Refusal.BANNED])
-async def test_the_venues_wish_for_silence_is_respected(watch: Watch, refusal: Refusal) -> None:
-    """No request leaves before Retry-After is over."""
-    await watch.venue.refuse(refusal)
-    failed_at: list[float] = []
+async def test_the_venues_wish_for_silence_is_respected(
+    venue: VenueUnderTest, clock: QuickClock, refusal: Refusal
+) -> None:
+    """By its own record: what it refused is asked again when it said, and no sooner."""
+    await venue.refuse(refusal)
+    async with watching(venue, clock) as watch:
+        await watch.until(lambda: watch.of(AccountSnapshot), "a snapshot")
+        asked = await venue.asked()
+    first = next(each for each in asked if each.refused)
+    again = next(each for each in asked if each.about == first.about and each.at > first.at)
+    assert again.at - first.at >= 2.5
 
-    def failed() -> bool:
-        if watch.telemetry.reconciliations.get(watch.venue.name, "main", "failed"):
-            failed_at.append(watch.clock.now())
-        return bool(failed_at)
 
-    await watch.until(failed, "a refusal")
-    seen = len(watch.of(AccountSnapshot))
-    await watch.until(lambda: len(watch.of(AccountSnapshot)) > seen, "another snapshot")
-    assert watch.of(AccountSnapshot)[-1].at_ms / 1000.0 >= failed_at[0] + 2.5
+async def a_minute_passes(watch: Watch, each_second: Callable[[int], Awaitable[None]]) -> None:
+    """Sixty seconds of the common clock, in each of which something happens."""
+    began = watch.clock.now()
+    for second in range(60):
+        await each_second(second)
+        due = began + second + 1.0
+        await watch.until(lambda due=due: watch.clock.now() >= due, "another second")
+
+
+def busiest_minute(asked: Sequence[Asked]) -> float:
+    """The most that requests weighed within sixty seconds."""
+    return max(sum(each.weight for each in asked if 0.0 <= last.at - each.at < 60.0) for last in asked)
+
+
+async def test_an_account_that_trades_each_second_is_reported_and_leaves_others_their_budget(watch: Watch) -> None:
+    """Its pools go on being held against the venue's figures; half of what the venue allows is left at any time."""
+    before = len(watch.of(AccountSnapshot))
+    await a_minute_passes(watch, lambda second: watch.venue.trade(str(second % 3 + 1)))
+    assert busiest_minute(await watch.venue.asked()) <= watch.venue.budget / 2
+    taken = watch.of(AccountSnapshot)[before:]
+    assert sum(bool(snapshot.reports) for snapshot in taken) >= 3
+
+
+async def test_a_contract_that_the_venue_does_not_list_makes_the_pool_unknown_and_no_storm(
+    venue: VenueUnderTest, clock: QuickClock
+) -> None:
+    """It is held, and what it requires is nobody's guess; the question for it is asked again, but not each second."""
+    needs(venue, Lack.LISTING)
+    await venue.unlist()
+    async with watching(venue, clock, reconcile_s=60.0) as watch:
+        await watch.until(lambda: watch.of(AccountSnapshot), "a snapshot")
+        before = len(watch.of(AccountSnapshot))
+        await a_minute_passes(watch, lambda second: asyncio.sleep(0))
+        pools = watch.pools()
+        assert [leg.instrument for pool in pools for leg in pool.legs] == [venue.instrument]
+        for pool in pools:
+            verdict = unknown.judge(pool, UnknownConfig())
+            assert verdict.reason is Reason.UNKNOWN
+            assert venue.instrument in unknown.describe(pool, verdict).text
+        assert len(watch.of(AccountSnapshot)) - before <= 15
+        assert busiest_minute(await venue.asked()) <= venue.budget / 2
 
 
 async def test_a_clock_that_is_off_is_measured_again(watch: Watch) -> None:

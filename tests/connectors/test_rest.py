@@ -1,7 +1,7 @@
 """Requests with deadlines, budget and clock, against a real server."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
@@ -10,11 +10,14 @@ from aiohttp import web
 
 from connectors.binance.product import USD_M
 from connectors.binance_common.rest import BinanceDialect
+from connectors.bybit.rest import BybitDialect
+from connectors.okx.rest import OkxDialect
 from connectors.rest import (
     ANSWERS_MAX,
     BUDGETS_MAX,
     CLOCK_AGE_S,
     Budget,
+    Dialect,
     Rest,
     SharedAnswers,
     clock_in,
@@ -52,8 +55,25 @@ class Server:
         return reply
 
 
+def binance(url: str) -> Dialect:
+    """Binance's way of speaking, at this address."""
+    return BinanceDialect("binance", url, Secret("k" * 64), Secret("s" * 64), USD_M.time_path)
+
+
+def bybit(url: str) -> Dialect:
+    """Bybit's."""
+    return BybitDialect("bybit", url, Secret("k" * 18), Secret("s" * 36))
+
+
+def okx(url: str) -> Dialect:
+    """OKX's."""
+    return OkxDialect("okx", url, Secret("k" * 36), Secret("s" * 32), Secret("phrase"), demo=False)
+
+
 @asynccontextmanager
-async def stage(request_s: float = 2.0, limit: int = 2400) -> AsyncIterator[tuple[Server, Rest, Telemetry]]:
+async def stage(
+    request_s: float = 2.0, limit: int = 2400, dialect: Callable[[str], Dialect] = binance
+) -> AsyncIterator[tuple[Server, Rest, Telemetry]]:
     """A server and a client for it, both on a manual clock."""
     server = Server(ManualClock())
     app = web.Application()
@@ -65,8 +85,8 @@ async def stage(request_s: float = 2.0, limit: int = 2400) -> AsyncIterator[tupl
     host, port = runner.addresses[0][:2]
     server.url = f"http://{host}:{port}"
     telemetry = Telemetry()
-    dialect = BinanceDialect("binance", server.url, Secret("k" * 64), Secret("s" * 64), USD_M.time_path)
-    client = Rest(dialect, Budget(limit), server.clock, telemetry, request_s=request_s, connect_s=1.0)
+    budget = Budget(limit)
+    client = Rest(dialect(server.url), budget, server.clock, telemetry, request_s=request_s, connect_s=1.0)
     try:
         async with client:
             yield server, client, telemetry
@@ -140,6 +160,56 @@ async def test_after_a_limit_nothing_is_sent_until_the_venue_allows_it(status: i
         server.clock.advance(1.0)
         await rest.perform(question(server, Security.NONE))
         assert telemetry.venue_errors.get("binance", "-1003") == 1
+
+
+RESET = {"X-Bapi-Limit-Reset-Timestamp": "1790000003000"}
+
+
+@pytest.mark.parametrize(
+    ("dialect", "reply", "wait_s"),
+    [
+        (bybit, web.Response(status=403, text="access too frequent"), 600.0),
+        (bybit, web.Response(status=403, headers={"Retry-After": "1800"}), 1800.0),
+        (bybit, web.json_response({"retCode": 10006, "retMsg": "x", "time": 1_790_000_000_000}, headers=RESET), 3.0),
+        (okx, web.json_response({"code": "50011", "msg": "Too Many Requests", "data": []}), 3.0),
+    ],
+    ids=["bybit 403", "bybit 403 that says until when", "bybit 10006", "okx 50011"],
+)
+async def test_a_wish_for_silence_is_heard_whatever_status_it_comes_with(
+    dialect: Callable[[str], Dialect], reply: web.Response, wait_s: float
+) -> None:
+    """By every account behind the address: asking on makes a ban longer."""
+    async with stage(dialect=dialect) as (server, rest, telemetry):
+        other = Rest(dialect(server.url), rest._budget, server.clock, telemetry, request_s=2.0, connect_s=1.0)
+        async with other:
+            server.replies = [reply]
+            with pytest.raises(VenueError):
+                await rest.perform(question(server, Security.NONE))
+            asked = len(server.asked)
+            server.clock.advance(wait_s - 1.0)
+            for each in (rest, other):
+                with pytest.raises(VenueError, match="not sent") as held:
+                    await each.perform(question(server, Security.NONE))
+                assert held.value.retry_after_s == pytest.approx(1.0)
+            assert len(server.asked) == asked
+            server.clock.advance(1.0)
+            server.replies = [web.json_response({"retCode": 0, "code": "0", "data": []})]
+            await other.perform(question(server, Security.NONE))
+
+
+@pytest.mark.parametrize(("status", "sent"), [(503, True), (429, False)])
+async def test_a_wish_for_no_silence_at_all_holds_nothing(status: int, sent: bool) -> None:
+    """Save for a limit that was reached: then it is not believed."""
+    async with stage(dialect=okx) as (server, rest, _):
+        server.replies = [web.json_response({}, status=status, headers={"Retry-After": "0"})]
+        server.replies += [web.json_response({"code": "0", "data": []})]
+        with pytest.raises(VenueError):
+            await rest.perform(question(server, Security.NONE))
+        if sent:
+            await rest.perform(question(server, Security.NONE))
+        else:
+            with pytest.raises(VenueError, match="not sent"):
+                await rest.perform(question(server, Security.NONE))
 
 
 async def test_a_request_without_an_answer_ends_in_time() -> None:

@@ -71,6 +71,18 @@ async def test_every_question_is_asked_and_those_that_answers_raise() -> None:
     assert rest.asked == ["state", "more", "note"]
 
 
+async def test_questions_may_wait_their_turn() -> None:
+    """Each for as long as it is told to."""
+    rest, waited = Answers(), []
+
+    def pause_s(kind: str) -> float:
+        waited.append((kind, len(rest.asked)))
+        return 0.0
+
+    await ask_in_turn(rest, Questions(), question, pause_s)  # type: ignore[arg-type]
+    assert waited == [("state", 0), ("more", 1), ("note", 2)]
+
+
 @pytest.mark.parametrize("told", [VenueError("no", retry=True), b"?"], ids=["an error", "an answer that is unreadable"])
 async def test_what_can_be_done_without_is(told: bytes | VenueError) -> None:
     """And what is asked for instead is asked for."""

@@ -1,5 +1,6 @@
 """The collection of frames as a whole: every file of a venue that is watched is fed to its connector by some test."""
 
+import gzip
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,10 @@ OF_NO_CONNECTOR = {"tardis_aster-futures", "tardis_bitmex", "tardis_dydx-v4", "t
 """Exchanges that nothing here speaks to by itself."""
 
 
+ANSWERS = {"cryptofeed_BINANCE_FUTURES.0": 2, "cryptofeed_OKX.0": 26}
+"""Files of REST answers, and how many lines they have; every other one is of frames."""
+
+
 def stem(name: str) -> str:
     """Without what says how it is written down."""
     for ending in (".gz", ".txt", ".jsonl"):
@@ -32,6 +37,12 @@ def test_every_file_is_fed_to_a_connector_or_of_none() -> None:
     """A file that comes new to the collection is noticed here."""
     found = {stem(path.name) for path in (ROOT / "ws").iterdir()}
     assert found == {name for names in FED.values() for name in names} | OF_NO_CONNECTOR
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_a_file_of_answers_is_looked_at_line_by_line(name: str) -> None:
+    """Its connector's test says what becomes of each; one that comes new is noticed here and there."""
+    assert len(gzip.decompress((ROOT / "ws" / f"{name}.txt.gz").read_bytes()).splitlines()) == ANSWERS[name]
 
 
 @pytest.mark.parametrize("connector", FED)

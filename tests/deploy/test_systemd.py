@@ -60,6 +60,8 @@ def test_systemd_finds_it_locked_in(runnable: Path) -> None:
         ("Restart", "always"),
         ("RestartPreventExitStatus", "2"),
         ("StartLimitIntervalSec", "0"),
+        ("Wants", "network-online.target"),
+        ("After", "network-online.target time-sync.target"),
         ("ExecReload", "/bin/kill -HUP $MAINPID"),
         ("DynamicUser", "yes"),
         ("StateDirectory", "marginwatch"),
@@ -70,7 +72,7 @@ def test_systemd_finds_it_locked_in(runnable: Path) -> None:
     ],
 )
 def test_what_the_daemon_relies_on(name: str, value: str) -> None:
-    """Readiness, endless restarts but for a bad configuration, reload, a state directory to start in, the sandbox."""
+    """Readiness, endless restarts but for a bad configuration, network and time, reload, a directory, the sandbox."""
     assert directives()[name] == [value]
 
 

@@ -9,9 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from monitor.anchoring import MISSED_MAX
 from monitor.assess import assess_account
 from monitor.book import Book
 from monitor.kernel import Kernel, compiled_kernel, plain_kernel
+from monitor.margin.rules import wallet_value
 from monitor.margin.venues import RULES
 from monitor.model.account import Account, AccountMode, MarginMode, Position, PositionMode, Wallet
 from monitor.model.assessment import Basis
@@ -67,6 +69,7 @@ class Desk:
         mode: AccountMode = AccountMode.SINGLE_ASSET,
         at_ms: int | None = None,
         mark_pause_s: float = 0.0,
+        index_pause_s: float = 0.0,
     ) -> None:
         """A REST snapshot."""
         self.now_ms += 1
@@ -85,6 +88,7 @@ class Desk:
                 stamped,
                 reports,
                 mark_pause_s,
+                index_pause_s,
             )
         )
 
@@ -391,6 +395,86 @@ def test_a_surprising_report_may_frighten_at_once_but_reassure_only_when_confirm
     assert desk.ratio("BTCUSDT:long") == pytest.approx(0.95)
 
 
+def test_an_anchor_that_nobody_renews_stops_reassuring() -> None:
+    """After some snapshots that tell nothing of the pool what frightened stays, and the model error is not shown."""
+    desk = Desk()
+    position = isolated("BTCUSDT", 1.0, 100.0, 10.0, Slot.LONG)
+    desk.snapshot((position,))
+    desk.mark(BTCUSDT=95.0)
+    for balance, believed in ((5.02, 5.0), (4.99, 4.99)):
+        report = PoolReport("BTCUSDT:long", balance, 0.95, None, (("BTCUSDT", 95.0),))
+        desk.snapshot((position,), reports=(report,))
+        for missed in range(1, MISSED_MAX + 1):
+            assert desk.ratio("BTCUSDT:long") == pytest.approx(0.95 / balance)
+            assert desk.book.assess(desk.book.rows()[0]).model_error is not None
+            # One that tells nothing that can be compared is as good as none.
+            telling = (replace(report, margin_balance=nan),) if missed % 2 else ()
+            desk.snapshot((position,), reports=telling)
+        assert desk.ratio("BTCUSDT:long") == pytest.approx(0.95 / believed)
+        assert desk.book.assess(desk.book.rows()[0]).model_error is None
+
+
+def test_a_requirement_that_is_only_reported_is_unknown_when_it_is_not_told_any_more() -> None:
+    """It was the only one there is, and is about a moment that is long gone."""
+    desk = Desk()
+    held, mode = (cross("BTCUSDT", 1.0, 100.0, Slot.LONG),), AccountMode.PORTFOLIO
+    report = PoolReport("multi", 100.0, 20.0, None, (("BTCUSDT", 100.0),))
+    desk.snapshot(held, (Wallet("USDT", 100.0, 1.0),), (report,), mode)
+    desk.mark(BTCUSDT=100.0)
+    for _ in range(MISSED_MAX):
+        assert desk.ratio("multi") == pytest.approx(0.2)
+        desk.snapshot(held, (Wallet("USDT", 100.0, 1.0),), (), mode)
+    assert isnan(desk.ratio("multi"))
+    assert desk.book.assess(desk.book.rows()[0]).unknown == ("the venue's report of the pool",)
+    desk.snapshot(held, (Wallet("USDT", 100.0, 1.0),), (report,), mode)
+    assert desk.ratio("multi") == pytest.approx(0.2)
+
+
+def test_a_contract_that_is_not_described_makes_the_cross_pools_unknown() -> None:
+    """Nobody knows from which of them it takes; an isolated one takes from none. Both are a pool of their own."""
+    desk = Desk()
+    known = (cross("BTCUSDT", 1.0, 100.0, Slot.LONG), isolated("ETHUSDT", 1.0, 10.0, 1.0, Slot.LONG))
+    wallets = (Wallet("USDT", 50.0), Wallet("USDC", 7.0))
+    desk.snapshot((*known, isolated("NEWUSDT", 1.0, 10.0, 1.0, Slot.LONG)), wallets)
+    desk.mark(BTCUSDT=100.0, ETHUSDT=10.0)
+    assert desk.ratio("USDT") == pytest.approx(1.0 / 50.0)
+    desk.snapshot((*known, cross("NEWUSDT", 1.0, 10.0, Slot.LONG)), wallets)
+    assert isnan(desk.ratio("USDT"))
+    assert desk.ratio("ETHUSDT:long") == pytest.approx(0.1)
+    row = desk.book.row_of("binance", "main", "binance/main/USDT")
+    assert row is not None
+    assert desk.book.assess(row).unknown == ("contract NEWUSDT",)
+    desk.load(contract("NEWUSDT"))
+    desk.snapshot((*known, cross("NEWUSDT", 1.0, 10.0, Slot.LONG)), wallets)
+    desk.mark(NEWUSDT=10.0)
+    assert desk.ratio("USDT") == pytest.approx(1.1 / 50.0)
+    desk.snapshot((*known, cross("OTHER", 1.0, 10.0, Slot.LONG)), wallets)
+    assert isnan(desk.ratio("USDT"))
+    desk.delta(cross("OTHER", 0.0, 0.0, Slot.LONG))
+    assert desk.ratio("USDT") == pytest.approx(1.0 / 50.0)
+
+
+def test_amounts_in_another_coin_are_counted_at_its_present_price() -> None:
+    """A short in BTC has a profit in BTC, worth less as BTC falls; the next look values it as a snapshot would."""
+    desk = Desk()
+    inverse = Instrument("BTCUSD", ContractKind.INVERSE, "BTC", 100.0, flat_tier(0.01))
+    desk.load(inverse)
+    held = (cross("BTCUSD", -10.0, 100.0, Slot.SHORT),)
+    wallets = (Wallet("USDT", 500.0, 1.0), Wallet("BTC", 0.0, 100.0))
+    report = PoolReport("multi", 500.0, 10.0, None, (("BTCUSD", 100.0), ("index:BTCUSD", 100.0)))
+    desk.snapshot(held, wallets, (report,), AccountMode.MULTI_ASSET)
+    desk.mark(BTCUSD=100.0, **{"index:BTCUSD": 100.0})
+    assert desk.ratio("multi") == pytest.approx(10.0 / 500.0)
+    desk.mark(BTCUSD=80.0, **{"index:BTCUSD": 80.0})
+    profit, required = 1000.0 * (1 / 80 - 1 / 100), 0.01 * 1000.0 / 80
+    assert desk.ratio("multi") == pytest.approx(required * 100.0 / (500.0 + profit * 100.0))
+    assert len(desk.book.requote()) == 1
+    assert desk.ratio("multi") == pytest.approx(required * 80.0 / (500.0 + profit * 80.0))
+    assert desk.book.requote() == set()
+    assert desk.delta(cross("BTCUSD", 0.0, 0.0, Slot.SHORT)) == ["binance/main/multi"]
+    assert desk.book.requote() == set()
+
+
 def test_multi_asset_mode_is_one_pool_and_moves_with_the_indexes() -> None:
     """All wallets and cross positions are one pool in USD; an index mark re-values its coin."""
     desk = Desk()
@@ -451,6 +535,51 @@ def test_an_indexed_coin_that_is_gone_counts_no_more() -> None:
     desk.snapshot(held, coins[:1], mode=AccountMode.MULTI_ASSET)
     desk.mark(**{"index:BTCUSD": 120.0})
     assert desk.ratio("multi") == pytest.approx(0.2)
+
+
+def test_a_haircut_on_profit_is_taken_where_it_was_told() -> None:
+    """The wallet says how much profit it counts; what is gained since counts in full, and the coin moves both."""
+    desk = Desk()
+    held = (cross("BTCUSDC", 1.0, 100.0, Slot.LONG),)
+    told = Wallet("USDC", 50.0, 1.0, 0.1, profit=10.0)
+    report = (PoolReport("multi", 54.0, 1.1, None, (("BTCUSDC", 110.0), ("index:USDCUSD", 1.0))),)
+    desk.snapshot(held, (told,), report, AccountMode.MULTI_ASSET)
+    desk.mark(BTCUSDC=110.0, **{"index:USDCUSD": 1.0})
+    (pool,) = (desk.book.assess(row) for row in desk.book.rows())
+    assert (pool.margin_balance, pool.model_error) == (pytest.approx(0.9 * (50.0 + 10.0)), pytest.approx(0.0))
+    assert desk.ratio("multi") == pytest.approx(1.1 / 54.0)
+    desk.mark(BTCUSDC=120.0)
+    assert desk.ratio("multi") == pytest.approx(1.2 / (54.0 + 10.0))
+    desk.mark(**{"index:USDCUSD": 0.9})
+    desk.book.requote()
+    assert desk.ratio("multi") == pytest.approx(0.9 * 1.2 / (0.9 * (54.0 + 10.0)))
+    desk.delta(replace(told, profit=20.0))
+    assert desk.ratio("multi") == pytest.approx(0.9 * 1.2 / (0.9 * 0.9 * 70.0))
+
+
+def test_profit_above_a_debt_and_a_loss_that_makes_one() -> None:
+    """It is their sum that is owned or owed: only what is owned is shortened."""
+    assert wallet_value(Wallet("BTC", -1.0, 10.0, 0.1, profit=3.0)) == pytest.approx(0.9 * 20.0 - 30.0)
+    assert wallet_value(Wallet("BTC", 1.0, 10.0, 0.1, profit=-3.0)) == pytest.approx(-20.0 + 30.0)
+    assert wallet_value(Wallet("BTC", 0.0, 10.0, 1.0, profit=3.0)) == pytest.approx(-30.0)
+    assert isnan(wallet_value(Wallet("BTC", 1.0, nan, 0.1, profit=3.0)))
+
+
+def test_prices_of_collateral_may_rest_for_a_time_of_their_own() -> None:
+    """A venue may repeat an index more seldom than a mark."""
+    desk = Desk()
+    marks = (("BTCUSDT", 100.0), ("index:BTCUSD", 100.0))
+    report = (PoolReport("multi", 105.0, 1.0, None, marks),)
+    coins = (Wallet("USDT", 5.0), Wallet("BTC", 1.0, 100.0))
+    held = (cross("BTCUSDT", 1.0, 100.0),)
+    desk.snapshot(held, coins, report, AccountMode.MULTI_ASSET, mark_pause_s=12.0, index_pause_s=62.0)
+    stale = desk.book.ledger.stale_instruments
+    desk.mark(100.0, **dict(marks))
+    assert stale(100.0, 5.0) == stale(111.0, 5.0) == {}
+    assert list(stale(113.0, 5.0).values()) == [13.0]
+    desk.mark(150.0, BTCUSDT=100.0)
+    assert stale(161.0, 5.0) == {}
+    assert 63.0 in stale(163.0, 5.0).values()
 
 
 def test_an_anchor_reassures_only_about_the_positions_it_was_measured_on() -> None:

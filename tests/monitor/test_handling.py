@@ -1,10 +1,12 @@
 """Orders over HTTP: who may give them, and what is answered."""
 
+import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import aiohttp
+import orjson
 import pytest
 
 from alerts.orders import BODY_BYTES_MAX
@@ -75,6 +77,53 @@ async def test_orders_with_the_token_are_carried_out() -> None:
         assert odd["fits_now"] is False
         desk.orders.pop()
     assert desk.orders == [("acknowledge", "k", "ann"), ("silence", "binance/main", "ann"), ("end", "s0", "bob")]
+
+
+async def test_an_order_that_comes_in_parts() -> None:
+    """It is read to its end, however long the network takes between two parts; one that is never whole does nothing."""
+    desk = Desk()
+    body = orjson.dumps(SILENCE)
+    head = f"POST /api/v1/silences HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}\r\n"
+    head += f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+    async with door(desk) as session:
+        address = session._base_url
+        assert address is not None
+        reader, writer = await asyncio.open_connection(address.host, address.port)
+        for part in (head.encode(), body[:10], body[10:30], body[30:]):
+            assert desk.orders == []
+            writer.write(part)
+            await writer.drain()
+            await turns(session)
+        assert (await reader.read()).startswith(b"HTTP/1.1 201 ")
+        writer.close()
+        reader, writer = await asyncio.open_connection(address.host, address.port)
+        writer.write(head.encode() + body[:-1])
+        writer.write_eof()
+        assert b" 201 " not in await reader.read()
+        writer.close()
+    assert desk.orders == [("silence", "binance/main", "ann")]
+
+
+async def turns(session: aiohttp.ClientSession) -> None:
+    """Let the server take what was sent: it answers others after that."""
+    for _ in range(3):
+        async with session.get("/healthz") as response:
+            assert response.status == 200
+
+
+async def test_a_body_that_is_too_long_is_refused_unread() -> None:
+    """However it is cut up."""
+    desk = Desk()
+
+    async def endless() -> AsyncIterator[bytes]:
+        while True:
+            yield b" " * 1000
+
+    async with door(desk) as session:
+        with suppress(aiohttp.ClientError):  # what is not read may break the sending before the answer is seen
+            status, answer = await ask(session, "POST", "/api/v1/silences", data=endless())
+            assert (status, answer["error"][:4]) == (400, "body")
+        assert (await ask(session, "GET", "/healthz"))[0] == 200
 
 
 @pytest.mark.parametrize(

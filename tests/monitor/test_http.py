@@ -1,26 +1,32 @@
 """The HTTP server, asked over real sockets: what it says, whom it refuses, and that it never keeps the loop."""
 
 import asyncio
+import errno
 import json
 import logging
+import re
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from time import perf_counter
 
 import aiohttp
 import pytest
+import structlog
+from aiohttp import web
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from pydantic import ValidationError
 
-from alerts.alert import Severity
-from alerts.message import rfc3339
+from alerts.alert import Acknowledgement, Severity
+from alerts.message import rfc3339, silence_fields
 from alerts.sinks.prometheus import Build, Exposition, MetricsConfig
 from monitor.clock import ManualClock
 from monitor.credential import Secret
 from monitor.errors import ConfigurationError
 from monitor.http import CONNECTIONS_MAX, LAG_S_MAX, HttpConfig, HttpServer, LoopWatch
+from monitor.model.assessment import FeedHealth
+from monitor.views import PoolRow
 from tests.support.desk import NOW, Desk, alert, bad_day, busy_telemetry, many_pools
 
 
@@ -167,6 +173,25 @@ async def test_alerts() -> None:
         assert body["alerts"] == []
 
 
+async def test_silences_and_acknowledgements_show() -> None:
+    """A pool that is kept quiet says so in its document, as its state does, and on the page; so does an alert."""
+    pools = bad_day()
+    desk = Desk(pools)
+    quiet = desk.silence("binance/main/BTCUSDT:long", 600, "bob", "adding <margin>")
+    seen = replace(alert(Severity.CRITICAL, pools[0]), acknowledged=Acknowledgement("ann", NOW), silenced=quiet)
+    desk.alerts = [seen]
+    async with serving(desk) as client:
+        _, body = await client.json("/api/v1/pools")
+        silenced = {pool["scope"]: pool["silenced"] for pool in body["pools"]}  # type: ignore[attr-defined]
+        assert silenced.pop("BTCUSDT:long") == silence_fields(quiet)
+        assert set(silenced.values()) == {None}
+        _, text, _ = await client.get("/plain")
+        until = f"silent until {rfc3339(quiet.until)}, by bob: adding &lt;margin&gt;"
+        assert f"binance/main/BTCUSDT:long · acknowledged by ann at {rfc3339(NOW)} · {until}</li>" in text
+        assert f"binance/main/BTCUSDT:long<br><small>{until}</small>" in text
+        assert f"<h2>Silences</h2><ul><li>binance/main/BTCUSDT:long: {until}</li>" in text
+
+
 async def test_the_page_says_what_is_wrong() -> None:
     """Blindness, alerts and streams in trouble stand on the page, and unknown never looks like a number."""
     pools = bad_day()
@@ -223,6 +248,94 @@ async def test_strict_headers(path: str) -> None:
         assert "style=" not in text
 
 
+HEADERS = (
+    "Cache-Control",
+    "Content-Security-Policy",
+    "Cross-Origin-Resource-Policy",
+    "Referrer-Policy",
+    "X-Content-Type-Options",
+)
+
+
+async def spoken(client: Client, request: bytes) -> bytes:
+    """Whatever is answered to these bytes until the server closes the connection."""
+    host, _, port = client.server.urls[0].removeprefix("http://").rpartition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(request)
+    async with asyncio.timeout(20):
+        answer = await reader.read()
+    writer.close()
+    return answer
+
+
+NAMED = b" HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+ORDER = b"POST /api/v1/silences" + NAMED
+BROKEN_GZIP = b"Content-Encoding: gzip\r\nContent-Length: 4\r\n\r\nabcd"
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "status"),
+    [
+        (ORDER + b"Authorization: Bearer \xff\r\nContent-Length: 2\r\n\r\n{}", 401),
+        (ORDER + b"Authorization: Bearer token\r\n" + BROKEN_GZIP, 400),
+        (ORDER + b"Authorization: Bearer token\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n\r\n", 400),
+        (b"GET /readyz" + NAMED + BROKEN_GZIP, 200),
+        (b"DELETE /api/v1/silences/%ff?by=%ff" + NAMED + b"Authorization: Bearer token\r\n\r\n", 200),
+        (b"DELETE /api/v1/silences/\xff" + NAMED + b"Authorization: Bearer token\r\n\r\n", 400),
+        (b"GET /metrics" + NAMED + b"Accept: application/openmetrics-text;version=abc\r\n\r\n", 200),
+        (b"GET /metrics" + NAMED + b"Accept: application/openmetrics-text;version=2.\xff\r\n\r\n", 200),
+        (b"GET /metrics" + NAMED + b"Accept: text/plain;version=1.x\r\n\r\n", 200),
+        (b"GET /api/v1/pools?limit=" + b"9" * 5000 + NAMED + b"\r\n", 400),
+        (b"GET /board/%ff" + NAMED + b"\r\n", 404),
+        (b"GET /" + NAMED + b"Expect: the unexpected\r\n\r\n", 417),
+        (b"GET /" + b"a" * 9000 + NAMED + b"\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: \xff\r\nConnection: close\r\n\r\n", 421),
+        (b"garbage\r\n\r\n", 400),
+    ],
+)
+async def test_whatever_is_asked_is_answered_with_the_headers(
+    request_bytes: bytes, status: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """However little sense it makes: no fault of the server's, no traceback, and the headers of every answer."""
+    async with serving(Desk()) as client:
+        answer = await spoken(client, request_bytes)
+    head = answer.partition(b"\r\n\r\n")[0].decode(errors="replace")
+    assert re.match(rf"HTTP/1\.[01] {status} ", head)
+    assert [name for name in HEADERS if f"\n{name}: ".lower() not in head.lower()] == []
+    assert troubles(caplog) == []
+
+
+class Faulty(Desk):
+    """A desk whose health cannot be told."""
+
+    def health(self) -> Sequence[FeedHealth]:
+        """See `PoolSource`."""
+        raise KeyError("a fault of ours")
+
+
+async def test_a_fault_of_ours_is_answered_with_the_headers() -> None:
+    """500 in JSON, without a word of what it was, which is in the log."""
+    async with serving(Faulty()) as client:
+        with structlog.testing.capture_logs() as logged:
+            status, text, response = await client.get("/plain")
+        assert (status, json.loads(text)) == (500, {"error": "the monitor is at fault; its log says more"})
+        assert [name for name in HEADERS if name not in response.headers] == []
+        assert [(entry["log_level"], entry["path"]) for entry in logged] == [("error", "/plain")]
+
+
+async def test_an_answer_that_fails_on_its_way_does_not_pass_for_a_whole_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its connection is cut."""
+
+    def failing(row: PoolRow) -> bytes:
+        raise KeyError(row.pool)
+
+    monkeypatch.setattr("monitor.http.pool_json", failing)
+    async with serving(Desk()) as client:
+        with pytest.raises(aiohttp.ClientError):
+            await client.get("/api/v1/pools")
+        assert (await client.get("/healthz"))[0] == 200
+
+
 async def test_unknown_paths_and_methods() -> None:
     """They are refused in JSON."""
     async with serving(Desk()) as client:
@@ -239,6 +352,7 @@ async def test_unknown_paths_and_methods() -> None:
         ("LOCALHOST:80", 200),
         ("[::1]:9464", 200),
         ("margin.example.org", 200),
+        ("Margin.Example.ORG:443", 200),
         ("rebound.example.com", 421),
         ("rebound.example.com:9464", 421),
         ("localhost.example.com", 421),
@@ -246,8 +360,9 @@ async def test_unknown_paths_and_methods() -> None:
 )
 async def test_a_foreign_name_for_this_machine_is_refused(host: str, status: int) -> None:
     """A page whose name was made to point at the loopback address cannot read the account."""
-    async with serving(Desk(), allowed_hosts=["margin.example.org"]) as client:
-        assert (await client.get("/api/v1/pools", Host=host))[0] == status
+    for allowed in ("margin.example.org", "Margin.Example.Org"):
+        async with serving(Desk(), allowed_hosts=[allowed]) as client:
+            assert (await client.get("/api/v1/pools", Host=host))[0] == status
 
 
 async def test_on_other_interfaces_any_name_will_do() -> None:
@@ -269,15 +384,37 @@ async def test_a_port_in_use() -> None:
             f"marginwatch.toml: http.listen: {listen} is in use by another program; "
             "is marginwatch running already? Choose another port"
         )
+        assert raised.value.retry
         await second.stop()
 
 
 @pytest.mark.parametrize("listen", ["192.0.2.1:9464", "no-such-host.invalid:9464"])
 async def test_an_address_that_cannot_be_had(listen: str) -> None:
-    """Somebody else's address, or a name that leads nowhere, is a fault of the configuration."""
+    """Somebody else's address, or a name that leads nowhere: both may come up later, as those of a VPN do."""
     server = make_server(Desk(), HttpConfig(listen=listen))
-    with pytest.raises(ConfigurationError, match=f"http.listen: .*{listen}"):
+    with pytest.raises(ConfigurationError, match=f"http.listen: .*{listen}") as raised:
         await server.start()
+    assert raised.value.retry
+
+
+async def test_an_address_that_is_forbidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Time mends nothing there."""
+
+    async def refuse(site: web.TCPSite) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(web.TCPSite, "start", refuse)
+    with pytest.raises(ConfigurationError, match="choose a port from 1024") as raised:
+        await make_server(Desk(), HttpConfig(listen="127.0.0.1:80")).start()
+    assert not raised.value.retry
+
+
+@pytest.mark.parametrize("token", ["two words", "two\nlines", "t\N{LATIN SMALL LETTER O WITH DIAERESIS}ken"])
+def test_a_token_that_no_header_bears(token: str) -> None:
+    """It is refused when the configuration is read, without being repeated."""
+    with pytest.raises(ValidationError, match="one line of ASCII letters") as raised:
+        HttpConfig(token=Secret(token, "env:TOKEN"))
+    assert token not in str(raised.value)
 
 
 @pytest.mark.parametrize("listen", ["9464", "127.0.0.1", "127.0.0.1:", ":9464", "::1:9464", "127.0.0.1:65536", "a:b"])

@@ -39,6 +39,23 @@ def test_lines_are_logfmt_where_nobody_watches() -> None:
     assert 'level=info event="two words" ok=true' in stream.getvalue()
 
 
+@pytest.mark.parametrize("wanted", [LogFormat.CONSOLE, LogFormat.LOGFMT, LogFormat.JSON])
+def test_what_others_wrote_does_not_play_with_the_terminal(wanted: LogFormat) -> None:
+    """An author or a venue's answer may hold escape sequences; a traceback keeps its lines."""
+    stream = io.StringIO()
+    configure(LogConfig(format=wanted), stream)
+    structlog.get_logger().info("silence begins", by="\x1b[2J\x9b31mann")
+    logging.getLogger("library").warning("they said %s", "\x1b]0;own\x07")
+    assert "?[2J?31mann" in stream.getvalue()
+    assert "?]0;own?" in stream.getvalue()
+    try:
+        int("no number")
+    except ValueError:
+        structlog.get_logger().exception("failed")
+    assert not set(stream.getvalue()) & set("\x1b\x9b\x07")
+    assert "ValueError: invalid literal" in stream.getvalue()
+
+
 def test_quieter_lines_are_left_out() -> None:
     """Nothing below the level is written."""
     stream = io.StringIO()

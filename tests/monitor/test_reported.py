@@ -1,5 +1,6 @@
 """Pools whose requirement only the venue can say: held as it last reported it, and unknown before."""
 
+from dataclasses import replace
 from math import nan
 
 import pytest
@@ -8,7 +9,7 @@ from monitor.book import Book
 from monitor.margin.venues import RULES, rules_of
 from monitor.model.account import AccountMode, PositionMode, Wallet
 from monitor.model.assessment import Basis, PoolAssessment
-from monitor.model.events import AccountSnapshot, InstrumentsLoaded, Marks, PoolReport, SnapshotReason
+from monitor.model.events import AccountDelta, AccountSnapshot, InstrumentsLoaded, Marks, PoolReport, SnapshotReason
 from monitor.model.ids import Slot
 from tests.support.accounts import cross, flat_tier, isolated, linear
 
@@ -89,6 +90,42 @@ def test_a_venue_that_no_longer_says_makes_the_pool_unknown() -> None:
         assert pool.unknown == ("the venue's report of the pool",)
         tell(book, REPORT)
         assert only(book).margin_ratio == pytest.approx(0.4)
+
+
+def held_so(book: Book, reported: frozenset[str], *reports: PoolReport) -> PoolAssessment:
+    """A snapshot of the account in a mode that can be computed; the pools in `reported` are held as reported."""
+    wallets, positions = (Wallet("USDC", 40.0),), (cross("BTC", 1.0, 100.0),)
+    modes = (SnapshotReason.TIMER, AccountMode.SINGLE_ASSET, PositionMode.ONE_WAY)
+    told = AccountSnapshot(VENUE, NAME, FEED, 1, *modes, wallets, positions, reports, reported=reported)
+    book.apply_snapshot(told)
+    return only(book)
+
+
+def test_a_pool_that_cannot_be_computed_is_held_in_any_mode() -> None:
+    """As long as the venue says so of it; what was carried before says nothing then, nor the other way round."""
+    scope, report = frozenset({"USDC"}), replace(REPORT, scope="USDC")
+    book = portfolio(replace(REPORT, scope="USDC", maintenance_margin=11.02), mode=AccountMode.SINGLE_ASSET)
+    assert at(book, 110.0, 2).maintenance_margin == pytest.approx(11.02)
+    pool = held_so(book, scope)
+    assert (pool.basis, pool.unknown) == (Basis.REPORTED, ("the venue's report of the pool",))
+    assert book.table().margin_ratio[0] != book.table().margin_ratio[0]
+    pool = held_so(book, scope, report)
+    assert (pool.basis, pool.margin_balance, pool.maintenance_margin) == (Basis.REPORTED, 50.0, 20.0)
+    assert at(book, 90.0, 3).maintenance_margin == 20.0
+    pool = held_so(book, frozenset())
+    assert (pool.basis, pool.maintenance_margin, pool.unknown) == (Basis.COMPUTED, pytest.approx(9.0), ())
+    assert (pool.margin_balance, book.table().maintenance_margin[0]) == (pytest.approx(30.0), pytest.approx(9.0))
+
+
+def test_a_position_that_is_newer_than_the_snapshot_is_held_with_its_pool() -> None:
+    """Though the snapshot's own row of it is left aside."""
+    book = portfolio(mode=AccountMode.SINGLE_ASSET)
+    grown = replace(cross("BTC", 2.0, 100.0), updated_ms=9)
+    book.apply_delta(AccountDelta(VENUE, NAME, 9, "ORDER", (), (grown,)))
+    assert at(book, 110.0, 10).maintenance_margin == pytest.approx(22.0)
+    assert held_so(book, frozenset({"USDC"})).unknown
+    pool = held_so(book, frozenset({"USDC"}), replace(REPORT, scope="USDC"))
+    assert (pool.legs[0].size, pool.maintenance_margin) == (2.0, 20.0)
 
 
 def test_a_venue_without_rules_has_every_pool_held() -> None:

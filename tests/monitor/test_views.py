@@ -6,20 +6,32 @@ from math import inf, nan
 import orjson
 import pytest
 
-from alerts.alert import Severity
+from alerts.alert import Severity, Silence
 from alerts.danger import Scale
+from alerts.message import rfc3339
 from monitor.model.ids import Side
-from monitor.views import NOT_ASSESSED, PageState, PoolRow, amount, page, percent, pool_json, rows
+from monitor.views import NOT_ASSESSED, SILENCES_MAX, PageState, PoolRow, amount, page, percent, pool_json, rows
 from tests.support.desk import NOW, Desk, alert, bad_day, leg, many_pools, pool
 from tests.support.pools import a_leg, a_pool
 
 
 @pytest.mark.parametrize(
     ("ratio", "shown"),
-    [(0.5, "50.00 %"), (0.004, "0.40 %"), (0.0, "0.00 %"), (inf, "no margin left"), (nan, "unknown")],
+    [
+        (0.5, "50.00 %"),
+        (0.0123, "1.23 %"),
+        (0.004, "0.40 %"),
+        (0.0005, "0.050 %"),
+        (-0.000_051_9, "-0.0052 %"),
+        (0.000_000_12, "0.000012 %"),
+        (0.009_99, "1.00 %"),
+        (0.0, "0.00 %"),
+        (inf, "no margin left"),
+        (nan, "unknown"),
+    ],
 )
 def test_percent(ratio: float, shown: str) -> None:
-    """A ratio as a percentage; no bound and no knowledge in words."""
+    """A ratio as a percentage, two digits at least of what is not nothing; no bound and no knowledge in words."""
     assert percent(ratio) == shown
 
 
@@ -46,7 +58,8 @@ def test_rows_by_severity_then_by_ratio() -> None:
     high = replace(btc, distance=None, margin_ratio=0.94)
     desk = Desk([sol, high, RATIO_765, new, doge], alerts=[alert(Severity.CRITICAL, sol)])
     found = [
-        (row.pool.split("/")[2], str(row.danger)) for row in rows(desk.table(), desk.assessments(), scale(desk), 9)
+        (row.pool.split("/")[2], str(row.danger))
+        for row in rows(desk.table(), desk.assessments(), scale(desk), 9, (), NOW)
     ]
     assert found == [
         ("DOGEUSDT:short", "emergency · by ratio and distance"),
@@ -65,17 +78,19 @@ def test_a_cut_keeps_the_most_dangerous(most: int) -> None:
     pools[60] = replace(pools[60], margin_ratio=inf)
     pools[61] = replace(pools[61], margin_ratio=nan)
     desk = Desk(pools, alerts=[alert(Severity.EMERGENCY, pools[1])])
-    whole = [row.pool for row in rows(desk.table(), desk.assessments(), scale(desk), 100)]
+    whole = [row.pool for row in rows(desk.table(), desk.assessments(), scale(desk), 100, (), NOW)]
     numbers = [int(name.split("COIN")[1].split("USDT")[0]) for name in whole]
     # The rung of the emergencies is at 95 %.
     assert numbers[:10] == [60, 61, 99, 98, 97, 96, 95, 3, 1, 94]
-    assert [row.pool for row in rows(desk.table(), desk.assessments(), scale(desk), most)] == whole[:most]
+    assert [row.pool for row in rows(desk.table(), desk.assessments(), scale(desk), most, (), NOW)] == whole[:most]
 
 
 def test_a_pool_s_document_says_how_bad_and_why() -> None:
     """Null and nothing for a calm one."""
     desk = Desk([RATIO_765, bad_day()[3]])
-    first, second = [orjson.loads(pool_json(row)) for row in rows(desk.table(), desk.assessments(), scale(desk), 2)]
+    first, second = [
+        orjson.loads(pool_json(row)) for row in rows(desk.table(), desk.assessments(), scale(desk), 2, (), NOW)
+    ]
     assert (first["severity"], first["severity_by"]) == ("emergency", ["distance"])
     assert (second["severity"], second["severity_by"]) == (None, [])
 
@@ -83,7 +98,9 @@ def test_a_pool_s_document_says_how_bad_and_why() -> None:
 def test_the_page_says_how_bad_and_that_alerts_are_of_their_moment() -> None:
     """The severity with its cause in the row, and beside an alert's figure that it is the one of then."""
     desk = Desk([RATIO_765], alerts=[alert(Severity.EMERGENCY, RATIO_765)])
-    text = "".join(page(PageState(NOW, 1, rows(desk.table(), desk.assessments(), scale(desk), 1), (), desk.alerts, ())))
+    text = "".join(
+        page(PageState(NOW, 1, rows(desk.table(), desk.assessments(), scale(desk), 1, (), NOW), (), desk.alerts, ()))
+    )
     assert "<td>emergency · by distance</td>" in text
     assert "<li>emergency, when raised: 76% binance/main/USDT</li>" in text
 
@@ -93,7 +110,7 @@ def test_rows_take_the_columns() -> None:
     desk = Desk(many_pools(3))
     table = desk.table()
     table.margin_ratio[0] = 0.9
-    first, *_ = rows(table, desk.assessments(), scale(desk), 3)
+    first, *_ = rows(table, desk.assessments(), scale(desk), 3, (), NOW)
     assert (first.pool, first.margin_ratio) == ("binance/desk0/COIN0USDT:long", 0.9)
     assert first.assessment is not None
 
@@ -125,7 +142,16 @@ def test_a_leg_s_next_payment_of_funding_is_null_where_it_is_not_told() -> None:
 def test_the_page_comes_in_small_pieces() -> None:
     """One pool is one piece, so that a long page does not keep the event loop."""
     desk = Desk(many_pools(100))
-    state = PageState(NOW, 100, rows(desk.table(), desk.assessments(), scale(desk), 100), (), (), ())
+    state = PageState(NOW, 100, rows(desk.table(), desk.assessments(), scale(desk), 100, (), NOW), (), (), ())
     pieces = list(page(state))
     assert sum("<tr><th" in piece for piece in pieces) >= 100
     assert max(map(len, pieces)) < 1500
+
+
+def test_silences_in_force_are_listed_up_to_a_bound() -> None:
+    """Also those that fit no pool; emergencies that are silent too are told apart, and the rest is counted."""
+    silences = [Silence(f"s{n}", f"binance/a{n}", NOW + 60, "ann", "why", n == 0, NOW) for n in range(SILENCES_MAX + 2)]
+    text = "".join(page(PageState(NOW, 0, (), (), (), (), silences)))
+    assert f"<li>binance/a0: silent until {rfc3339(NOW + 60)}, even emergencies, by ann: why</li>" in text
+    assert text.count("silent until") == SILENCES_MAX
+    assert "<li>and 2 more</li>" in text

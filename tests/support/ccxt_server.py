@@ -15,6 +15,8 @@ from typing import Any, Protocol
 
 from aiohttp import WSMsgType, web
 
+from monitor.clock import Clock, SystemClock
+
 _SIGNATURE_HEADERS = ("access-sign", "sign", "authent")
 _SIGNATURES = re.compile(r'"(?:sign|SIGN|signed_challenge)":\s*"([^"]+)"')
 
@@ -248,12 +250,15 @@ DIALECTS: Mapping[str, type[Dialect]] = {"bitget": Bitget, "gate": Gate, "kraken
 class CcxtServer:
     """One exchange with one account. Faults are attributes; they hold until they are taken back."""
 
-    def __init__(self, dialect: Dialect) -> None:
+    def __init__(self, dialect: Dialect, clock: Clock | None = None) -> None:
         self.dialect = dialect
+        self._clock = clock or SystemClock()
         self.size = 1
         self.price = 79_000.0
         self.at_ms = 1_790_000_000_000
         self.requests: list[tuple[str, str]] = []
+        self.asked: list[tuple[float, str, bool]] = []
+        """When each of them came, with its query, and whether a fault met it."""
         self.heard: list[str] = []
         self.refusals: list[tuple[str, int, str]] = []
         """Part of a path, status and body, each for one request."""
@@ -373,13 +378,13 @@ class CcxtServer:
         if self.hanging is not None and self.hanging in request.path:
             await asyncio.sleep(60.0)
         self.signatures += [value for name, value in request.headers.items() if name.lower() in _SIGNATURE_HEADERS]
-        for fault in self.faults:
-            where, make = fault
-            if where in request.path:
-                self.faults.remove(fault)
-                if make is not None:
-                    return make()
-                await asyncio.sleep(60.0)
+        fault = next((each for each in self.faults if each[0] in request.path), None)
+        self.asked.append((self._clock.now(), request.path_qs, fault is not None))
+        if fault is not None:
+            self.faults.remove(fault)
+            if fault[1] is not None:
+                return fault[1]()
+            await asyncio.sleep(60.0)
         for refusal in self.refusals:
             part, status, body = refusal
             if part in request.path:
@@ -420,9 +425,9 @@ def _transport(socket: web.WebSocketResponse) -> asyncio.Transport:
 
 
 @asynccontextmanager
-async def ccxt_server(exchange: str) -> AsyncIterator[CcxtServer]:
+async def ccxt_server(exchange: str, clock: Clock | None = None) -> AsyncIterator[CcxtServer]:
     """One exchange on a port of its own."""
-    server = CcxtServer(DIALECTS[exchange]())
+    server = CcxtServer(DIALECTS[exchange](), clock)
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", server.handle)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)

@@ -187,10 +187,11 @@ class Page:
         for kind in ("mousePressed", "mouseReleased"):
             await self.send("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
 
-    async def press(self, key: str) -> None:
-        """Press and release a key."""
+    async def press(self, key: str, *, back: bool = False) -> None:
+        """Press and release a key; `back` holds Shift meanwhile."""
         code, text = _KEYS[key]
-        pressed = {"key": key, "windowsVirtualKeyCode": code, **({"text": text} if text else {})}
+        pressed: dict[str, Any] = {"key": key, "windowsVirtualKeyCode": code, "modifiers": 8 if back else 0}
+        pressed |= {"text": text} if text else {}
         await self.send("Input.dispatchKeyEvent", type="keyDown", **pressed)
         await self.send("Input.dispatchKeyEvent", type="keyUp", key=key, windowsVirtualKeyCode=code)
 

@@ -13,6 +13,7 @@ class RecordingSink:
 
     def __init__(self, name: str = "recording", **config: float) -> None:
         self.name = name
+        self.overtakes = False
         self.config = SinkConfig.model_validate({"timeout_s": 0.2, "state_s": 0.02, **config})
         self.got: list[Envelope] = []
         self.connections = 0

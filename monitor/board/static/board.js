@@ -1,8 +1,9 @@
 // The board: takes rounds from the daemon, keeps what they say, and has it shown.
 
+import { Banner } from "./banner.js";
 import { Link } from "./link.js";
 import { Orders } from "./orders.js";
-import { Alerts, Banner, Feeds, Silences } from "./panels.js";
+import { Alerts, Feeds, Silences } from "./panels.js";
 import { Pools } from "./pools.js";
 import { byDanger, causeOf, levelOf } from "./danger.js";
 import { hide, inWords, named, percent, time, write } from "./words.js";
@@ -41,7 +42,7 @@ function take(round) {
   }
   for (const pool of round.pools) pools.dirty(pool.pool);
   banner.show(state);
-  alerts.show(state, changed.has("alerts"));
+  alerts.show(state, changed.has("alerts") || changed.has("alerts_total"));
   titled();
   if (!document.hidden) show(changed);
 }
@@ -95,13 +96,11 @@ function linked(now) {
   hide(named("gone"), !gone);
   if (gone) {
     const never = link.lastAt === null;
-    const words = never
-      ? "The daemon does not answer. Nothing is known."
-      : "No answer from the daemon since " + time(link.lastAt) + ". What is shown is old and may be wrong.";
+    const words = never ? whyNothing() + " Nothing is known." : whyOld() + " What is shown is old and may be wrong.";
     write(named("gone-words"), words);
     const age = never ? "" : inWords(link.ageMs / 1000) + " old";
     write(named("gone-age"), never ? "Trying again." : "The figures are " + age + ". Trying again.");
-    write(named("link-words"), never ? "no answer" : age);
+    write(named("link-words"), never ? (link.refusal ? "refused" : "no answer") : age);
   } else {
     // Emptied, so that it is read aloud again the next time.
     write(named("gone-words"), "");
@@ -110,6 +109,15 @@ function linked(now) {
   const main = document.querySelector("main");
   if (gone) main.setAttribute("aria-label", "Old figures");
   else main.removeAttribute("aria-label");
+}
+
+function whyNothing() {
+  return link.refusal ? `The daemon refuses this page: ${link.refusal}.` : "The daemon does not answer.";
+}
+
+function whyOld() {
+  const since = time(link.lastAt);
+  return link.refusal ? `Nothing new since ${since}: ${link.refusal}.` : `No answer from the daemon since ${since}.`;
 }
 
 async function remember() {

@@ -1,6 +1,6 @@
 // What unfolds below a pool: its figures, its legs, what would help, and the way to silence it.
 
-import { amount, hide, percent, price, signed, time, write } from "./words.js";
+import { amount, hide, moment, percent, price, signed, time, write } from "./words.js";
 
 const COLUMNS = [
   ["Position", (leg) => `${leg.instrument} ${leg.side}`],
@@ -82,6 +82,10 @@ function facts(pool) {
   if (pool.venue_margin_ratio !== null) found.push("on the venue's own scale " + percent(pool.venue_margin_ratio));
   if (pool.model_error !== null) found.push("model error " + percent(pool.model_error));
   if (pool.mark_at !== null) found.push("marks of " + time(pool.mark_at));
+  if (pool.silenced) {
+    const { until, by, reason } = pool.silenced;
+    found.push(`silent until ${moment(until, Date.now())}, by ${by}: ${reason}`);
+  }
   if (pool.remedy) found.push(`to be back at ${percent(pool.remedy.target_ratio)} ${ways(pool.remedy, unit)}`);
   if (pool.distance_remedy) {
     const target = percent(pool.distance_remedy.target_distance);

@@ -16,6 +16,7 @@ export class Link {
     this.onState = onState;
     this.state = "connecting";
     this.lastAt = null; // what the last round says of its time
+    this.refusal = ""; // why the daemon, although it is there, sends no rounds
     this.open();
     setInterval(() => this.look(), 500);
     for (const name of ["visibilitychange", "pageshow", "focus", "online"]) addEventListener(name, () => this.look());
@@ -39,8 +40,26 @@ export class Link {
     });
     source.addEventListener("error", () => {
       // The browser tries again by itself, but not after a refusal.
-      if (source === this.source && source.readyState === EventSource.CLOSED) this.openLater();
+      if (source === this.source && source.readyState === EventSource.CLOSED) this.refused(source);
     });
+  }
+
+  /** Ask why, which the browser keeps to itself, and try again later. */
+  async refused(source) {
+    const asking = new AbortController();
+    const slow = setTimeout(() => asking.abort(), RETRY_MS);
+    let refusal = "";
+    try {
+      const answer = await fetch(this.url, { signal: asking.signal });
+      if (!answer.ok) refusal = (await answer.json()).error ?? "";
+    } catch {
+      // There is no answer at all.
+    }
+    clearTimeout(slow);
+    asking.abort(); // where there is room again, that was a stream without end
+    if (source !== this.source) return;
+    this.refusal = refusal;
+    this.openLater();
   }
 
   openLater() {
@@ -54,6 +73,7 @@ export class Link {
       return;
     }
     this.round = round.round;
+    this.refusal = "";
     this.lastAt = Date.parse(round.at);
     this.receivedTick = performance.now();
     this.receivedWall = Date.now();

@@ -46,6 +46,8 @@ export class Alerts {
     this.orders = orders;
     this.entries = new Entries("alerts-list", "alerts-none", "alert-template", "No alert fires.");
     this.said = null;
+    this.total = 0;
+    this.cut = false; // whether more fired than were listed
   }
 
   show(state, changed) {
@@ -104,6 +106,7 @@ export class Alerts {
   /** Say aloud what is new or worse, and what is over; never all of it again. */
   announce(state) {
     const ranks = new Map(state.alerts.map((alert) => [alert.key, SEVERITIES.indexOf(alert.severity)]));
+    const cut = state.alerts.length < state.alerts_total;
     const news = [];
     if (this.said === null) {
       if (state.alerts_total) news.push(state.alerts_total === 1 ? "1 alert fires" : `${state.alerts_total} alerts fire`);
@@ -113,9 +116,14 @@ export class Alerts {
       if (worse.length > 3) news.push(`and ${worse.length - 3} more alerts`);
       let over = 0;
       for (const key of this.said.keys()) over += !ranks.has(key);
-      if (over) news.push(over === 1 ? "1 alert is over" : `${over} alerts are over`);
+      if (cut || this.cut) {
+        // What is not listed any more may still fire; only the number of all is known.
+        if (state.alerts_total < this.total) news.push(`now ${state.alerts_total} alerts fire`);
+      } else if (over) news.push(over === 1 ? "1 alert is over" : `${over} alerts are over`);
     }
     this.said = ranks;
+    this.total = state.alerts_total;
+    this.cut = cut;
     if (news.length) write(named("announcements"), news.join(". "));
   }
 }
@@ -178,22 +186,5 @@ export class Feeds {
         write(entry.querySelector(".note"), feed.detail);
       },
     );
-  }
-}
-
-export class Banner {
-  show(state) {
-    const blind = named("blind");
-    const reasons = state.ready.reasons.length ? state.ready.reasons : ["The daemon is not ready."];
-    const words = state.ready.ready ? "" : reasons.join("\n");
-    if (words === this.words) return;
-    this.words = words;
-    const entries = reasons.map((reason) => {
-      const entry = document.createElement("li");
-      entry.textContent = reason;
-      return entry;
-    });
-    named("blind-reasons").replaceChildren(...(words ? entries : []));
-    hide(blind, !words);
   }
 }

@@ -152,7 +152,7 @@ class Row {
     const filled = ratio === null ? 0 : Math.min(Math.max(ratio, 0), 1);
     const width = (filled * 100).toFixed(1) + "%";
     if (this.width !== width) parts.bar.style.width = this.width = width;
-    write(parts.basis, pool.basis === null ? "" : BREAK + pool.basis);
+    write(parts.basis, (pool.basis === null ? "" : BREAK + pool.basis) + (pool.silenced ? BREAK + "silent" : ""));
     write(parts.old, pool.stale ? "marks are old" : "");
     const why = pool.unknown.join("; ");
     hide(parts.why, !why);

@@ -2,6 +2,8 @@
 
 const SPACE = "\u202f"; // narrow, and never broken
 
+const PLACES_MAX = 8;
+
 const two = new Intl.NumberFormat("en", { minimumFractionDigits: 2, maximumFractionDigits: 2 });
 const digits = new Intl.NumberFormat("en", { maximumSignificantDigits: 7 });
 
@@ -17,8 +19,13 @@ export function percent(figure, unknown = "unknown") {
   if (value === null) return unknown;
   if (value === Infinity) return "no margin left";
   const share = value * 100;
-  const places = Math.abs(share) >= 1000 ? 0 : Math.abs(share) < 10 ? 2 : 1;
-  return share.toFixed(places) + SPACE + "%";
+  return share.toFixed(places(Math.abs(share))) + SPACE + "%";
+}
+
+/** What is next to nothing, as a distance may be, has two digits that say something and does not look like nothing. */
+function places(share) {
+  if (share > 0 && share < 1) return Math.min(1 - Math.floor(Math.log10(share)), PLACES_MAX);
+  return share >= 1000 ? 0 : share < 10 ? 2 : 1;
 }
 
 export function price(figure) {

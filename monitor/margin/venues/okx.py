@@ -2,16 +2,18 @@
 
 Maintenance of a position = notional at the mark * rate of its tier. The tier goes by the count of contracts, not by
 notional, and its rate holds for the whole position (help centre, "position tiers" and "liquidation in unified
-account"). In a cross pool the long and the short side of an instrument are counted together. OKX's ratio divides equity
-by maintenance plus the fee to close at the user's taker rate, so the fee is part of what is required here: where the
-ratio is 100 %, margin balance meets maintenance.
+account"). Cross and isolated positions have tables of their own. In a cross pool the long and the short side of an
+instrument are counted together. OKX's ratio divides equity by maintenance plus the fee to close at the user's taker
+rate, so the fee is part of what is required here: where the ratio is 100 %, margin balance meets maintenance.
 
 Liquidation has two stages from the third tier up: at the ratio of the position's own tier OKX closes what brings it two
 tiers down; at that of tier 1 it closes all (help centre, "forced partial or full liquidation"). In the first two
 tiers everything is closed at once.
 
 Futures mode (account level 2) has one cross pool per currency, multi-currency mode (3) one for all in USD. The
-requirement in portfolio margin (4) is a set of stress tests that only OKX can run.
+requirement in portfolio margin (4) is a set of stress tests that only OKX can run. What a pool in any mode requires is
+held as reported while an expiry future, an option or a borrowed coin stands in it: tiers of futures are counted over
+all expiries of a family, and options have formulas of their own.
 """
 
 from functools import lru_cache
@@ -75,14 +77,15 @@ class OkxRules:
         The liquidation price that OKX states for an isolated position is one tick nearer to the mark than where its
         own ratio is 100 %, on every published answer; that of a cross position is not.
         """
-        instrument = held.instrument
-        if not instrument.tiers:
+        instrument, isolated = held.instrument, held.margin_mode is MarginMode.ISOLATED
+        own = instrument.isolated_tiers if isolated else None
+        tiers = instrument.tiers if own is None else own
+        if not tiers:
             return UNKNOWN
         fee_rate = DEFAULT_TAKER_FEE_RATE if instrument.taker_fee_rate is None else instrument.taker_fee_rate
-        index = tier_index(instrument.tiers, held.pooled_size)
-        rate = instrument.tiers[index].rate + fee_rate
-        full_rate = instrument.tiers[0].rate + fee_rate if index >= _PARTIAL_FROM else None
-        isolated = held.margin_mode is MarginMode.ISOLATED
+        index = tier_index(tiers, held.pooled_size)
+        rate = tiers[index].rate + fee_rate
+        full_rate = tiers[0].rate + fee_rate if index >= _PARTIAL_FROM else None
         return _flat(rate, full_rate, instrument.tick_size or 0.0 if isolated else 0.0)
 
     def default_price(self, mode: AccountMode, coin: str) -> float | None:

@@ -266,7 +266,7 @@ async def test_threads_that_hang_are_bounded(server: PushServer, monkeypatch: py
     server.faults["phone"] = Fault(500, hang=asyncio.Event())
     sink = a_sink(server, push_s=0.3)
     batch = said()
-    for _ in range(5):
+    for _ in range(_apprise.STUCK_MAX + 2):
         with pytest.raises(SinkError):
             await sink.deliver(batch)
     assert server.tries("phone") == _apprise.STUCK_MAX
@@ -377,9 +377,7 @@ async def test_what_the_cap_held_survives_a_restart(server: PushServer, tmp_path
 
 
 @asynccontextmanager
-async def monitor(
-    path: Path, clock: Clock, *sinks: Sink, escalations_max: int = 0
-) -> AsyncIterator[tuple[Engine, Dispatcher]]:
+async def monitor(path: Path, clock: Clock, *sinks: Sink, further: int = 0) -> AsyncIterator[tuple[Engine, Dispatcher]]:
     """Engine, outbox and dispatcher; how the sinks do is fed back, as the daemon does it."""
     config = AlertsConfig.model_validate(
         {
@@ -390,7 +388,7 @@ async def monitor(
     )
     telemetry = Telemetry()
     with Outbox.open(path, [sink.name for sink in sinks], clock, telemetry) as outbox:
-        engine = Engine(config, "box", escalations_max=escalations_max)
+        engine = Engine(config, "box", escalations=lambda alert: further)
         engine.restore(outbox.restored, clock.now())
         dispatcher = Dispatcher(outbox, sinks, clock, telemetry)
 
@@ -451,6 +449,28 @@ async def test_pools_that_fire_one_after_the_other_within_a_second_are_one_push(
     assert all(f"binance/main/{scope}" in pushed.body for scope in ("first", "second", "third"))
 
 
+async def test_an_emergency_does_not_wait_for_what_is_under_way(server: PushServer, tmp_path: Path) -> None:
+    """Pushes of other accounts hang; the emergency arrives while they do, and once."""
+    clock = SystemClock()
+    server.faults["slow"] = Fault(200, hang=asyncio.Event())
+    routes = [
+        {"name": "slow", "url": server.ntfy("slow"), "severities": ["notice"]},
+        {"name": "phone", "url": server.ntfy("phone")},
+    ]
+    sink = build(push_config(*routes, gather_s=0.01), Surroundings(clock, "box"))
+    async with monitor(tmp_path / "state", clock, sink) as (engine, out):
+        for account in "abcdef":
+            out.submit(engine.on_pool(a_pool(0.55, account=account), clock.now()))
+        await until(lambda: server.tries("slow") > 0, "under way")
+        out.submit(engine.on_pool(a_pool(0.97, account="danger"), clock.now()))
+        await until(lambda: bool(server.to("phone")), "the emergency is there")
+        server.faults["slow"].hang.set()
+        await until(lambda: out.pending()["push"] == 0, "delivered")
+    assert [pushed.title for pushed in server.to("phone")] == ["Emergency · danger"]
+    slow = sorted(pushed.title for pushed in server.asked if pushed.to == "slow")
+    assert slow == [f"Notice · {account}" for account in "abcdef"]
+
+
 async def test_while_nobody_takes_it_the_alert_waits(server: PushServer, tmp_path: Path) -> None:
     """The sink itself fails; when a route is back the alert arrives, once."""
     server.faults["phone"] = Fault(502)
@@ -470,7 +490,7 @@ async def test_what_nobody_acknowledges_goes_one_further(server: PushServer, tmp
     # The clock jumps while the state file is being written, which looks like a failure of that.
     routes = [{"name": name, "url": server.ntfy(name), "rules": ["margin_ratio"]} for name in ("phone", "desk", "boss")]
     sink = build(push_config(*routes), Surroundings(clock, "box"))
-    async with monitor(tmp_path / "state", clock, sink, escalations_max=2) as (engine, out):
+    async with monitor(tmp_path / "state", clock, sink, further=2) as (engine, out):
         out.submit(engine.on_pool(a_pool(0.9), AT))
         for topic in ("phone", "desk", "boss"):
             await until(lambda topic=topic: len(server.to(topic)) == 1, f"{topic} hears it")  # type: ignore[misc]

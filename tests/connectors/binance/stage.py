@@ -13,8 +13,10 @@ from connectors.binance_common.account import AccountFeed
 from connectors.binance_common.market import MarketFeed
 from connectors.binance_common.settings import AccountSettings
 from connectors.session import Request, Session
+from monitor.book import Book
 from monitor.errors import VenueError
-from monitor.model.events import Event
+from monitor.margin.venues import RULES
+from monitor.model.events import AccountDelta, AccountSnapshot, Event, InstrumentsLoaded
 from monitor.telemetry import Telemetry
 from tests.support.stage import Fixtures
 from tests.support.stage import Stage as BaseStage
@@ -78,6 +80,27 @@ class Stage(BaseStage):
         if kind.startswith("fee/") and kind not in self.replies:
             return fee(kind.removeprefix("fee/"), "0.0005")
         return self.replies[kind]
+
+
+def book_of(stage: Stage) -> Book:
+    """The book after everything that the account told."""
+    venue = stage.session.venue
+    book = Book()
+    book.add_account(venue, "main", RULES[venue])
+    for event in stage.events:
+        match event:
+            case InstrumentsLoaded():
+                book.load_instruments(event)
+            case AccountSnapshot():
+                book.apply_snapshot(event)
+            case AccountDelta():
+                book.apply_delta(event)
+    return book
+
+
+def weight(stage: Stage, since: int = 0) -> int:
+    """What the requests of the actions from this one on cost in Binance's budget."""
+    return sum(action.weight for action in stage.actions[since:] if isinstance(action, Request))
 
 
 def fee(symbol: str, rate: str) -> bytes:

@@ -9,6 +9,7 @@ import pytest
 from connectors.account import DEFINITIONS_S, EVENT_GRACE_S, WITHOUT_STREAM_S
 from connectors.binance_common.account import RETRY_S, AccountFeed
 from connectors.binance_common.private import KEEPALIVE_S
+from connectors.binance_common.rest import WEIGHT_PER_MINUTE
 from connectors.keyed import EVENTS_WAITING_MAX
 from connectors.private import OVERLAP_S
 from connectors.session import Connect, Disconnect, Halt, Request, Security, Warn
@@ -25,7 +26,7 @@ from monitor.model.events import (
 )
 from monitor.model.ids import Slot
 from monitor.model.instrument import Instrument
-from tests.connectors.binance.stage import LIFE_S, Stage, account_stage, fee, load, raw, synced
+from tests.connectors.binance.stage import LIFE_S, Stage, account_stage, book_of, fee, load, raw, synced, weight
 from tests.support.stage import START_MS, START_S
 
 REFUSED = VenueError("binance: HTTP 503", retry=True, code=503)
@@ -243,7 +244,7 @@ def test_events_before_the_first_snapshot_wait_for_it_and_newer_ones_are_in_it()
     stage.tell(stage.session.responded, stage.asked("account")[0].id, raw("rest_account"), START_MS)
     (snapshot,) = stage.of(AccountSnapshot)
     assert {position.size for position in snapshot.positions if position.instrument == "BTCUSDT"} == {0.9}
-    assert snapshot.reports == ()
+    assert [report.scope for report in snapshot.reports] == ["USDC"]  # of which the event tells nothing
 
 
 def test_an_event_older_than_the_snapshot_is_dropped() -> None:
@@ -422,6 +423,46 @@ def test_a_fill_in_a_contract_that_was_listed_later_reads_the_definitions_again(
     assert "NEWUSDT" in {it.symbol for it in stage.of(InstrumentsLoaded)[-1].instruments}
 
 
+def unlisted(*symbols: str) -> bytes:
+    """The venue's contracts without these."""
+    listing = load("rest_exchange_info")
+    return orjson.dumps(listing | {"symbols": [row for row in listing["symbols"] if row["symbol"] not in symbols]})
+
+
+def test_a_contract_that_the_venue_does_not_list_is_asked_for_with_growing_pauses() -> None:
+    """Its pool is unknown meanwhile, and the other accounts behind the address keep their budget."""
+    stage = account_stage()
+    stage.replies["exchange"] = unlisted("ETHUSDT")
+    stage.start()
+    stage.pass_s(60.0)
+    control = account_stage()
+    control.start()
+    control.pass_s(60.0)
+    assert weight(stage) < 2 * weight(control)
+    stage.pass_s(3000.0)
+    assert 5 <= len(stage.asked("exchange")) <= 30
+    assert [pool.unknown for pool in map(book_of(stage).assess, book_of(stage).rows()) if pool.scope == "unknown"] != []
+    stage.replies["exchange"] = raw("rest_exchange_info")
+    stage.pass_s(600.0 + 61.0)
+    assert not any(pool.unknown for pool in map(book_of(stage).assess, book_of(stage).rows()))
+
+
+def test_events_in_a_contract_that_is_not_listed_do_not_hasten_the_question() -> None:
+    """It was asked for once; another contract is asked for at once."""
+    stage = account_stage()
+    stage.replies["exchange"] = unlisted("ETHUSDT", "SOLUSDC")
+    stage.start()
+    stage.pass_s(1.0)
+    for tenth in range(60):
+        stage.frame(update(stage, s="ETHUSDT", pa=f"{tenth + 1}"))
+        stage.pass_s(1.0)
+    before = len(stage.asked("exchange"))
+    assert before <= 6
+    stage.frame(update(stage, s="NEWUSDT"))
+    stage.pass_s(2.0)
+    assert len(stage.asked("exchange")) == before + 1
+
+
 def test_brackets_are_read_again_every_hour_and_told_when_they_changed() -> None:
     """There is no private event for a change of brackets."""
     stage = synced()
@@ -490,6 +531,53 @@ def test_a_snapshot_is_taken_on_the_timer() -> None:
     stage.pass_s(300.0)
     assert 4 <= len(stage.of(AccountSnapshot)) - 1 <= 5
     assert outcomes(stage) == {"clean": len(stage.of(AccountSnapshot))}
+
+
+def test_an_account_that_trades_each_second_is_held_against_the_venues_figures() -> None:
+    """Every snapshot of which the answers tell what the events told brings its reports."""
+    stage = synced()
+    for number in range(600):
+        frame = load("ws_account_update_order")
+        frame |= {"T": int(stage.clock.now() * 1000), "E": number}
+        frame["a"] |= {"P": [], "B": [{"a": "USDT", "wb": "5700", "cw": "5000.00000000", "bc": "0"}]}
+        stage.frame(orjson.dumps(frame))
+        stage.pass_s(0.9)
+    (_, *later) = stage.of(AccountSnapshot)
+    assert len(later) >= 8
+    assert {tuple(report.scope for report in each.reports) for each in later} == {("BTCUSDT:long", "USDT", "USDC")}
+
+
+def test_what_snapshots_cost_is_bounded_whatever_asks_for_them() -> None:
+    """A storm of margin calls leaves most of the budget to the other accounts behind the address."""
+    stage = synced()
+    since = len(stage.actions)
+    for number in range(600):
+        stage.frame(orjson.dumps(load("ws_margin_call") | {"E": START_MS + number}))
+        stage.pass_s(0.5)
+    assert weight(stage, since) / 5 < WEIGHT_PER_MINUTE / 3
+    assert len(stage.of(AccountSnapshot)) > 100
+
+
+def test_a_coin_whose_index_is_not_told_makes_the_pool_unknown_though_its_wallet_is_empty() -> None:
+    """What a position margined in it has won or lost cannot be counted, in the assessment or in the columns."""
+    stage = account_stage()
+    account = load("rest_account")
+    for row in account["assets"]:
+        row["crossWalletBalance"] = "0" if row["asset"] == "USDT" else row["crossWalletBalance"]
+    stage.replies |= {
+        "modes": raw("rest_account_config_multi"),
+        "account": orjson.dumps(account),
+        "configs": orjson.dumps([row | {"marginType": "CROSSED"} for row in load("rest_symbol_config")]),
+        "indexes": orjson.dumps([row for row in load("rest_asset_index") if row["symbol"] != "USDTUSD"]),
+    }
+    stage.start()
+    stage.pass_s(1.0)
+    book = book_of(stage)
+    (row,) = book.rows()
+    pool = book.assess(row)
+    assert (pool.scope, isnan(pool.margin_ratio)) == ("multi", True)
+    assert {leg.instrument for leg in pool.legs} == {"BTCUSDT", "ETHUSDT", "SOLUSDC"}
+    assert isnan(book.table().margin_ratio[0])
 
 
 def test_a_snapshot_can_be_asked_for() -> None:
@@ -623,7 +711,7 @@ def test_an_account_answer_without_a_mark_is_not_held_against_the_model() -> Non
     stage.start()
     stage.pass_s(1.0)
     (snapshot,) = stage.of(AccountSnapshot)
-    assert snapshot.reports == ()
+    assert [report.scope for report in snapshot.reports] == ["USDT", "USDC"]
 
 
 def test_the_venues_wish_to_wait_is_respected() -> None:

@@ -2,17 +2,19 @@
 
 from collections.abc import AsyncIterator
 from decimal import Decimal
+from math import nan
 from typing import Any
 
 import pytest
 
 from connectors import CheckLine
 from connectors.binance import AccountConfig, check
+from connectors.binance_common.check import pool_line
 from connectors.config import BaseAccountConfig
 from connectors.simulator.scenario import AccountSpec, PositionSpec, Scenario
 from monitor.clock import SystemClock
 from monitor.credential import Secret
-from monitor.model.events import AccountSnapshot, InstrumentsLoaded
+from monitor.model.events import AccountSnapshot, InstrumentsLoaded, PoolReport
 from tests.support.venue_server import Venue, venue_in_process
 
 
@@ -47,6 +49,13 @@ async def test_a_good_account_has_good_lines_only(venue: Venue) -> None:
     assert list(lines) == ["clock", "permissions", "brackets", "snapshot", "pool BTCUSDT:long", "pool USDT"]
     assert "2 open positions, one-way, single-asset" in lines["snapshot"].text
     assert "margin balance" in lines["pool USDT"].text
+
+
+def test_a_pool_whose_figures_are_not_told_is_not_called_good() -> None:
+    """Under portfolio margin a figure may be left empty."""
+    line = pool_line(PoolReport("multi", nan, 10_500.0, None, ()))
+    assert (line.ok, line.subject) == (False, "pool multi")
+    assert "does not tell" in line.text
 
 
 async def test_the_snapshot_comes_with_its_events(venue: Venue) -> None:

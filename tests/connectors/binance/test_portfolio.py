@@ -1,6 +1,6 @@
 """Portfolio margin: one pool, its equity and requirement as reported, moved by the marks in between."""
 
-from math import nan
+from math import inf, isnan, nan
 from random import Random
 from typing import Any
 
@@ -11,16 +11,16 @@ from connectors import FeedSettings, binance
 from connectors.binance.config import AccountConfig
 from connectors.binance.portfolio import LIQUIDATION_UNI_MMR, PORTFOLIO
 from connectors.binance_common.account import AccountFeed
+from connectors.binance_common.rest import WEIGHT_PER_MINUTE
 from connectors.session import Connect, Request, Security
-from monitor.book import Book
 from monitor.credential import Secret
 from monitor.margin.venues import RULES
 from monitor.margin.venues.binance import UNI_MMR_LIQUIDATION
 from monitor.model.account import AccountMode, PositionMode
 from monitor.model.assessment import Basis, FeedState, PoolAssessment
-from monitor.model.events import AccountDelta, AccountSnapshot, FeedChanged, InstrumentsLoaded, Marks, VenueNotice
+from monitor.model.events import AccountDelta, AccountSnapshot, FeedChanged, Marks, VenueNotice
 from monitor.telemetry import Telemetry
-from tests.connectors.binance.stage import LIFE_S, Stage, load, raw, settings
+from tests.connectors.binance.stage import LIFE_S, Stage, book_of, load, raw, settings, weight
 from tests.support.digits import agrees
 
 ANSWERS = {
@@ -51,17 +51,21 @@ def synced(**changes: Any) -> Stage:
     return stage
 
 
-def filled(stage: Stage) -> Book:
-    """The book after everything the account told."""
-    book = Book()
-    book.add_account("binance", "main", RULES["binance"])
-    for event in stage.events:
-        match event:
-            case InstrumentsLoaded():
-                book.load_instruments(event)
-            case AccountSnapshot():
-                book.apply_snapshot(event)
-    return book
+def told(stage: Stage, **changes: str | None) -> None:
+    """From now on the account's answer says this."""
+    stage.replies["account"] = orjson.dumps(load("rest_pm_account") | changes)
+
+
+def traded(stage: Stage, seconds: int) -> int:
+    """Trade each second for so long; returns what the requests cost."""
+    since = len(stage.actions)
+    for number in range(seconds):
+        at_ms = int(stage.clock.now() * 1000)
+        frame = load("ws_pm_account_update") | {"T": at_ms, "E": at_ms}
+        frame["a"]["P"][0]["pa"] = f"0.{number % 9 + 1}"
+        stage.frame(orjson.dumps(frame))
+        stage.pass_s(1.0)
+    return weight(stage, since)
 
 
 def snapshots(stage: Stage) -> int:
@@ -71,7 +75,7 @@ def snapshots(stage: Stage) -> int:
 
 def booked(stage: Stage, **marks: float) -> PoolAssessment:
     """The one pool after everything the account told, at these marks."""
-    book = filled(stage)
+    book = book_of(stage)
     times = [int(stage.clock.now() * 1000)] * len(marks)
     book.apply_marks(Marks("binance/portfolio", list(marks), list(marks.values()), times), stage.clock.now())
     (row,) = book.rows()
@@ -165,11 +169,85 @@ def test_whatever_changes_the_equity_is_a_reason_to_ask(name: str) -> None:
 def test_the_equity_that_prices_move_says_nothing_against_the_stream() -> None:
     """No event tells of it, and none is owed."""
     stage = synced()
-    for equity in ("20000", "19000", "22000"):
-        stage.replies["account"] = orjson.dumps(load("rest_pm_account") | {"accountEquity": equity})
+    for equity in (20_000, 19_000, 22_000):
+        told(stage, accountEquity=f"{equity}", uniMMR=f"{equity / 10_000}")
         stage.pass_s(15.0)
     assert FeedState.STALE not in {event.state for event in stage.of(FeedChanged)}
     assert booked(stage).margin_balance == pytest.approx(22_000.0)
+
+
+def test_an_account_that_trades_each_second_is_shown_as_reported_within_its_share_of_the_budget() -> None:
+    """Every snapshot brings the report, and other accounts of the address have most of its 2,400 a minute."""
+    stage = synced()
+    seen = len(stage.of(AccountSnapshot))
+    told(stage, accountMaintMargin="15000", uniMMR="1.40000000")
+    spent = traded(stage, 60)
+    later = stage.of(AccountSnapshot)[seen:]
+    assert 10 <= len(later) <= 25
+    assert all(snapshot.reports for snapshot in later)
+    assert booked(stage).margin_ratio == pytest.approx(0.75)
+    assert spent < WEIGHT_PER_MINUTE / 3
+    assert traded(stage, 60) < WEIGHT_PER_MINUTE / 3.5
+
+
+def test_the_first_change_after_a_quiet_while_is_read_at_once() -> None:
+    """What a storm costs is borne by what follows in the storm."""
+    stage = synced()
+    traded(stage, 60)
+    stage.pass_s(30.0)
+    seen = len(stage.of(AccountSnapshot))
+    traded(stage, 2)
+    assert len(stage.of(AccountSnapshot)) - seen >= 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "ratio", "shown"),
+    [
+        ({"uniMMR": "1.04", "totalMarginOpenLoss": "10600"}, 1.05 / 1.04, "1.04"),
+        ({"uniMMR": "2.09999999"}, 0.5, "2.10000000"),
+        ({"uniMMR": "2.10000001"}, 0.5, "2.10000000"),
+        ({"uniMMR": "3.5"}, 0.5, "2.10000000"),
+        ({"uniMMR": "-0.2"}, inf, "-0.20000000"),
+    ],
+    ids=["less than the equity over the requirement", "a digit less", "a digit more", "more", "below zero"],
+)
+def test_the_ratio_never_looks_safer_than_uni_mmr(changes: dict[str, str | None], ratio: float, shown: str) -> None:
+    """uniMMR counts open losses, which the equity beside it may not; its own figure is passed on as well."""
+    stage = synced()
+    told(stage, **changes)
+    stage.pass_s(15.0)
+    pool = booked(stage)
+    assert pool.margin_ratio == pytest.approx(ratio, rel=1e-8)
+    assert pool.maintenance_margin == pytest.approx(10_500.0)
+    assert pool.venue_margin_ratio == pytest.approx(float(shown), abs=2e-8) or ratio == inf
+    (report,) = stage.of(AccountSnapshot)[-1].reports
+    assert report.venue_margin_ratio == float(changes["uniMMR"] or "nan")
+
+
+def test_an_account_that_must_hold_nothing_is_not_judged_by_uni_mmr() -> None:
+    """A quotient by zero says nothing."""
+    stage = synced()
+    told(stage, uniMMR="0", accountMaintMargin="0")
+    stage.pass_s(15.0)
+    pool = booked(stage)
+    assert (pool.margin_balance, pool.margin_ratio) == (pytest.approx(21_000.0), 0.0)
+
+
+@pytest.mark.parametrize("figure", ["uniMMR", "accountEquity", "accountMaintMargin"])
+@pytest.mark.parametrize("value", ["", None, "nan"])
+def test_a_figure_that_is_not_told_makes_the_pool_unknown(figure: str, value: str | None) -> None:
+    """What was reported before says nothing of now; the positions are known all the same, and then the figure is."""
+    stage = synced()
+    told(stage, **{figure: value})
+    stage.pass_s(15.0)
+    pool = booked(stage, BTCUSDT=72_000.0, ETHUSDT=3_100.0, BTCUSD_PERP=72_000.0)
+    assert isnan(pool.margin_ratio)
+    assert pool.unknown
+    assert len(pool.legs) == 3
+    assert stage.bad("rest", "number") >= 1
+    told(stage)
+    stage.pass_s(15.0)
+    assert booked(stage).margin_ratio == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize(
@@ -183,6 +261,51 @@ def test_a_change_of_the_risk_level_is_a_notice(level: str, kind: str) -> None:
     (notice,) = stage.of(VenueNotice)
     assert (notice.kind, notice.instrument) == (kind, "")
     assert notice.detail == f"{level}: uniMMR 1.05, equity 10500 USD, maintenance margin 10000 USD"
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        ("MARGIN_CALL", "margin_call"),
+        ("SUPPLY_MARGIN", "margin_call"),
+        ("REDUCE_ONLY", "margin_call"),
+        ("ACTIVE_LIQUIDATION", "liquidation"),
+        ("FORCE_LIQUIDATION", "liquidation"),
+        ("BANKRUPTED", "liquidation"),
+        ("SOMETHING_NEW", "margin_call"),
+    ],
+)
+def test_a_status_that_is_not_normal_is_a_notice_once(status: str, kind: str) -> None:
+    """However many snapshots tell it, and though no event did."""
+    stage = synced()
+    told(stage, uniMMR="1.04", accountStatus=status)
+    stage.pass_s(60.0)
+    (notice,) = stage.of(VenueNotice)
+    assert (notice.kind, notice.instrument) == (kind, "")
+    assert notice.detail == f"{status}: uniMMR 1.04, equity 21000 USD, maintenance margin 10000 USD"
+
+
+def test_every_change_of_the_status_is_told() -> None:
+    """Better is no notice, worse again is one; a status that is left out says nothing."""
+    stage = synced()
+    for status in ("MARGIN_CALL", "", "MARGIN_CALL", "REDUCE_ONLY", "NORMAL", "MARGIN_CALL"):
+        told(stage, accountStatus=status)
+        stage.pass_s(11.0)
+    assert [notice.detail.partition(":")[0] for notice in stage.of(VenueNotice)] == [
+        "MARGIN_CALL",
+        "REDUCE_ONLY",
+        "MARGIN_CALL",
+    ]
+
+
+def test_what_the_stream_told_of_the_status_is_not_told_again_by_the_snapshot() -> None:
+    """And the other way round."""
+    stage = synced()
+    told(stage, uniMMR="1.04", accountStatus="FORCE_LIQUIDATION")
+    stage.frame(raw("ws_pm_risk_level_change"))
+    stage.pass_s(30.0)
+    stage.frame(orjson.dumps(load("ws_pm_risk_level_change") | {"E": int(stage.clock.now() * 1000)}))
+    assert [notice.kind for notice in stage.of(VenueNotice)] == ["liquidation"]
 
 
 def test_a_coin_without_a_price_makes_the_pool_unknown() -> None:
@@ -236,7 +359,7 @@ def test_no_answer_breaks_the_session() -> None:
         stage.pass_s(15.0)
         taken = snapshots(stage)
         assert taken > 1 or stage.telemetry.reconciliations.get("binance", "main", "failed") > 0
-        book = filled(stage)
+        book = book_of(stage)
         assert {book.assess(pool).basis for pool in book.rows()} <= {Basis.REPORTED}
         stage.replies[kind] = raw(ANSWERS[kind])
         stage.pass_s(60.0)

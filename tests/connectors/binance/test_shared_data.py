@@ -8,6 +8,7 @@ import orjson
 import pytest
 
 from connectors.binance import answers
+from connectors.binance_coinm import answers as coin_answers
 from connectors.binance_common.parse import AccountUpdate, ForcedKind, ForcedOrder, user_event
 from connectors.wire import BadFrame, Defect
 from monitor.model.events import Marks
@@ -135,10 +136,30 @@ def test_an_account_of_version_two_is_read_while_it_is_flat() -> None:
     assert [(row.coin, row.cross_wallet) for row in account.assets] == [("USDT", 23.72469206)]
 
 
+def recorded_answers() -> list[tuple[str, bytes]]:
+    """What was asked by REST, and the answer."""
+    lines = gzip.decompress((ROOT / "ws" / "cryptofeed_BINANCE_FUTURES.0.txt.gz").read_bytes()).splitlines()
+    parts = [line.partition(b": ") for line in lines]
+    return [(question.partition(b" -> ")[0].decode(), body) for question, _, body in parts]
+
+
+def test_what_becomes_of_every_recorded_answer() -> None:
+    """One is of contracts, all of which are read: perpetuals and quarterlies, and none that is inverse."""
+    (asked, body), (recorder, _) = recorded_answers()
+    assert (asked, recorder) == ("https://fapi.binance.com/fapi/v1/exchangeInfo", "configuration")
+    found = answers.exchange(body).symbols
+    assert len(found) == len(orjson.loads(body)["symbols"]) == 122
+    assert Counter((it.margin_coin, it.funding_interval_s) for it in found.values()) == {
+        ("USDT", 28_800.0): 117,
+        ("USDT", None): 3,
+        ("BUSD", 28_800.0): 2,
+    }
+    assert coin_answers.instruments(body, {}) == {}
+
+
 def test_a_real_exchange_info_is_read() -> None:
     """As it was in 2021; fields that are new since are absent."""
-    text = gzip.decompress((ROOT / "ws" / "cryptofeed_BINANCE_FUTURES.0.txt.gz").read_bytes())
-    body = text.split(b": ", 1)[1].strip().splitlines()[0]
+    (_, body), _ = recorded_answers()
     exchange = answers.exchange(body)
     found = exchange.symbols["BTCUSDT"]
     assert (found.margin_coin, found.tick_size, found.funding_interval_s) == ("USDT", 0.01, 28_800.0)

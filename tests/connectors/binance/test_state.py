@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from connectors.binance import answers
 from connectors.binance_common.answers import AssetIndex, AssetRow, Modes
 from connectors.binance_common.parse import AccountUpdate, PositionRow
+from connectors.binance_common.reports import pool_reports
 from connectors.binance_common.state import REST_LAG_MS, AccountState, Answers
+from monitor.margin.rules import wallet_value
 from monitor.model.account import AccountMode, MarginMode, PositionMode, Wallet
 from monitor.model.ids import Slot
 from tests.connectors.binance.stage import raw
@@ -40,9 +42,9 @@ def instruments() -> dict[str, answers.Instrument]:
     )
 
 
-def event(at_ms: int, size: float = 0.3, balance: float = 4000.0) -> AccountUpdate:
+def event(at_ms: int, size: float = 0.3, balance: float = 4000.0, wallet: float = 2000.0) -> AccountUpdate:
     """An event about the isolated BTC long and the USDT wallet."""
-    row = PositionRow("BTCUSDT", Slot.LONG, size, 71000.0 if size else 0.0, MarginMode.ISOLATED, 2000.0, None)
+    row = PositionRow("BTCUSDT", Slot.LONG, size, 71000.0 if size else 0.0, MarginMode.ISOLATED, wallet, None)
     return AccountUpdate(at_ms, "ORDER", (("USDT", balance),), (row,))
 
 
@@ -51,6 +53,11 @@ def state() -> AccountState:
     fresh = AccountState()
     fresh.absorb(taken())
     return fresh
+
+
+def scopes(account: AccountState) -> list[str]:
+    """The pools of which the answers of the fixtures are a report."""
+    return [report.scope for report in pool_reports(account, taken(), instruments())]
 
 
 def test_a_snapshot_brings_positions_wallets_and_modes() -> None:
@@ -69,7 +76,7 @@ def test_a_snapshot_brings_positions_wallets_and_modes() -> None:
 
 def test_reports_are_the_venues_figures_at_the_marks_of_the_same_answer() -> None:
     """Isolated: wallet + PnL; cross: per margin coin; marks are notional / size."""
-    isolated, usdt, usdc = state().reports(taken(), instruments())
+    isolated, usdt, usdc = pool_reports(state(), taken(), instruments())
     assert (isolated.scope, isolated.margin_balance, isolated.maintenance_margin) == ("BTCUSDT:long", 700 + 200, 28.8)
     assert isolated.marks == (("BTCUSDT", pytest.approx(72000.0)),)
     assert (usdt.scope, usdt.margin_balance, usdt.maintenance_margin) == ("USDT", 5000 - 400, 62.0)
@@ -165,14 +172,49 @@ def test_a_snapshot_that_says_the_same_corrects_nothing() -> None:
     assert account.absorb(taken(START_MS + 60_000)) == []
 
 
-def test_no_report_is_made_while_something_moves() -> None:
-    """Two answers that disagree, or an event newer than the question, would show a difference that is not there."""
+def test_two_answers_that_disagree_about_a_position_report_nothing_of_its_pool() -> None:
+    """Something moved between them, and a comparison would show a difference that is not there."""
     account = state()
-    account.absorb(taken(START_MS, risk=taken().risk[1:]))
-    assert account.reports(taken(), instruments()) == ()
+    account.absorb(taken(risk=taken().risk[1:]))
+    assert scopes(account) == ["USDT", "USDC"]
+    account.absorb(taken(risk=taken().risk[:1]))
+    assert scopes(account) == ["BTCUSDT:long"]
+
+
+@pytest.mark.parametrize(
+    ("balance", "wallet", "size", "told"),
+    [
+        (5000.0, 700.0, 0.1, ["BTCUSDT:long", "USDT", "USDC"]),
+        (5000.0, 700.0, 0.3, ["USDT", "USDC"]),
+        (5000.0, 650.0, 0.1, ["USDT", "USDC"]),
+        (5000.0, 0.0, 0.0, ["USDT", "USDC"]),
+        (4990.0, 700.0, 0.1, ["BTCUSDT:long", "USDC"]),
+    ],
+    ids=["the same", "another size", "another isolated wallet", "closed", "another wallet"],
+)
+def test_an_event_newer_than_the_answers_costs_the_report_of_what_it_tells_otherwise(
+    balance: float, wallet: float, size: float, told: list[str]
+) -> None:
+    """An account that trades each second is still held against the venue's figures; contents count, not times."""
     account = state()
-    account.update(event(START_MS + 1, size=0.1))
-    assert account.reports(taken(), instruments()) == ()
+    account.update(event(START_MS + 1, size, balance, wallet))
+    assert scopes(account) == told
+
+
+def test_an_event_about_a_cross_position_costs_the_report_of_its_coin() -> None:
+    """Opened, changed or closed; positions in another coin, and isolated ones, are not touched."""
+    for symbol, size in (("ETHUSDT", -5.0), ("ETHUSDT", 0.0), ("XRPUSDT", 7.0)):
+        row = PositionRow(symbol, Slot.SHORT, size, 3000.0 if size else 0.0, MarginMode.CROSS, 0.0, None)
+        account = state()
+        account.update(AccountUpdate(START_MS + 1, "ORDER", (), (row,)))
+        assert scopes(account) == ["BTCUSDT:long", "USDC"], symbol
+
+
+def test_a_cross_position_in_a_contract_that_is_not_described_leaves_no_coin_to_report_of() -> None:
+    """Nobody knows which coin's figures it is in."""
+    known = instruments()
+    del known["ETHUSDT"]
+    assert [report.scope for report in pool_reports(state(), taken(), known)] == ["BTCUSDT:long"]
 
 
 def multi_asset(balances: dict[str, float]) -> AccountState:
@@ -201,30 +243,60 @@ def multi_asset(balances: dict[str, float]) -> AccountState:
 )
 def test_a_coin_counts_at_its_index_less_or_plus_its_buffer(coin: str, balance: float, value: float) -> None:
     """Owned: the bid rate; owed: the ask rate; not margin at all: nothing."""
-    wallet = multi_asset({coin: balance}).wallets[coin]
-    assert wallet.balance * wallet.price * (1 - wallet.haircut) == pytest.approx(value)
+    assert wallet_value(multi_asset({coin: balance}).wallets[coin]) == pytest.approx(value)
 
 
 @pytest.mark.parametrize(("coin", "balance"), [("ETH", 1.0), ("BNB", -1.0)])
 def test_a_coin_whose_index_is_not_known_has_no_price(coin: str, balance: float) -> None:
     """Unknown, not zero."""
-    assert isnan(multi_asset({coin: balance}).wallets[coin].price)
+    assert isnan(wallet_value(multi_asset({coin: balance}).wallets[coin]))
+
+
+def test_an_index_that_is_not_told_any_more_has_no_price_and_is_needed_all_the_same() -> None:
+    """Its stream goes on or is missed, and the share of the coin that counts is the one that was told."""
+    account = multi_asset({"USDT": 5000.0, "BTC": 0.5})
+    coins = tuple(AssetRow(coin, balance, 0.0, ROW_MS) for coin, balance in {"USDT": 5000.0, "BTC": 0.5}.items())
+    account.absorb(
+        taken(
+            modes=Modes(AccountMode.MULTI_ASSET, PositionMode.HEDGE),
+            account=replace(taken().account, assets=coins),
+            indexes={"USDTUSD": AssetIndex(1.0, 0.0, 0.0)},
+        )
+    )
+    assert isnan(account.wallets["BTC"].price)
+    assert account.wallets["BTC"].haircut == 0.05
+    assert "index:BTCUSD" in account.needs()
 
 
 def test_multi_asset_mode_is_one_pool_that_needs_the_indexes_too() -> None:
     """Its report has the totals, and the marks of positions and indexes."""
     account = multi_asset({"USDT": 5000.0, "BTC": 0.5})
     assert account.needs() == {"BTCUSDT", "ETHUSDT", "SOLUSDC", "index:BTCUSD", "index:USDTUSD"}
-    (report,) = account.reports(
-        taken(
-            indexes=account.indexes,
-            modes=Modes(AccountMode.MULTI_ASSET, PositionMode.HEDGE),
-        ),
-        instruments(),
-    )
+    coins = tuple(AssetRow(coin, balance, 0.0, ROW_MS) for coin, balance in {"USDT": 5000.0, "BTC": 0.5}.items())
+    answer = replace(taken().account, assets=coins)
+    (report,) = pool_reports(account, taken(account=answer, indexes=account.indexes), instruments())
     assert (report.scope, report.margin_balance, report.maintenance_margin) == ("multi", 6400.0, 104.8)
     assert dict(report.marks)["index:BTCUSD"] == 72000.0
     assert dict(report.marks)["ETHUSDT"] == pytest.approx(3100.0)
+
+
+@pytest.mark.parametrize(
+    ("update", "reported"),
+    [
+        (AccountUpdate(START_MS + 1, "FUNDING_FEE", (("BTC", 0.5),), ()), True),
+        (AccountUpdate(START_MS + 1, "FUNDING_FEE", (("BTC", 0.49),), ()), False),
+        (AccountUpdate(START_MS + 1, "DEPOSIT", (("ETH", 1.0),), ()), False),
+        (event(START_MS + 1, size=0.2, balance=5000.0), False),
+    ],
+    ids=["the same", "another wallet", "a new coin", "another size"],
+)
+def test_one_difference_costs_the_one_report_of_multi_assets_mode(update: AccountUpdate, reported: bool) -> None:
+    """Its totals count everything."""
+    account = multi_asset({"USDT": 5000.0, "BTC": 0.5})
+    account.update(update)
+    coins = tuple(AssetRow(coin, balance, 0.0, ROW_MS) for coin, balance in {"USDT": 5000.0, "BTC": 0.5}.items())
+    answer = replace(taken().account, assets=coins)
+    assert bool(pool_reports(account, taken(account=answer, indexes=account.indexes), instruments())) is reported
 
 
 def test_a_new_leverage_is_kept_for_positions_to_come() -> None:

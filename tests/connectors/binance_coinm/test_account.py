@@ -9,28 +9,11 @@ import pytest
 
 from connectors.account import DEFINITIONS_S, EVENT_GRACE_S
 from connectors.session import Connect, Request, Security
-from monitor.book import Book
-from monitor.margin.venues import RULES
 from monitor.model.account import AccountMode, MarginMode, PositionMode
 from monitor.model.events import AccountDelta, AccountSnapshot, InstrumentsLoaded, VenueNotice
 from monitor.model.ids import Slot
-from tests.connectors.binance.stage import Stage, fee
+from tests.connectors.binance.stage import book_of, fee
 from tests.connectors.binance_coinm.stage import account_stage, load, raw, synced
-
-
-def booked(stage: Stage) -> Book:
-    """The book after everything the account told."""
-    book = Book()
-    book.add_account("binance-coinm", "main", RULES["binance-coinm"])
-    for event in stage.events:
-        match event:
-            case InstrumentsLoaded():
-                book.load_instruments(event)
-            case AccountSnapshot():
-                book.apply_snapshot(event)
-            case AccountDelta():
-                book.apply_delta(event)
-    return book
 
 
 def test_the_questions_are_those_of_dapi() -> None:
@@ -88,7 +71,7 @@ def test_the_first_snapshot_is_the_whole_account() -> None:
 def test_the_model_is_what_the_venue_reports() -> None:
     """Balance and maintenance of every pool, to the digits that the venue prints."""
     stage = synced()
-    book = booked(stage)
+    book = book_of(stage)
     (snapshot,) = stage.of(AccountSnapshot)
     account = book.account("binance-coinm", "main")
     for report in snapshot.reports:
@@ -115,7 +98,7 @@ def test_an_event_changes_contracts_and_lends_the_mark_behind_its_profit() -> No
     stage.clock.set(stage.clock.now() + 2.0)
     stage.frame(raw("ws_account_update_closed"))
     assert stage.of(AccountDelta)[-1].positions[0].size == 0.0
-    assert "ETH" not in booked(stage).account("binance-coinm", "main").pools
+    assert "ETH" not in book_of(stage).account("binance-coinm", "main").pools
 
 
 def test_a_contract_that_is_not_known_lends_no_mark() -> None:
@@ -202,4 +185,4 @@ def test_no_answer_breaks_the_session() -> None:
         stage.replies[kind] = orjson.dumps(mutated(load(name), random))
         stage.start()
         stage.pass_s(5.0)
-        booked(stage)
+        book_of(stage)

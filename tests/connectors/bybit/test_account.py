@@ -6,13 +6,15 @@ from typing import Any
 import pytest
 
 from connectors.account import DEFINITIONS_S
-from connectors.session import Halt, Send, Warn
+from connectors.bybit.rest import REQUESTS_PER_MINUTE
+from connectors.rest import BUDGET_SHARE
+from connectors.session import Halt, Request, Send, Warn
 from connectors.simulator.bybit import Position
 from monitor.book import Book
 from monitor.errors import DangerousKeyError, VenueError
 from monitor.margin.venues import bybit
 from monitor.model.account import AccountMode, MarginMode, PositionMode
-from monitor.model.assessment import FeedState
+from monitor.model.assessment import FeedState, PoolAssessment
 from monitor.model.events import (
     AccountDelta,
     AccountSnapshot,
@@ -23,6 +25,7 @@ from monitor.model.events import (
 )
 from monitor.model.ids import Slot
 from tests.connectors.bybit.stage import Stage, account_stage, load, synced
+from tests.support.digits import agrees
 from tests.support.stage import START_MS
 
 
@@ -30,6 +33,21 @@ def position(stage: Stage, at: int = 0, **changes: Any) -> dict[str, Any]:
     """A position frame of what the server holds."""
     row = stage.server.position_row(stage.server.state.positions[at], "entryPrice")
     return frame(stage, "position", [row | {"category": "linear"} | changes])
+
+
+def pools(stage: Stage) -> list[PoolAssessment]:
+    """The pools that the book makes of everything that was told."""
+    book = Book()
+    book.add_account("bybit", "main", bybit.RULES)
+    for event in stage.events:
+        match event:
+            case InstrumentsLoaded():
+                book.load_instruments(event)
+            case AccountSnapshot():
+                book.apply_snapshot(event)
+            case AccountDelta():
+                book.apply_delta(event)
+    return [book.assess(row) for row in book.rows()]
 
 
 def frame(stage: Stage, topic: str, data: list[Any]) -> dict[str, Any]:
@@ -284,8 +302,156 @@ def test_portfolio_margin_is_asked_for_often_and_after_every_wallet_event() -> N
     stage.pass_s(5.0)
     assert len(stage.of(AccountSnapshot)) == 2
     stage.frame(frame(stage, "wallet", [stage.server.wallet()]))
-    stage.pass_s(1.0)
+    stage.pass_s(2.0)
     assert len(stage.of(AccountSnapshot)) == 3
+
+
+def trade_each_second(stage: Stage, seconds: int) -> None:
+    """A fill each second, of which a position and a wallet event tell, and an order that changes nothing."""
+    state = stage.server.state
+    held = state.positions[0]
+    for second in range(seconds):
+        held.size, held.seq = 1.0 + second % 2 / 10, held.seq + 1
+        state.balances["USDT"] -= 0.01
+        stage.frame(position(stage))
+        stage.frame(frame(stage, "wallet", [stage.server.wallet()]))
+        stage.frame(position(stage))
+        stage.pass_s(1.0)
+
+
+def requests(stage: Stage, since: int = 0) -> int:
+    """How many were made."""
+    return sum(isinstance(action, Request) for action in stage.actions[since:])
+
+
+def test_an_account_that_trades_is_held_against_its_report_all_the_time() -> None:
+    """Answers that tell what is held are good, however short before them an event was."""
+    stage = synced(reconcile_s=5.0)
+    trade_each_second(stage, 60)
+    snapshots = stage.of(AccountSnapshot)
+    assert len(snapshots) > 10
+    assert all(snapshot.reports for snapshot in snapshots)
+
+
+def test_an_account_that_trades_under_portfolio_margin_learns_its_requirement() -> None:
+    """With every snapshot, within what one address may ask."""
+    stage = account_stage()
+    state = stage.server.state
+    state.margin_mode, state.maintenance = "PORTFOLIO_MARGIN", 1500.0
+    stage.start()
+    stage.pass_s(3.0)
+    state.maintenance, before = 45_000.0, len(stage.actions)
+    trade_each_second(stage, 60)
+    assert requests(stage, before) < BUDGET_SHARE * REQUESTS_PER_MINUTE
+    snapshots = stage.of(AccountSnapshot)[1:]
+    assert len(snapshots) > 20
+    assert {snapshot.reports[0].maintenance_margin for snapshot in snapshots} == {45_000.0}
+    (pool,) = pools(stage)
+    assert pool.margin_ratio == pytest.approx(45_000 / pool.margin_balance)
+    assert pool.margin_ratio > 0.9
+
+
+def test_answers_that_lag_are_no_report_and_under_portfolio_margin_one_that_is_soon_renewed() -> None:
+    """The requirement of before the event is better than none, but not for long."""
+    for mode, reports in (("REGULAR_MARGIN", False), ("PORTFOLIO_MARGIN", True)):
+        stage = account_stage()
+        stage.server.state.margin_mode = mode
+        stage.start()
+        stage.pass_s(3.0)
+        stage.frame(position(stage, size="2", seq=101))
+        stage.session.reconcile(stage.clock.now())
+        stage.pass_s(0.5)
+        lagging = stage.of(AccountSnapshot)[-1]
+        assert [held.size for held in lagging.positions] == [2.0]
+        assert bool(lagging.reports) is reports
+        stage.server.state.positions[0].size, stage.server.state.positions[0].seq = 2.0, 101
+        taken = len(stage.of(AccountSnapshot))
+        stage.pass_s(2.5)
+        assert len(stage.of(AccountSnapshot)) == taken + reports
+
+
+def test_a_requirement_that_is_no_longer_told_is_not_known() -> None:
+    """Bybit leaves the account's figures empty; what it required before says nothing any more."""
+    stage = account_stage()
+    stage.server.state.margin_mode, stage.server.state.maintenance = "PORTFOLIO_MARGIN", 4000.0
+    stage.start()
+    stage.pass_s(1.0)
+    (pool,) = pools(stage)
+    assert pool.maintenance_margin == 4000.0
+    untell_totals(stage)
+    stage.pass_s(5.0)
+    (pool,) = pools(stage)
+    assert pool.unknown == ("the venue's report of the pool",)
+    assert isnan(pool.margin_ratio)
+
+
+def untell_totals(stage: Stage) -> None:
+    """From now on the figures of the account as a whole are left empty."""
+    honest = stage.server.wallet
+    empty = dict.fromkeys(("totalMarginBalance", "totalMaintenanceMargin", "accountMMRate", "totalPerpUPL"), "")
+    stage.server.wallet = lambda: honest() | empty  # type: ignore[method-assign]
+
+
+def test_options_count_through_the_report() -> None:
+    """Their maintenance stands in the account's: half as much again here, and half a per cent of the value."""
+    stage = account_stage()
+    stage.server.state.balances["USDT"], stage.server.state.options["USDT"] = 1000.0, 375.0
+    stage.start()
+    stage.pass_s(1.0)
+    told = stage.server.wallet()
+    (report,) = stage.of(AccountSnapshot)[0].reports
+    assert report.maintenance_margin == pytest.approx(float(told["totalMaintenanceMargin"]))
+    (pool,) = pools(stage)
+    assert agrees(pool.margin_ratio, told["accountMMRate"])
+    assert pool.model_error > 0.3
+
+
+def test_what_bybit_takes_off_for_a_hedge_is_shown_as_a_difference() -> None:
+    """Both sides are counted here; by how much Bybit asks for less is not published, and is to be seen."""
+    stage = account_stage()
+    stage.server.state.positions = [
+        Position("BTCUSDT", 1.0, 75_000.0, index=1),
+        Position("BTCUSDT", -1.0, 75_000.0, index=2),
+    ]
+    honest = stage.server.wallet
+
+    def hedged() -> dict[str, Any]:
+        wallet = honest()
+        (coin,) = wallet["coin"]
+        half = float(coin["totalPositionMM"]) / 2
+        return wallet | {
+            "totalMaintenanceMargin": f"{half * 0.9995:.8f}", "accountMMRate": "",
+            "coin": [coin | {"totalPositionMM": f"{half:.8f}"}],
+        }  # fmt: skip
+
+    stage.server.wallet = hedged  # type: ignore[method-assign]
+    stage.start()
+    stage.pass_s(1.0)
+    (report,) = stage.of(AccountSnapshot)[0].reports
+    assert report.maintenance_margin == pytest.approx(float(hedged()["totalMaintenanceMargin"]))
+    (pool,) = pools(stage)
+    assert pool.model_error == pytest.approx(0.5)
+    assert pool.disagreement is not None
+    assert pool.disagreement.figure == "maintenance margin"
+
+
+def test_inverse_positions_of_unified_account_1_are_a_pool_of_their_own_that_is_unknown() -> None:
+    """The account in USD is not theirs; what they stand on is not read, which is said in words."""
+    stage = account_stage()
+    state = stage.server.state
+    state.unified, state.marks["BTCUSD"] = 3, 75_000.0
+    state.positions.append(Position("BTCUSD", -30_000.0, 74_000.0, category="inverse"))
+    stage.start()
+    stage.pass_s(3.0)
+    found = {pool.scope: pool for pool in pools(stage)}
+    assert found.keys() == {"multi", "BTCUSD:short"}
+    assert found["BTCUSD:short"].unknown == ("collateral value",)
+    assert isnan(found["BTCUSD:short"].margin_ratio)
+    assert agrees(found["multi"].margin_ratio, stage.server.wallet()["accountMMRate"])
+    assert found["multi"].model_error == pytest.approx(0.0, abs=1e-6)
+    (said,) = stage.did(Warn)
+    assert "BTCUSD" in said.text
+    assert "unified account 1.0" in said.text
 
 
 def test_collateral_is_priced_by_its_index_and_counted_by_its_ratio() -> None:
@@ -376,6 +542,81 @@ def test_definitions_that_fail_do_not_keep_the_snapshot_waiting() -> None:
     stage.refused.clear()
     stage.pass_s(15.0)
     assert stage.of(InstrumentsLoaded)[-1].instruments[0].tiers
+
+
+@pytest.mark.parametrize("status", ["PreLaunch", "Delivering"])
+def test_a_contract_that_the_list_lacks_is_asked_for_by_name(status: str) -> None:
+    """Bybit lists only what trades."""
+    stage = account_stage()
+    stage.server.state.status["BTCUSDT"] = status
+    stage.start()
+    stage.pass_s(1.0)
+    (loaded,) = stage.of(InstrumentsLoaded)
+    assert [(it.symbol, bool(it.tiers), it.taker_fee_rate) for it in loaded.instruments] == [("BTCUSDT", True, 0.00055)]
+    asked = [dict(request.params) for request in stage.did(Request) if request.path.endswith("instruments-info")]
+    assert [(query.get("symbol"), query.get("status")) for query in asked] == [
+        (None, None), ("BTCUSDT", None), ("BTCUSDT", "Delivering"), ("BTCUSDT", "PreLaunch"),
+    ]  # fmt: skip
+
+
+def never_described(stage: Stage, symbol: str = "BTCUSDT") -> Stage:
+    """Bybit knows nothing of this contract."""
+    stage.server.state.status[symbol] = "Closed"
+    return stage
+
+
+def test_a_contract_that_nobody_describes_is_no_reason_to_ask_all_the_time() -> None:
+    """Every account behind the address lives on the same budget."""
+    stage = never_described(account_stage())
+    stage.start()
+    stage.pass_s(60.0)
+    assert requests(stage) < 120
+    before = len(stage.actions)
+    stage.pass_s(600.0)
+    assert requests(stage, before) < 250
+    assert stage.of(InstrumentsLoaded) == []
+
+
+def test_nor_is_one_that_is_traded_and_that_only_events_tell_of() -> None:
+    """An event each second."""
+    for listed in (True, False):
+        stage = never_described(synced(), "ETHUSDT")
+        odd = Position("ETHUSDT", 2.0, 4000.0)
+        stage.server.state.positions += [odd] if listed else []
+        before = len(stage.actions)
+        for second in range(60):
+            row = stage.server.position_row(odd, "entryPrice") | {"category": "linear", "seq": 1000 + second}
+            stage.frame(frame(stage, "position", [row]))
+            stage.pass_s(1.0)
+        assert requests(stage, before) < 120
+
+
+def test_a_contract_that_nobody_describes_does_not_keep_others_from_being_read() -> None:
+    """Those keep their hour."""
+    stage = never_described(account_stage(reconcile_s=3600.0), "ETHUSDT")
+    stage.server.state.positions.append(Position("ETHUSDT", 2.0, 4000.0))
+    stage.start()
+    stage.pass_s(1.0)
+    stage.server.state.taker_fee_rate = "0.0004"
+    for _ in range(int(DEFINITIONS_S / 30)):
+        stage.pass_s(30.0)
+        stage.frame("ws_pong_private")
+    stage.pass_s(5.0)
+    fees = [(it.symbol, it.taker_fee_rate) for event in stage.of(InstrumentsLoaded) for it in event.instruments]
+    assert fees == [("BTCUSDT", 0.00055), ("BTCUSDT", 0.0004)]
+
+
+def test_the_report_of_an_account_with_a_contract_that_is_not_described_is_as_bybit_tells_it() -> None:
+    """Nobody can say which part of a difference is the marks'."""
+    stage = never_described(account_stage())
+    stage.server.state.balances["USDT"] = 220.0
+    stage.server.state.positions = [Position("BTCUSDT", 0.5, 75_000.0), Position("ETHUSDT", -0.02, 4000.0)]
+    stage.start()
+    stage.pass_s(1.0)
+    told = stage.server.wallet()
+    (report,) = stage.of(AccountSnapshot)[0].reports
+    assert report.margin_balance == float(told["totalMarginBalance"])
+    assert report.maintenance_margin == float(told["totalMaintenanceMargin"])
 
 
 @pytest.mark.parametrize(

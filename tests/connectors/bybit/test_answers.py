@@ -33,10 +33,17 @@ def test_only_read_only_decides() -> None:
 
 def test_the_margin_mode() -> None:
     """Three modes; a classic account is another thing."""
-    assert answers.info(raw("rest_account_info")) == answers.Info(Mode.CROSS, unified=True)
+    assert answers.info(raw("rest_account_info")) == answers.Info(Mode.CROSS, unified=True, inverse_apart=False)
     assert not answers.info(changed("rest_account_info", unifiedMarginStatus=1)).unified
     with pytest.raises(BadFrame):
         answers.info(changed("rest_account_info", marginMode="NEW_MARGIN"))
+
+
+@pytest.mark.parametrize(("status", "apart"), [(3, True), (4, True), (5, False), (6, False), (None, True), ("5", True)])
+def test_inverse_contracts_share_the_account_since_unified_account_2(status: object, apart: bool) -> None:
+    """Where Bybit does not tell which account it is, nobody knows that they do."""
+    info = answers.info(changed("rest_account_info", unifiedMarginStatus=status))
+    assert (info.unified, info.inverse_apart) == (True, apart)
 
 
 def test_pages_and_flat_rows() -> None:

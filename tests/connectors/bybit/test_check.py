@@ -118,6 +118,35 @@ async def test_portfolio_margin_is_held_as_reported(server: BybitServer) -> None
     assert pool.model_error == pytest.approx(0.0, abs=1e-6)
 
 
+async def test_a_requirement_that_is_not_told_is_said_to_be_unknown(server: BybitServer) -> None:
+    """Not a number, and not a good line."""
+    server.state.margin_mode = "PORTFOLIO_MARGIN"
+    honest = server.wallet
+    server.wallet = lambda: honest() | {"totalMaintenanceMargin": ""}  # type: ignore[method-assign]
+    line = (await look(server))["pool multi"]
+    assert line.ok is None
+    assert "leaves its figures empty" in line.text
+
+
+async def test_inverse_positions_of_unified_account_1_are_said_to_be_unknown(server: BybitServer) -> None:
+    """With what to do."""
+    server.state.unified, server.state.marks["BTCUSD"] = 4, 75_000.0
+    server.state.positions.append(Position("BTCUSD", 30_000.0, 74_000.0, category="inverse"))
+    line = (await look(server))["inverse"]
+    assert line.ok is None
+    assert line.text.startswith("BTCUSD: ")
+    assert "upgrade to unified account 2.0" in line.text
+
+
+async def test_contracts_that_are_not_listed_are_looked_up_by_name(server: BybitServer) -> None:
+    """Before their launch and while they are delivered."""
+    server.state.marks |= {"NEWUSDT": 10.0, "BTCUSDZ26": 75_000.0}
+    server.state.status = {"NEWUSDT": "PreLaunch", "BTCUSDZ26": "Delivering"}
+    server.state.positions = [Position("NEWUSDT", 1.0, 10.0)]
+    (pool,) = (await pools(server)).values()
+    assert (pool.scope, pool.unknown) == ("multi", ())
+
+
 async def test_tables_are_read_to_their_last_page(server: BybitServer) -> None:
     """Positions, contracts and tiers come in pages; a table that ends after the first would hide the rest."""
     server.state.page = 2

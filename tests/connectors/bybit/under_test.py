@@ -8,11 +8,12 @@ from typing import Any
 from aiohttp import web
 
 from connectors.bybit.config import AccountConfig
+from connectors.bybit.rest import REQUESTS_PER_MINUTE
 from connectors.config import BaseAccountConfig
 from connectors.simulator.bybit import API_KEY, API_SECRET, BybitServer
 from monitor.clock import Clock
 from monitor.credential import Secret
-from tests.connectors.compliance import Lack, OverConnections, Refusal, Spoil, Stream, VenueUnderTest
+from tests.connectors.compliance import UNLISTED_TIMES, Lack, OverConnections, Refusal, Spoil, Stream, VenueUnderTest
 
 STATE_PATH = "/v5/account/wallet-balance"
 
@@ -37,6 +38,7 @@ class BybitUnderTest(OverConnections):
     instrument = "BTCUSDT"
     unit = 1.0
     lacks: frozenset[Lack] = frozenset()
+    budget = float(REQUESTS_PER_MINUTE)  # Bybit limits each endpoint's second, and the address far above
 
     def __init__(self, server: BybitServer) -> None:
         self.server = server
@@ -102,6 +104,12 @@ class BybitUnderTest(OverConnections):
                 return web.Response(text="<html>")
             case Refusal.KEY:
                 return envelope(10003)
+
+    async def unlist(self) -> None:
+        """In ``instruments-info``."""
+        answer = {"category": "linear", "list": [], "nextPageCursor": ""}
+        path = "/v5/market/instruments-info"
+        self.server.faults += [(path, lambda: self.server.envelope(0, answer))] * UNLISTED_TIMES
 
     async def step_clock(self, seconds: float) -> None:
         """The venue's clock against ours."""

@@ -11,8 +11,9 @@ from aiohttp import web
 
 from connectors.ccxt import library
 from connectors.config import BaseAccountConfig
+from monitor.clock import Clock
 from tests.connectors.ccxt.stage import account
-from tests.connectors.compliance import Ending, Lack, Refusal, Spoil, Stream, VenueUnderTest
+from tests.connectors.compliance import Asked, Ending, Lack, Refusal, Spoil, Stream, VenueUnderTest
 from tests.support.ccxt_server import CcxtServer, ccxt_server
 
 POSITIONS = {"bitget": "all-position", "gate": "usdt/positions", "krakenfutures": "openpositions"}
@@ -24,7 +25,10 @@ REFUSED_KEYS = {
     "krakenfutures": (200, '{"result":"error","error":"authenticationError","serverTime":"x"}'),
 }
 
-HIDDEN = frozenset({Lack.DELTAS, Lack.FRAMES, Lack.CONNECTIONS, Lack.CLOCK, Lack.PERMISSIONS, Lack.HASTE})
+REQUESTS_PER_MINUTE = {"bitget": 6000, "gate": 1200, "krakenfutures": 1500}
+"""Of one address at Bitget, to one endpoint at Gate, for an account's figures at Kraken Futures, by their documents."""
+
+HIDDEN = frozenset({Lack.DELTAS, Lack.FRAMES, Lack.CONNECTIONS, Lack.CLOCK, Lack.PERMISSIONS, Lack.HASTE, Lack.LISTING})
 """What ccxt keeps to itself, whatever the exchange."""
 
 
@@ -37,6 +41,7 @@ class CcxtUnderTest:
         self.name = server.dialect.name
         self.instrument = server.dialect.instrument
         self.unit = float(server.dialect.unit)
+        self.budget = float(REQUESTS_PER_MINUTE[self.name])
         # Where ccxt finds the time of a mark.
         self.lacks = HIDDEN if self.name == "bitget" else HIDDEN | {Lack.MARK_TIMES}
 
@@ -126,6 +131,13 @@ class CcxtUnderTest:
         }
         self._server.faults += [(POSITIONS[self.name], answers[refusal])] * times
 
+    async def unlist(self) -> None:
+        """The list is ccxt's."""
+
+    async def asked(self) -> list[Asked]:
+        """One request is as good as another."""
+        return [Asked(at, about, 1.0, refused) for at, about, refused in self._server.asked]
+
     async def step_clock(self, seconds: float) -> None:
         """Nothing here depends on it."""
 
@@ -152,11 +164,11 @@ def _emptied(value: Any) -> Any:
 
 
 @asynccontextmanager
-async def through_ccxt(exchange: str) -> AsyncIterator[VenueUnderTest]:
+async def through_ccxt(exchange: str, clock: Clock) -> AsyncIterator[VenueUnderTest]:
     """The server on this loop, without ccxt's pauses between requests: they are for the real exchanges."""
     make = library.make
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(library, "make", lambda name, config: make(name, config | {"rateLimit": 10}))
-        async with ccxt_server(exchange) as server:
+        async with ccxt_server(exchange, clock) as server:
             server.dialect.alone = True
             yield CcxtUnderTest(server)

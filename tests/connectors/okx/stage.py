@@ -1,8 +1,9 @@
 """OKX's account session on stage: answers of a loopback server that is not on the air."""
 
+from collections.abc import Callable
 from random import Random
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 
@@ -49,8 +50,16 @@ class Stage(BaseStage):
         return orjson.dumps({"code": "0", "msg": "", "data": self.server.answers[request.path](asked)})
 
 
-def synced(**changes: Any) -> Stage:
-    """An account called ``main`` that is in sync."""
+S = TypeVar("S", bound=Stage)
+
+
+def synced(prepare: Callable[[Stage], object] = lambda stage: None, **changes: Any) -> Stage:
+    """An account called ``main`` that is in sync; `prepare` sets the stage first."""
+    return started(Stage, prepare, **changes)
+
+
+def started(make: Callable[[Session, Telemetry], S], prepare: Callable[[S], object], **changes: Any) -> S:
+    """The same on another kind of stage."""
     told = {
         "name": "main",
         "feed": "okx",
@@ -62,7 +71,8 @@ def synced(**changes: Any) -> Stage:
     }
     telemetry = Telemetry()
     feed = AccountFeed(KeyedAccountSettings(**told | changes), FeedSettings().life_s, telemetry, Random(7), "okx")
-    stage = Stage(feed, telemetry)
+    stage = make(feed, telemetry)
+    prepare(stage)
     stage.start()
     stage.pass_s(1.0)
     return stage

@@ -102,6 +102,36 @@ def test_tiers_join_and_the_last_has_no_end() -> None:
     }
 
 
+def test_a_table_whose_end_is_left_open() -> None:
+    """The last tier may have no limit; one below others that has none, or a rate that is none, spoils its family."""
+    last = {"instFamily": "BTC-USDT", "minSz": "1001", "maxSz": "", "mmr": "0.0065"}
+    first = {"instFamily": "BTC-USDT", "minSz": "0", "maxSz": "1000", "mmr": "0.004"}
+    good = {"instFamily": "ETH-USDT", "minSz": "0", "maxSz": "3000", "mmr": "0.005"}
+    table = (Tier(0.0, 1000.0, 0.004, 0.0), Tier(1000.0, None, 0.0065, 0.0))
+    assert answers.tiers(body(first, last, good))["BTC-USDT"] == table
+    for spoilt in (first | {"maxSz": ""}, first | {"mmr": ""}, first | {"minSz": "x"}):
+        assert answers.tiers(body(spoilt, last, good)).keys() == {"ETH-USDT"}
+
+
+def test_indexes() -> None:
+    """Coins that have one in USD."""
+    rows = [{"instId": name, "idxPx": "1", "ts": "1"} for name in ("BTC-USD", "USDT-USD", "BTC-USDT", "")]
+    assert answers.indexes(body(*rows)) == {"BTC", "USDT"}
+
+
+def test_contracts_that_expire() -> None:
+    """A future is like a swap; an option, whose price is told in its coin, is linear in it."""
+    future = contract(instType="FUTURES", instId="BTC-USD-261225", ctType="inverse", ctVal="100", settleCcy="BTC")
+    option = contract(
+        instType="OPTION", instId="BTC-USD-261225-90000-C", ctType="", ctVal="1", ctMult="0.01", settleCcy="BTC"
+    )
+    found = [each.instrument for each in answers.contracts(body(future, option)).values()]
+    assert [(it.kind, it.margin_coin, it.multiplier) for it in found] == [
+        (ContractKind.INVERSE, "BTC", 1000.0),
+        (ContractKind.LINEAR, "BTC", 0.01),
+    ]
+
+
 def test_fees_are_charged_when_negative() -> None:
     """By the contract's group; by OKX's older way of telling where there is none."""
     told = {"taker": "-0.0005", "takerU": "-0.0004", "takerUSDC": "0.0001"}
@@ -125,4 +155,10 @@ def test_questions() -> None:
     assert tiers.params == (("instType", "SWAP"), ("tdMode", "cross"), ("instFamily", "BTC-USDT,ETH-USDT"))
     assert snapshot.request("https://r.test", "positions").params == ()
     assert snapshot.request("https://r.test", "fees").security.value == "signed"
-    assert [answers.family(name) for name in ("BTC-USDT-SWAP", "BTC-USD_UM-SWAP")] == ["BTC-USDT", "BTC-USD_UM"]
+    swaps, options = (snapshot.request("r", f"contracts/{rest}").params for rest in ("SWAP", "OPTION/BTC-USD"))
+    assert swaps == (("instType", "SWAP"),)
+    assert options == (("instType", "OPTION"), ("instFamily", "BTC-USD"))
+    indexes = snapshot.request("https://r.test", "indexes")
+    assert (indexes.path, indexes.params) == ("/api/v5/market/index-tickers", (("quoteCcy", "USD"),))
+    names = ("BTC-USDT-SWAP", "BTC-USD_UM-SWAP", "BTC-USD-261225", "BTC-USD-261225-90000-C")
+    assert [answers.family(name) for name in names] == ["BTC-USDT", "BTC-USD_UM", "BTC-USD", "BTC-USD"]

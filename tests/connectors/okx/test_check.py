@@ -38,7 +38,7 @@ async def test_a_good_account_has_good_lines_only(server: OkxServer) -> None:
     lines = await look(server)
     assert list(lines) == ["clock", "permissions", "tiers", "snapshot", "pool BTC-USDT-SWAP:long", "pool USDT"]
     assert all(line.ok for line in lines.values())
-    assert "2 open swaps, one-way, single-asset" in lines["snapshot"].text
+    assert "2 open contracts, one-way, single-asset" in lines["snapshot"].text
     assert "OKX shows" in lines["pool USDT"].text
 
 
@@ -47,10 +47,8 @@ async def test_the_snapshot_comes_with_its_events(server: OkxServer) -> None:
     loaded, snapshot = (await look(server))["snapshot"].events
     assert isinstance(loaded, InstrumentsLoaded)
     assert isinstance(snapshot, AccountSnapshot)
-    assert [(it.symbol, it.taker_fee_rate, len(it.tiers)) for it in loaded.instruments] == [
-        ("BTC-USDT-SWAP", 0.0005, 4),
-        ("ETH-USDT-SWAP", 0.0005, 4),
-    ]
+    tables = [(it.symbol, it.taker_fee_rate, len(it.tiers), len(it.isolated_tiers or ())) for it in loaded.instruments]
+    assert tables == [("BTC-USDT-SWAP", 0.0005, 0, 4), ("ETH-USDT-SWAP", 0.0005, 4, 0)]
 
 
 async def test_a_key_that_may_trade_is_named_with_the_way_to_a_better_one(server: OkxServer) -> None:
@@ -81,16 +79,30 @@ async def test_wrong_credentials_say_which(server: OkxServer, changes: dict[str,
 
 
 async def test_what_is_missing_is_said(server: OkxServer) -> None:
-    """Tiers, fees, OKX's own warnings, and contracts that are not swaps."""
+    """Tiers, fees, OKX's own warnings, and positions that are no contracts."""
     server.state.gear = "0"
-    server.state.positions[1].changes = {"instType": "FUTURES"}
+    server.state.positions.append(Position("ETH-USDT-SWAP", 1.0, 4000.0, "cross", changes={"instType": "MARGIN"}))
     for path in ("/api/v5/public/position-tiers", "/api/v5/account/trade-fee"):
         server.faults.append((path, lambda: server.envelope(50001)))
     lines = await look(server)
     assert (lines["warnings"].ok, lines["tiers"].ok) == (None, False)
-    assert "FUTURES beside them are not computed" in lines["snapshot"].text
+    assert lines["tiers"].text == "no maintenance tiers for ETH-USDT-SWAP"  # the cross table; the isolated one was told
+    assert "MARGIN positions beside them are not watched" in lines["snapshot"].text
     server.faults.append(("/api/v5/account/trade-fee", lambda: server.envelope(50001)))
     assert "0.05 %" in (await look(server))["tiers"].text
+
+
+async def test_what_expires_is_compared_as_it_is_held(server: OkxServer) -> None:
+    """A future's pool is shown as OKX reports it, and needs no tiers; where OKX tells nothing, that is said."""
+    server.state.positions = [Position("BTC-USDT-261225", 10.0, 75_000.0, "cross")]
+    server.state.marks["BTC-USDT-261225"] = 75_000.0
+    lines = await look(server)
+    assert (lines["tiers"].ok, lines["pool USDT"].ok) == (True, True)
+    (snapshot,) = (event for event in lines["snapshot"].events if isinstance(event, AccountSnapshot))
+    assert snapshot.reported == {"USDT"}
+    server.state.empty = {"USDT": ("mgnRatio", "mmr")}
+    line = (await look(server))["pool USDT"]
+    assert (line.ok, line.text) == (None, "OKX does not tell what it requires")
 
 
 async def test_an_address_that_is_not_there(server: OkxServer) -> None:

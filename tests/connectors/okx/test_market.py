@@ -57,6 +57,11 @@ class Desk:
         row = {"instType": "SWAP", "instId": name, "markPx": price, "ts": str(int(self.now * 1000))} | changes
         return self.hear({"arg": {"channel": "mark-price", "instId": name}, "data": [row]}, connection)
 
+    def index(self, coin: str, price: str = "100", **changes: Any) -> list[Any]:
+        """An index of a coin in USD made now."""
+        row = {"instId": f"{coin}-USD", "idxPx": price, "ts": str(int(self.now * 1000))} | changes
+        return self.hear({"arg": {"channel": "index-tickers", "instId": f"{coin}-USD"}, "data": [row]})
+
     def wait(self, seconds: float, *, pongs: bool = True) -> list[FeedState]:
         """Time passes, pings are answered or not; the states that follow."""
         states, end = [], self.now + seconds
@@ -88,6 +93,64 @@ def test_it_subscribes_to_what_is_held() -> None:
     assert desk.session.watch(frozenset(), desk.now) == ()
     desk.act()
     assert desk.dropped == desk.dialled
+
+
+def test_it_subscribes_to_the_index_of_collateral() -> None:
+    """By OKX's name of it, on the same socket; and tells of it under ours, beside the marks."""
+    desk = Desk("BTC-USD-SWAP", "index:BTCUSD", "index:USDTUSD")
+    assert [orjson.loads(text)["args"] for text in desk.sent] == [
+        [
+            {"channel": "mark-price", "instId": "BTC-USD-SWAP"},
+            {"channel": "index-tickers", "instId": "BTC-USD"},
+            {"channel": "index-tickers", "instId": "USDT-USD"},
+        ]
+    ]
+    assert isinstance(desk.mark("BTC-USD-SWAP", "75001")[0], Marks)
+    (marks,) = desk.index("BTC", "75010.5")
+    assert (marks.instruments, marks.prices, marks.times_ms) == (("index:BTCUSD",), (75010.5,), (int(T * 1000),))
+    assert desk.index("ETH") == []
+    assert (
+        desk.hear({"arg": {"channel": "index-tickers"}, "data": [{"instId": "BTC-USDT", "idxPx": "1", "ts": "1"}]})
+        == []
+    )
+    desk.now += 1.0
+    row = {"idxPx": "76000", "ts": str(int(desk.now * 1000))}
+    two = [row | {"instId": "BTC-USD"}, row | {"instId": "USDT-USD", "idxPx": ""}]
+    (marks,) = desk.hear({"arg": {"channel": "index-tickers"}, "data": two})
+    assert marks.prices == [76000.0]
+    assert desk.bad("number") == 1
+
+
+def test_an_index_may_rest_for_a_minute() -> None:
+    """OKX repeats it so often; one that is not repeated then is late and stale as a mark is, and a mark stays one."""
+    desk = Desk("A", "index:BTCUSD")
+    desk.mark("A")
+    desk.index("BTC")
+    states = []
+    for _ in range(6):
+        states += desk.wait(9.9)
+        desk.mark("A")
+    assert states == []
+    states = desk.wait(1.0)
+    desk.mark("A")
+    assert states + desk.wait(2.5) == [FeedState.LATE, FeedState.STALE]
+    (health,) = desk.session.health(desk.now)
+    assert "no mark of index:BTCUSD for" in health.detail
+    desk.index("BTC")
+    assert desk.wait(1.0) == [FeedState.LIVE]
+    assert desk.wait(13.0) == [FeedState.LATE, FeedState.STALE]
+    (health,) = desk.session.health(desk.now)
+    assert "no mark of A for" in health.detail
+
+
+def test_an_index_that_never_came_is_missed() -> None:
+    """As soon as one that rests would have been repeated."""
+    desk = Desk("A", "index:BTCUSD")
+    states = []
+    for _ in range(7):
+        desk.mark("A")
+        states += desk.wait(9.9)
+    assert states == [FeedState.LATE, FeedState.STALE]
 
 
 def test_a_quiet_mark_is_not_stale_while_the_connection_answers() -> None:

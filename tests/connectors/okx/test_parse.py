@@ -1,13 +1,27 @@
 """Frames in OKX's documented shapes: long, short and flat, both margin modes, and what is left empty."""
 
 from collections.abc import Callable
+from math import isnan
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
 
-from connectors.okx.parse import AccountRow, Changed, Mark, PositionRow, Positions, Reply, Warned, mark, private_frame
+from connectors.okx.parse import (
+    AccountRow,
+    Changed,
+    Mark,
+    Other,
+    PositionRow,
+    Positions,
+    Reply,
+    Warned,
+    index,
+    index_of,
+    mark,
+    private_frame,
+)
 from connectors.wire import BadFrame, Defect
 from monitor.model.account import MarginMode
 from monitor.model.ids import Slot
@@ -93,9 +107,6 @@ def test_pushes_are_ordered_by_the_time_they_were_made() -> None:
         ({"pos": ""}, Defect.NUMBER),
         ({"pos": "nan"}, Defect.NUMBER),
         ({"pos": True}, Defect.NUMBER),
-        ({"avgPx": ""}, Defect.NUMBER),
-        ({"avgPx": "inf"}, Defect.NUMBER),
-        ({"margin": ""}, Defect.NUMBER),
         ({"mgnMode": "both"}, Defect.SHAPE),
         ({"posSide": ""}, Defect.SHAPE),
         ({"instId": ""}, Defect.SHAPE),
@@ -103,20 +114,52 @@ def test_pushes_are_ordered_by_the_time_they_were_made() -> None:
     ],
 )
 def test_what_cannot_be_used_says_why(changes: dict[str, Any], defect: Defect) -> None:
-    """An open position needs its size, its entry, and in isolated mode its margin."""
+    """A position without contract, side, size or time can be laid over nothing."""
     with pytest.raises(BadFrame) as bad:
         row(**changes)
     assert bad.value.defect is defect
 
 
-def test_other_contracts_are_named_and_left_out() -> None:
-    """Options and the like are not computed; closed ones are not there."""
+@pytest.mark.parametrize(
+    "changes", [{"avgPx": ""}, {"avgPx": "inf"}, {"avgPx": "0"}, {"margin": ""}, {"margin": "much"}]
+)
+def test_a_position_without_what_its_figures_rest_on_is_there_and_not_known(changes: dict[str, Any]) -> None:
+    """An open one needs its entry and in isolated mode its margin; a closed one and a cross one need neither."""
+    found = row(**changes)
+    assert (found.instrument, found.size) == ("BTC-USDT-SWAP", 1.0)
+    assert isnan(found.entry_price) or isnan(found.margin or 0.0)
+    closed, cross = row(**changes, pos="0"), row(mgnMode="cross", margin="")
+    assert not isnan(closed.entry_price)
+    assert closed.size == 0.0
+    assert (cross.margin, cross.entry_price) == (None, found.entry_price if "margin" in changes else cross.entry_price)
+
+
+def test_a_figure_that_is_none_costs_nothing_else() -> None:
+    """What is only shown or compared may be missing, whatever stands in its place."""
+    odd = row(upl="nan", mmr="x", mgnRatio={}, markPx="-1", lever="inf", usdPx="?")
+    assert (odd.unrealized_pnl, odd.maintenance_margin, odd.venue_ratio, odd.mark_price, odd.leverage) == (None,) * 5
+    assert (odd.coin_price_usd, odd.size, odd.entry_price) == (None, 1.0, row().entry_price)
+
+
+def test_every_contract_is_a_position_and_what_else_is_held_is_named() -> None:
+    """Futures and options stand among the rows; borrowed coins beside them; a closed one of those is not there."""
     frame = load("ws_positions")
-    frame["data"][1] |= {"instType": "OPTION", "avgPx": "", "lever": ""}
-    frame["data"][2] |= {"instType": "FUTURES", "pos": "0"}
+    frame["data"][1] |= {"instType": "OPTION", "lever": ""}
+    frame["data"][2] |= {"instType": "MARGIN", "avgPx": ""}
+    frame["data"][3] |= {"instType": "MARGIN", "pos": "0"}
     told = private_frame(frame)
     assert isinstance(told, Positions)
-    assert (len(told.rows), told.others) == (2, {"OPTION"})
+    assert (len(told.rows), told.others) == (2, {Other("MARGIN", "USDT", MarginMode.CROSS)})
+    frame["data"][2]["mgnMode"] = "cash"
+    told = private_frame(frame)
+    assert isinstance(told, Positions)
+    assert told.others == {Other("MARGIN", "USDT", None)}
+
+
+@pytest.mark.parametrize("kind", ["EVENTS", "", None])
+def test_a_kind_that_is_not_known_is_taken_for_a_contract(kind: str | None) -> None:
+    """Which is unknown until it is described: what is left out would be shown as safe."""
+    assert row(instType=kind) == row()
 
 
 def test_the_account_in_futures_mode() -> None:
@@ -139,6 +182,28 @@ def test_the_account_in_multi_currency_mode() -> None:
         ("OKB", None, None),
         ("ETH", None, -400.0),
     ]
+    assert [coin.profit for coin in told.coins] == [30.0, 0.0, 0.0, 0.0]
+    assert (told.whole, told.page) == (False, 1)
+
+
+def test_pages_of_the_account() -> None:
+    """Like those of positions: only a set is whole, and only its last page ends it."""
+    frame = load("ws_account_multi") | {"eventType": "snapshot", "curPage": 2, "lastPage": False}
+    told = private_frame(frame)
+    assert isinstance(told, AccountRow)
+    assert (told.whole, told.page, told.last) == (True, 2, False)
+    with pytest.raises(BadFrame):
+        private_frame(frame | {"curPage": "2"})
+
+
+def test_a_currency_that_cannot_be_read_is_not_known_and_the_others_are() -> None:
+    """Its balance is nan, never zero."""
+    frame = load("ws_account_multi")
+    frame["data"][0]["details"][1] |= {"cashBal": "", "eq": "x", "disEq": {}, "upl": "nan"}
+    told = private_frame(frame)
+    assert isinstance(told, AccountRow)
+    assert [isnan(coin.cash) for coin in told.coins] == [False, True, False, False]
+    assert (told.coins[1].equity, told.coins[1].discounted_usd, told.coins[1].profit) == (None, None, None)
 
 
 def test_warnings_and_liquidations() -> None:
@@ -154,6 +219,20 @@ def test_warnings_and_liquidations() -> None:
 def test_marks() -> None:
     """Every number is a string."""
     assert mark(load("ws_mark_price")["data"][0]) == Mark("BTC-USDT-SWAP", 75000.1, 1_790_000_000_123)
+
+
+def test_indexes() -> None:
+    """The index of a coin in USD prices it as collateral; it is told apart from the same coin's in USDT."""
+    row = load("ws_index_tickers")["data"][0]
+    assert index(row) == Mark("index:BTCUSD", 75010.2, 1_790_000_000_150)
+    assert index(row | {"instId": "BTC-USDT"}).instrument == "index:BTCUSDT"
+    assert [index_of(name) for name in ("index:BTCUSD", "index:USDTUSD", "BTC-USD-SWAP")] == [
+        "BTC-USD",
+        "USDT-USD",
+        None,
+    ]
+    with pytest.raises(BadFrame):
+        index(row | {"idxPx": ""})
 
 
 @pytest.mark.parametrize(
@@ -184,7 +263,7 @@ def test_messages_about_the_connection(frame: dict[str, Any], reply: Reply) -> N
         (lambda frame: frame.update(arg={}), Defect.SHAPE),
         (lambda frame: frame.update(data=None), Defect.SHAPE),
         (lambda frame: frame.update(data=[]), Defect.SHAPE),
-        (lambda frame: frame["data"][0].update(details=[{"ccy": "USDT", "cashBal": "", "uTime": "1"}]), Defect.NUMBER),
+        (lambda frame: frame["data"][0].update(details=[{"ccy": "", "cashBal": "1", "uTime": "1"}]), Defect.SHAPE),
     ],
 )
 def test_frames_that_cannot_be_used(spoil: Callable[[Any], object], defect: Defect) -> None:

@@ -19,7 +19,9 @@ from tests.support.shared_data import ROOT, needs_shared_data
 
 pytestmark = needs_shared_data
 
-WATCHED = frozenset({"LTC-USD-190628", "BTC-USD-SWAP", "BTC-USDT-SWAP"})
+WATCHED = frozenset(
+    {"LTC-USD-190628", "BTC-USD-SWAP", "BTC-USDT-SWAP", "index:BTCUSDT", "index:FILUSDT", "index:WNCGUSDT"}
+)
 
 # What each file holds: kinds of values that the private stream's parser makes of it and defects that it finds, then the
 # events and the defects of a market session that watches `WATCHED`. Old frames (V3, "table") have no channel; other
@@ -27,14 +29,14 @@ WATCHED = frozenset({"LTC-USD-190628", "BTC-USD-SWAP", "BTC-USDT-SWAP"})
 FILES = {
     "okx_docs_frames.jsonl": (
         {"AccountRow": 1, "Changed": 1, "Positions": 2, "unknown_event": 7},
-        {"Marks": 1},
-        {"unknown_event": 10},
+        {"Marks": 2},
+        {"unknown_event": 9},
     ),
-    "tardis_okex-swap.jsonl": ({"shape": 8, "unknown_event": 5}, {}, {"shape": 8, "unknown_event": 5}),
+    "tardis_okex-swap.jsonl": ({"shape": 8, "unknown_event": 5}, {"Marks": 1}, {"shape": 8, "unknown_event": 4}),
     "tardis_okex-futures.jsonl": (
         {"Reply": 1, "shape": 14, "unknown_event": 12},
-        {},
-        {"shape": 14, "unknown_event": 10},
+        {"Marks": 1},
+        {"shape": 14, "unknown_event": 9},
     ),
     "cryptofeed_OKX.ws.1.0.txt.gz": ({"Reply": 18, "unknown_event": 392}, {}, {"unknown_event": 392}),
 }
@@ -80,6 +82,20 @@ def test_every_file_is_looked_at() -> None:
 def nautilus(name: str) -> bytes:
     """A document of another project's tests."""
     return (ROOT / "raw" / "nautilus" / f"okx_{name}.json").read_bytes()
+
+
+def test_what_becomes_of_every_recorded_answer() -> None:
+    """All that was asked were contracts, five times, and all of them are read; coins are none."""
+    asked, read = Counter[str](), Counter[tuple[str, int]]()
+    for line in gzip.decompress((ROOT / "ws" / "cryptofeed_OKX.0.txt.gz").read_bytes()).splitlines():
+        question, _, body = line.partition(b": ")
+        kind = question.partition(b" -> ")[0].rpartition(b"instType=")[2].decode()
+        asked[kind] += 1
+        if kind != "configuration":  # the recorder's own
+            read[kind, len(answers.contracts(body))] += 1
+    contracts = {"SPOT": 0, "SWAP": 166, "FUTURES": 104, "OPTION&uly=BTC-USD": 346, "OPTION&uly=ETH-USD": 350}
+    assert asked == {**dict.fromkeys(contracts, 5), "configuration": 1}
+    assert read == dict.fromkeys(contracts.items(), 5)
 
 
 def test_real_contracts() -> None:

@@ -1,6 +1,8 @@
 """The simulated OKX: its figures, and what it tells when it takes a position over."""
 
 import asyncio
+from math import inf
+from types import SimpleNamespace
 from typing import Any
 
 import orjson
@@ -8,6 +10,7 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 
 from connectors.simulator.okx import OkxServer, Position
+from connectors.simulator.okx_contracts import discounted
 from connectors.simulator.venue import Risk
 from monitor.clock import ManualClock, SystemClock
 
@@ -47,6 +50,54 @@ def test_in_multi_currency_mode_everything_is_one_pool_in_dollars() -> None:
     (risk,) = server(held, level="3", USDT=1_000.0, BTC=0.1).risks()
     want = ("multi", "USD", 1_000 * 1.0005 + 0.1 * 75_000 * 0.95, 75_000 * 0.0045 * 1.0005)
     assert figures(risk) == pytest.approx(want)
+
+
+def test_a_discount_is_on_equity_in_tranches() -> None:
+    """Cash and profit together, part by part; a debt counts in full."""
+    steps = ((1.0, 1.0), (2.0, 0.9), (inf, 0.5))
+    found = [discounted(equity, steps) for equity in (-3.0, 0.0, 0.5, 1.5, 4.0)]
+    assert found == pytest.approx([-3.0, 0.0, 0.5, 1.45, 2.9])
+    assert discounted(4.0, ()) == 4.0
+    made = server(Position("BTC-USD-SWAP", -1500.0, 100_000.0, "cross"), level="3", BTC=1.0)
+    made.state.discount = {"BTC": steps}
+    (risk,) = made.risks()
+    assert risk.balance == pytest.approx((1.0 + 0.9 * 0.5) * 75_000)  # a profit of half a Bitcoin
+
+
+def test_contracts_are_listed_by_kind() -> None:
+    """Options by family; an inverse contract counts dollars, an option its coin."""
+    made = server()
+    made.state.marks |= {"BTC-USD-261225": 76_000.0, "BTC-USD-261225-90000-C": 0.01, "ETH-USD-261225-9000-P": 0.02}
+
+    def listed(**query: str) -> dict[str, str]:
+        rows = made.answers["/api/v5/account/instruments"](SimpleNamespace(query=query))
+        return {row["instId"]: row["ctType"] for row in rows}
+
+    assert listed(instType="SWAP").keys() == {"BTC-USDT-SWAP", "ETH-USDT-SWAP", "BTC-USD-SWAP"}
+    assert listed(instType="FUTURES") == {"BTC-USD-261225": "inverse"}
+    assert listed(instType="OPTION", instFamily="BTC-USD") == {"BTC-USD-261225-90000-C": ""}
+
+
+def test_the_account_comes_in_pages_without_what_is_empty() -> None:
+    """Only currencies with a balance, or with a profit."""
+    made = server(Position("BTC-USD-SWAP", 10.0, 70_000.0, "cross"), level="3", USDT=5.0, BTC=0.0, ETH=0.0)
+    made.state.usd["ETH"], made.state.page = 4000.0, 1
+    pages = made.account_pages()
+    assert [[row["ccy"] for row in page["data"][0]["details"]] for page in pages] == [["USDT"], ["BTC"]]
+    assert [(page["curPage"], page["lastPage"]) for page in pages] == [(1, False), (2, True)]
+
+
+async def test_indexes_are_a_channel_of_the_market() -> None:
+    """At once, and whenever they change; one that there is not is refused."""
+    async with OkxServer(SystemClock()) as made, connect(made.market_url, close_timeout=0.1) as client:
+        args = [{"channel": "index-tickers", "instId": name} for name in ("BTC-USD", "XYZ-USD")]
+        await client.send(orjson.dumps({"op": "subscribe", "args": args}).decode())
+
+        frames = [orjson.loads(await asyncio.wait_for(client.recv(), DEADLINE_S)) for _ in range(3)]
+        assert sorted(frame.get("event", "data") for frame in frames) == ["data", "error", "subscribe"]
+        made.set_mark("BTC-USDT-SWAP", 70_000.0)
+        frame = orjson.loads(await asyncio.wait_for(client.recv(), DEADLINE_S))
+        assert (frame["arg"], frame["data"][0]["idxPx"]) == (args[0], "70000.0")
 
 
 def test_every_scope_is_a_pool_of_its_own() -> None:

@@ -259,6 +259,37 @@ async def test_public_endpoints(venue: Venue) -> None:
     assert (await venue.get("/fapi/v1/assetIndex", symbol="NOPE"))[1]["code"] == -1121
 
 
+async def test_a_contract_that_is_not_listed_is_held_all_the_same(venue: Venue) -> None:
+    """It is in no list of contracts, and in every answer about the account."""
+    assert venue.simulator is not None
+    venue.simulator.exchange.market.unlisted |= {"ETHUSDT", "BTCUSD_PERP"}
+    for path, symbol in (("/fapi/v1/exchangeInfo", "ETHUSDT"), ("/dapi/v1/exchangeInfo", "BTCUSD_PERP")):
+        _, info = await venue.get(path)
+        assert info["symbols"] != []
+        assert symbol not in {row["symbol"] for row in info["symbols"]}
+    account = await good(venue, "/fapi/v3/account")
+    assert {row["symbol"] for row in account["positions"]} == {"BTCUSDT", "ETHUSDT"}
+    await venue.marks(ETHUSDT="3100")
+
+
+async def test_every_request_is_in_the_log(venue: Venue) -> None:
+    """With what it weighs and the fault that met it."""
+    await venue.rest_fault("/fapi/v3/account", kind="garbage")
+    await venue.get("/fapi/v1/premiumIndex")
+    await venue.get("/fapi/v1/premiumIndex", symbol="BTCUSDT")
+    status = await venue.request("GET", "/fapi/v1/time")
+    assert status[0] == 200
+    async with aiohttp.ClientSession() as http, http.get(f"{venue.rest_url}/fapi/v3/account") as response:
+        assert response.status == 401
+    found = [(each["path"], each["weight"], each["fault"]) for each in await venue.log("request")]
+    assert found == [
+        ("/fapi/v1/premiumIndex", 10, None),
+        ("/fapi/v1/premiumIndex", 1, None),
+        ("/fapi/v1/time", 1, None),
+        ("/fapi/v3/account", 5, "garbage"),
+    ]
+
+
 async def test_permissions(venue: Venue) -> None:
     """Every documented flag; a dangerous key shows what it may."""
     body = await good(venue, "/sapi/v1/account/apiRestrictions")

@@ -121,7 +121,7 @@ def test_states_are_repeated_now_and_then(venue: str, monkeypatch: pytest.Monkey
 
 
 async def test_a_fault_is_one_answer_and_healing_ends_a_hanging_one() -> None:
-    """The next question for the path only."""
+    """The next question for the path only; the server writes down which ones met one."""
     async with BybitServer(ManualClock()) as server, ClientSession() as http:
         path = "/v5/market/time"
         server.faults += [(path, lambda: web.Response(status=503)), (path, lambda: None)]
@@ -138,6 +138,9 @@ async def test_a_fault_is_one_answer_and_healing_ends_a_hanging_one() -> None:
             assert not hanging.done()
             server.heal()
             assert await hanging == 200
+        assert await ask() == 200
+        assert [(each.about, each.spoiled) for each in server.questions] == [(path, True), (path, True), (path, False)]
+        assert {each.at for each in server.questions} == {server.clock.now()}
 
 
 async def test_closing_cuts_every_connection() -> None:

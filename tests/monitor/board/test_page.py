@@ -1,18 +1,17 @@
 """The board in a real browser, over a desk: what it shows, how it is worked, and what it never does."""
 
-import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from pathlib import Path
 
 import aiohttp
 import pytest
 
 from alerts.alert import Acknowledgement, Severity
+from monitor.board.feed import READERS_MAX
 from monitor.clock import ManualClock, SystemClock
-from monitor.model.assessment import DistanceRemedy
+from monitor.model.assessment import DistanceRemedy, FeedHealth, FeedState
 from tests.support.board import TOKEN, served
 from tests.support.chromium import Browser, Page, chromium
 from tests.support.desk import NOW, Desk, alert, bad_day, many_pools
@@ -408,32 +407,69 @@ async def test_names_for_a_screen_reader(browser: Browser) -> None:
         assert (await page.text("#announcements")).count("binance") == 1
 
 
+TOUCHED = """(() => {
+  window.touched = new Map(); // what was written, by pool
+  const pool = (node) => (node.nodeType === 1 ? node : node.parentElement)?.closest(".row.pool");
+  new MutationObserver((found) => {
+    for (const {type, target, attributeName, addedNodes} of found) {
+      for (const node of target.id === "rows" ? addedNodes : [target]) {
+        if (!pool(node) || node.parentElement.closest(".spark")) continue; // the history comes by itself
+        const row = pool(node).querySelector(".scope").textContent;
+        window.touched.set(row, (window.touched.get(row) ?? 0) + 1);
+      }
+    }
+  }).observe(document.getElementById("rows"), {subtree: true, childList: true, characterData: true, attributes: true});
+})()"""
+"""Notes every change below the list of pools."""
+
+
+async def layouts(page: Page) -> int:
+    """How often the page was laid out so far."""
+    metrics = (await page.send("Performance.getMetrics"))["metrics"]
+    return next(int(metric["value"]) for metric in metrics if metric["name"] == "LayoutCount")
+
+
+async def test_of_many_pools_only_those_that_changed_are_touched(browser: Browser) -> None:
+    """Of a thousand three change, one of which moves up: nothing is written into any other row."""
+    desk = Desk(many_pools(1000))
+    async with board(browser, desk) as page:
+        await page.evaluate(TOUCHED)
+        for number, ratio in ((10, 0.0106), (400, 0.4006), (700, 0.9)):
+            desk.pools[number] = replace(desk.pools[number], margin_ratio=ratio)
+        first = "document.querySelectorAll('.row.pool')[100].querySelector('.scope').textContent"
+        await page.until(f"{first} === 'COIN700USDT'")
+        touched = await page.evaluate("Object.fromEntries(window.touched)")
+        assert touched.keys() == {"COIN10USDT", "COIN400USDT", "COIN700USDT"}
+        assert max(touched.values()) <= 10
+
+
 async def test_many_pools(browser: Browser) -> None:
-    """With a thousand pools that all change every second a click is answered, and a filter finds one of them."""
+    """With a thousand pools that all change every second each round is a few writes a row and a few layouts in all.
+
+    That is what keeps the page at hand; meanwhile clicks are answered, and a filter finds one of the pools.
+    """
     pools = many_pools(1000)
     desk = Desk(pools)
     async with board(browser, desk) as page:
-
-        async def stir() -> None:
-            for by in range(1, 1000):
-                desk.pools = [replace(pool, margin_ratio=pool.margin_ratio * (1 - by / 5000)) for pool in pools]
-                await asyncio.sleep(0.5)
-
-        stirring = asyncio.create_task(stir())
-        try:
-            for _ in range(5):
-                asked = "document.querySelector('.row.pool .open').getAttribute('aria-expanded')"
-                before = await page.evaluate(asked)
-                async with asyncio.timeout(10):
-                    await page.evaluate("document.querySelector('.row.pool .open').click()")
-                    assert await page.evaluate(asked) != before
-            await page.evaluate("document.getElementById('filter').focus()")
-            await page.write("coin77usdt")
-            await page.until("[...document.querySelectorAll('.row.pool')].filter(e => !e.hidden).length === 1")
-            assert await page.evaluate("document.documentElement.dataset.link") == "live"
-        finally:
-            stirring.cancel()
-            await asyncio.gather(stirring, return_exceptions=True)
+        await page.send("Performance.enable")
+        await page.evaluate(TOUCHED)
+        before, rounds = await layouts(page), 5
+        for by in range(1, rounds + 1):
+            desk.pools = [replace(pool, margin_ratio=pool.margin_ratio * (1 - by / 50)) for pool in pools]
+            shown = f"{99.95 * (1 - by / 50):.1f}"
+            await page.until(f"document.querySelector('.row.pool .percent').innerText.startsWith('{shown}')")
+            asked = "document.querySelector('.row.pool .open').getAttribute('aria-expanded')"
+            expanded = await page.evaluate(asked)
+            await page.evaluate("document.querySelector('.row.pool .open').click()")
+            assert await page.evaluate(asked) != expanded
+        writes = await page.evaluate("[...window.touched.values()]")
+        assert sum(writes) <= rounds * 10 * len(pools)
+        # One for each round, one for each click, and those that the browser finds it needs.
+        assert await layouts(page) - before <= 10 * rounds
+        await page.evaluate("document.getElementById('filter').focus()")
+        await page.write("coin77usdt")
+        await page.until("[...document.querySelectorAll('.row.pool')].filter(e => !e.hidden).length === 1")
+        assert await page.evaluate("document.documentElement.dataset.link") == "live"
 
 
 async def test_more_than_is_shown_is_counted(browser: Browser) -> None:
@@ -448,21 +484,178 @@ async def test_more_than_is_shown_is_counted(browser: Browser) -> None:
         assert await page.text("#alerts-more") == "50 more alerts fire."
 
 
+LONGEST = "x" * 64
+"""As long as the name of an account may be."""
+
+BEYOND = """((width) => {
+  const shown = [...document.querySelectorAll("body *")].filter(
+    (e) => e.checkVisibility() && !e.closest(".scroller, .unseen, .skip, svg, option"));
+  const cut = (e) =>
+    getComputedStyle(e).overflowX !== "visible" && e.scrollWidth > e.clientWidth + 1 && !e.matches("input");
+  const outside = ({left, right, width: own}) => own > 0 && (left < -1 || right > width + 1);
+  const bad = shown.filter((e) => outside(e.getBoundingClientRect()) || cut(e));
+  const found = bad.map((e) => e.outerHTML.slice(0, 90));
+  // A phone's browser widens what it calls the window to what the page wants: only the given width tells.
+  const wide = document.scrollingElement.scrollWidth;
+  return wide > width ? [...found, `the page is ${wide} wide`] : found;
+})"""
+"""What goes beyond the sides of a window of this width, or is cut off in its own place."""
+
+
+def long_names() -> Desk:
+    """A bad day in an account with the longest name there may be, with all that can be shown of it."""
+    pools = bad_day(LONGEST)
+    pools[0] = replace(
+        pools[0], scope="1000000MOGUSDT_260925:short", pool=f"binance/{LONGEST}/1000000MOGUSDT_260925:short"
+    )
+    desk = Desk(pools, alerts=[alert(Severity.EMERGENCY, pools[1]), alert(Severity.CRITICAL, pools[0])])
+    desk.reasons = (f"binance/{LONGEST}: mark stale " + "BTCUSDT," * 12, f"{LONGEST * 2}")
+    desk.feeds = [FeedHealth("binance", LONGEST, "user", FeedState.DOWN, 123_456.0, "no " + "x" * 150)]
+    for subject in (f"margin_ratio:{pools[0].pool}", "margin_ratio:binance/main/BTCUSDT:long", "x" * 200):
+        desk.silence(subject, 600, "ann@workstation-17" * 5, "because of " + "x" * 150)
+    return desk
+
+
 @pytest.mark.parametrize("dark", [False, True])
-async def test_a_phone(browser: Browser, tmp_path: Path, dark: bool) -> None:
+async def test_a_phone(browser: Browser, dark: bool) -> None:
     """At 360 pixels nothing goes beyond the side, whatever is open, in the scheme that the phone asks for."""
-    desk = busy()
-    desk.reasons = ("binance/main: mark stale " + "BTCUSDT," * 12,)
-    desk.silence("binance/a-very-long-name-of-an-account/1000000MOGUSDT:short", 600, "ann", "because of " + "x" * 150)
-    desk.alerts[0] = replace(desk.alerts[0], text="55 % " + "binance/a-very-long-name/1000000MOGUSDT:short" * 2)
-    async with board(browser, desk, width=360, height=740, phone=True, dark=dark) as page:
-        await page.until("document.querySelectorAll('.silence-entry').length === 1")
+    async with board(browser, long_names(), width=360, height=740, phone=True, dark=dark) as page:
+        await page.until("document.querySelectorAll('.silence-entry').length === 3")
         await page.evaluate("document.querySelectorAll('.open').forEach(button => button.click())")
-        assert await page.evaluate("document.scrollingElement.scrollWidth <= innerWidth")
+        assert await page.evaluate(f"{BEYOND}(360)") == []
         await page.click("#silence-button")
-        assert await page.evaluate("document.scrollingElement.scrollWidth <= innerWidth")
+        assert await page.evaluate(f"{BEYOND}(360)") == []
         ground = await page.evaluate("getComputedStyle(document.body).backgroundColor")
         assert ground == ("rgb(13, 17, 23)" if dark else "rgb(243, 245, 248)")
+
+
+@pytest.mark.parametrize("width", [1600, 1280, 1088, 768])
+async def test_a_desktop(browser: Browser, width: int) -> None:
+    """Nothing goes beyond the side either, and each silence can be ended with the mouse."""
+    async with board(browser, long_names(), width=width) as page:
+        await page.until("document.querySelectorAll('.silence-entry').length === 3")
+        await page.evaluate("document.querySelectorAll('.open').forEach(button => button.click())")
+        assert await page.evaluate(f"{BEYOND}({width})") == []
+        reached = """[...document.querySelectorAll(".end")].map((button) => {
+            button.scrollIntoView({block: "center"});
+            const r = button.getBoundingClientRect();
+            return document.elementFromPoint(r.x + r.width / 2, r.y + r.height / 2) === button;
+        })"""
+        assert await page.evaluate(reached) == [True] * 3
+
+
+WINDOWS = {
+    "desktop": {},
+    "phone": {"width": 360, "height": 740, "phone": True},
+    "on its side": {"width": 740, "height": 360, "phone": True},
+}
+IN_SIGHT = """((id) => {
+  const r = document.getElementById(id).getBoundingClientRect();
+  const there = document.elementFromPoint(r.x + r.width / 2, Math.max(r.top, 0) + 20);
+  return r.top >= 0 && r.top < 10 && there?.closest("#" + id) !== null;
+})"""
+
+
+@pytest.mark.parametrize("window", WINDOWS)
+async def test_blindness_stays_in_sight_and_covers_no_focus(browser: Browser, window: str) -> None:
+    """However far down the pools one is; who goes back up by keyboard sees where, and at least half of the window."""
+    desk = Desk(many_pools(300))
+    desk.reasons = tuple(f"binance/main{n}: mark stale " + "BTCUSDT," * 12 for n in range(9))
+    async with board(browser, desk, **WINDOWS[window]) as page:  # type: ignore[arg-type]
+        assert await page.text("#blind-title") == "Not everything is seen (9)"
+        await page.evaluate("window.scrollTo(0, 5000)")
+        await page.until("scrollY > 4000")
+        assert await page.evaluate(f"{IN_SIGHT}('blind')")
+        assert await page.evaluate(
+            "document.getElementById('banners').getBoundingClientRect().height <= innerHeight / 2"
+        )
+        await page.evaluate("document.querySelector('.row.pool:nth-child(60) .open').focus()")
+        for _ in range(30):
+            await page.press("Tab", back=True)
+            covered = await page.evaluate(COVERED)
+            assert not covered, covered
+        # A banner that comes while one is there does not cover the place either.
+        desk.reasons = ()
+        await page.until("document.getElementById('blind').hidden")
+        await page.evaluate("scrollBy(0, document.activeElement.getBoundingClientRect().top)")
+        desk.reasons = ("binance/main: mark stale",)
+        await page.until("!document.getElementById('blind').hidden")
+        await page.until(f"!{COVERED}")
+
+
+COVERED = """((e) => {
+  const r = e.getBoundingClientRect();
+  return r.top < document.getElementById("banners").getBoundingClientRect().bottom && e.innerText;
+})(document.activeElement)"""
+
+
+@pytest.mark.parametrize("window", WINDOWS)
+async def test_a_lost_daemon_stays_in_sight(browser: Browser, window: str) -> None:
+    """Far down the pools too."""
+    async with browser.page("about:blank", **WINDOWS[window]) as page:  # type: ignore[arg-type]
+        async with served(Desk(many_pools(300))) as url:
+            await page.send("Page.navigate", url=f"{url}/")
+            await page.until("document.querySelectorAll('.row.pool').length === 300")
+            await page.evaluate("window.scrollTo(0, 5000)")
+            await page.until("scrollY > 4000")
+        await page.until("document.documentElement.dataset.link === 'gone'")
+        await page.until(f"{IN_SIGHT}('gone')")
+
+
+async def test_the_board_that_is_one_too_many(browser: Browser) -> None:
+    """It says that too many are open, and shows the pools once another is closed."""
+    async with served(Desk()) as url, aiohttp.ClientSession() as session, browser.page("about:blank") as page:
+        others = [await session.get(f"{url}/api/v1/events") for _ in range(READERS_MAX)]
+        await page.send("Page.navigate", url=f"{url}/")
+        await page.until("document.documentElement.dataset.link === 'gone'")
+        await page.until("document.getElementById('gone-words').innerText.includes('16 boards are open already')")
+        assert await page.text("#link") == "refused"
+        for other in others:
+            other.close()
+        await page.until("document.documentElement.dataset.link === 'live'")
+        assert len(await page.texts(".row.pool")) == 5
+        assert await page.evaluate("document.getElementById('gone').hidden")
+
+
+async def test_an_alert_that_fell_off_the_list_is_not_said_to_be_over(browser: Browser) -> None:
+    """Of more alerts than are listed only the number is known, and read aloud when it falls."""
+    said = "document.getElementById('announcements').innerText"
+    pools = many_pools(200)
+    desk = Desk(pools, alerts=[alert(Severity.NOTICE, pool) for pool in pools[:100]])
+    async with board(browser, desk) as page:
+        await page.until(f"{said} === '100 alerts fire'")
+        desk.alerts = [*desk.alerts, alert(Severity.WARNING, pools[150])]
+        await page.until(f"{said}.startsWith('warning: ')")
+        assert "over" not in await page.text("#announcements")
+        desk.alerts = desk.alerts[20:]
+        await page.until(f"{said}.endsWith('now 81 alerts fire')")
+        desk.alerts = desk.alerts[2:]
+        await page.until(f"{said} === '2 alerts are over'")
+
+
+async def test_a_quiet_pool_says_so(browser: Browser) -> None:
+    """In its row and, with author and reason, in what unfolds below it."""
+    desk = Desk()
+    made = desk.silence("binance/main/BTCUSDT:long", 600, "ann", "adding margin")
+    desk.silent = [replace(made, until=SystemClock().now() + 600)]
+    async with board(browser, desk) as page:
+        assert await page.text(".row.pool:nth-child(3) .sub") == "binance · main · computed · silent"
+        assert "silent" not in await page.text(".row.pool:nth-child(4) .sub")
+        await page.evaluate("document.querySelector('.row.pool:nth-child(3) .open').click()")
+        facts = await page.text(".row.pool:nth-child(3) .detail p")
+        assert "by ann: adding margin" in facts
+
+
+async def test_next_to_nothing_does_not_look_like_nothing(browser: Browser) -> None:
+    """Below one percent a distance has two digits that say something."""
+    btc = bad_day()[0]
+    desk = Desk([replace(btc, distance=0.000_5, legs=(replace(btc.legs[0], distance=0.000_5),))])
+    async with board(browser, desk) as page:
+        assert await page.text(".row.pool .distance") == "0.050 % away"
+        shown = await page.evaluate("""import("/board/words.js").then(({percent}) =>
+            [0.5, 0.0123, 0.004, 0.0000519, -0.0000519, 0.00000012, 0.00999, 0, 12].map((share) => percent(share)))""")
+        said = ["50.0", "1.23", "0.40", "0.0052", "-0.0052", "0.000012", "1.00", "0.00", "1200"]
+        assert shown == [f"{figure}\u202f%" for figure in said]
 
 
 @pytest.mark.parametrize("dark", [False, True])
@@ -512,3 +705,13 @@ async def test_without_javascript(browser: Browser) -> None:
         await page.until("document.querySelector('noscript a')?.getAttribute('href') === '/plain'")
         await page.send("Page.navigate", url=f"{url}/plain")
         await page.until("document.querySelectorAll('tbody tr').length === 5")
+
+
+async def test_the_plain_table_on_a_phone(browser: Browser) -> None:
+    """With the longest names only its table is wider than the phone, and scrolls by itself, by keyboard too."""
+    async with served(long_names()) as url, browser.page(f"{url}/plain", width=360, height=740, phone=True) as page:
+        await page.until("document.querySelectorAll('tbody tr').length === 5")
+        await page.until("getComputedStyle(document.querySelector('.scroller')).overflowX === 'auto'")
+        assert await page.evaluate(f"{BEYOND}(360)") == []
+        await page.press("Tab")
+        assert await page.evaluate("document.activeElement.className") == "scroller"

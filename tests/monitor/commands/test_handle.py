@@ -1,14 +1,18 @@
 """`marginwatch ack`, `silence`, `silences` and `unsilence` against a running daemon."""
 
+import asyncio
 import re
 from pathlib import Path
 
 import pytest
 
+from alerts.alert import Silence
 from monitor.commands.handle import seconds_of
 from monitor.errors import UserError
+from tests.support.board import TOKEN, served
 from tests.support.cli import marginwatch
 from tests.support.daemon import Daemon, daemon
+from tests.support.desk import NOW, Desk
 from tests.support.venue_server import venue_in_process
 
 POOL = "binance/main/BTCUSDT:long"
@@ -29,6 +33,55 @@ def test_what_is_no_duration(text: str) -> None:
     """Is refused with examples."""
     with pytest.raises((UserError, ValueError), match=r"2h|could not"):
         seconds_of(text)
+
+
+@pytest.mark.parametrize(
+    "token", ["to\nken", "to\r\nX-Evil: 1", "t\N{LATIN SMALL LETTER O WITH DIAERESIS}ken \N{EURO SIGN}"]
+)
+async def test_a_token_that_no_header_bears_is_a_sentence(token: str) -> None:
+    """Exit code 2, naming the variable and not the token; one with a line end behind it is as good as without."""
+    async with served(Desk()) as url:
+        found = await marginwatch("ack", KEY, "--url", url, env={"MARGINWATCH_TOKEN": token})
+        assert (found.code, found.err.startswith("MARGINWATCH_TOKEN: a token is one line")) == (2, True)
+        assert token not in found.err
+        found = await marginwatch("ack", KEY, "--url", url, env={"MARGINWATCH_TOKEN": f"{TOKEN}\n"})
+        assert (found.code, found.out) == (0, f"acknowledged: {KEY}\n")
+
+
+async def test_old_silences_do_not_play_with_the_terminal() -> None:
+    """Those that were made before such were refused are shown, with question marks."""
+    desk = Desk()
+    desk.silent = [Silence("s0", POOL, NOW + 60, "\x1b[31mann", "\x1b[2J\x9b0m", True, NOW)]
+    async with served(desk) as url:
+        found = await marginwatch("silences", "--url", url)
+    assert f"{POOL}  ?[2J?0m (?[31mann) · even emergencies" in found.out
+    assert not set(found.out) & set("\x1b\x9b")
+
+
+@pytest.mark.parametrize("answer", [b"HTTP/1.1 200 OK\r\n\r\nno JSON", b"\x1b[2J no HTTP\r\n", b""])
+async def test_what_answers_is_no_daemon(answer: bytes) -> None:
+    """A sentence, without what was answered playing with the terminal, and exit code 1."""
+
+    async def speak(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer)
+        writer.close()
+
+    async with await asyncio.start_server(speak, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        for command in (("silences",), ("unsilence", "x"), ("top", "--once")):
+            found = await marginwatch(*command, "--url", url)
+            assert (found.code, found.out) == (1, "")
+            assert f"{url} does not answer" in found.err
+            assert "\x1b" not in found.err
+
+
+@pytest.mark.parametrize("url", ["http://[::1", "http://127.0.0.1:port", "http://a b/"])
+async def test_an_address_that_makes_no_sense(url: str) -> None:
+    """A sentence, whatever is asked of it."""
+    for command in (("silences",), ("top", "--once")):
+        found = await marginwatch(*command, "--url", url)
+        assert (found.code, "does not answer" in found.err) == (1, True)
 
 
 @pytest.mark.integration

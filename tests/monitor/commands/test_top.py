@@ -1,14 +1,19 @@
 """`marginwatch top` as people run it: in a terminal, in a pipe, with and without a daemon."""
 
 import asyncio
+import codecs
 import os
 import struct
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
+import aiohttp
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
+from monitor.commands.top_view import HOUR_CELLS
 from tests.support.board import served
 from tests.support.cli import COMMAND, marginwatch
 from tests.support.desk import Desk, bad_day
@@ -22,7 +27,7 @@ termios = pytest.importorskip("termios")
 async def test_once() -> None:
     """One table for scripts, with whole names; exit code 0."""
     async with served(Desk()) as url:
-        found = await marginwatch("top", "--once", "--url", url, env={"COLUMNS": "160"})
+        found = await marginwatch("top", "--once", "--url", url, env={"COLUMNS": "180"})
         assert found.code == 0
         assert found.err == ""
         assert found.out.splitlines()[-5].startswith("binance/main/DOGEUSDT:short ")
@@ -85,6 +90,7 @@ class Terminal:
         self.process = process
         self._master = master
         self.written = ""
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")  # a piece may end within a character
         asyncio.get_running_loop().add_reader(master, self._read)
 
     def _read(self) -> None:
@@ -94,7 +100,7 @@ class Terminal:
             piece = b""
         if not piece:
             asyncio.get_running_loop().remove_reader(self._master)
-        self.written += piece.decode(errors="replace")
+        self.written += self._decoder.decode(piece)
 
     def press(self, keys: str) -> None:
         """Type."""
@@ -131,6 +137,31 @@ async def terminal(*arguments: str, columns: int = 90, lines: int = 24) -> Async
             process.kill()
         await process.wait()
         os.close(master)
+
+
+async def test_the_last_hour_in_a_wide_terminal() -> None:
+    """The line of a pool whose ratio has been 86.76 % for as long as anybody has looked."""
+    async with served(Desk()) as url, terminal("top", "--url", url, "--every", "0.3", columns=170) as screen:
+        await screen.shows("▇" * HOUR_CELLS)
+        screen.press("q")
+        async with asyncio.timeout(10):
+            assert await screen.process.wait() == 0
+        assert "Traceback" not in screen.written
+
+
+async def test_a_daemon_without_a_history() -> None:
+    """Everything else is shown."""
+    async with served(Desk()) as url, aiohttp.ClientSession() as session, session.get(f"{url}/api/v1/board") as board:
+        state = await board.read()
+
+    async def answer(request: web.Request) -> web.Response:
+        return web.Response(body=state, content_type="application/json")
+
+    older = web.Application()
+    older.router.add_get("/api/v1/board", answer)
+    async with TestServer(older) as server:
+        found = await marginwatch("top", "--once", "--url", str(server.make_url("")), env={"COLUMNS": "180"})
+    assert (found.code, "86.76 %" in found.out, "last hour" in found.out) == (0, True, True)
 
 
 async def test_in_a_terminal() -> None:

@@ -2,6 +2,7 @@
 
 import io
 from dataclasses import replace
+from math import inf
 from typing import Any
 
 import orjson
@@ -12,7 +13,8 @@ from alerts.alert import Acknowledgement, Severity, Silence
 from alerts.danger import Scale
 from alerts.message import encode
 from monitor.board.state import follow, sections, worst
-from monitor.commands.top_view import UNCUT, Look
+from monitor.commands.top_view import UNCUT, Look, spark
+from monitor.model.assessment import FeedHealth, FeedState
 from monitor.views import pool_json, rows
 from tests.support.desk import NOW, Desk, alert, bad_day, many_pools
 
@@ -20,7 +22,7 @@ from tests.support.desk import NOW, Desk, alert, bad_day, many_pools
 def document(desk: Desk) -> dict[str, Any]:
     """The state of a desk as the daemon writes it."""
     scale = Scale(desk.rungs(), desk.alerts)
-    pools = {row.pool: pool_json(row) for row in rows(desk.table(), desk.assessments(), scale, 1000)}
+    pools = {row.pool: pool_json(row) for row in rows(desk.table(), desk.assessments(), scale, 1000, desk.silent, NOW)}
     found = sections(
         desk.ready(), desk.rungs(), desk.feeds, len(desk.alerts), map(encode, worst(desk.alerts)), desk.silent
     )
@@ -36,7 +38,7 @@ def seen(desk: Desk, *, age_s: float = 0.0, trouble: str = "") -> Look:
     return look
 
 
-def screen(look: Look, width: int = 160, height: int | None = None, *, colour: bool = False) -> list[str]:
+def screen(look: Look, width: int = 180, height: int | None = None, *, colour: bool = False) -> list[str]:
     """The lines on a terminal."""
     console = Console(
         file=io.StringIO(), width=width, force_terminal=colour, color_system="256" if colour else None, highlight=False
@@ -76,15 +78,93 @@ def test_everything_on_a_wide_terminal() -> None:
     assert lines[9].count("none") == 2
 
 
-@pytest.mark.parametrize("width", [36, 40, 60, 78, 80, 106, 124, 134, 148, 200])
+@pytest.mark.parametrize("width", [36, 40, 60, 78, 80, 106, 124, 134, 142, 148, 160, 166, 200])
 def test_any_width(width: int) -> None:
     """No line is longer than the terminal, and which pool it is and how bad it is always stand there."""
-    lines = screen(seen(busy()), width)
+    look = seen(busy())
+    look.remember(hour(look), 100.0)
+    lines = screen(look, width)
     assert max(map(len, lines)) <= width
     (line,) = [line for line in lines if "86.76 %" in line]
     assert "BTC" in line
     assert ("0.15 %" in line) == (width >= 60)
     assert ("58,909.50" in line) == (width >= 106)
+    assert ("▃▃▃▃▅▅▅▅▇▇▇▇████" in line) == (width >= 142)
+
+
+def hour(look: Look, points: int = 180) -> dict[str, Any]:
+    """A history in which every pool has risen from a quarter to beyond its margin in four steps."""
+    assert look.state is not None
+    steps = [step for step in (0.25, 0.5, 0.75, "Infinity") for _ in range(points // 4)]
+    return {
+        "step_s": 20.0,
+        "pools": {pool["pool"]: steps for pool in look.state["pools"]},
+    }
+
+
+def test_an_hour_as_a_line() -> None:
+    """Each cell is the highest ratio of its share; what is beyond the margin is full, what is unknown is a gap."""
+    assert spark([0.0, 0.124, 0.126, 0.5, 0.999, 1.0, inf, -0.5], 8, 8) == "▁▁▂▅███▁"
+    assert spark([0.1, 0.9, 0.1, 0.1], 4, 2) == "█▁"
+    assert spark([0.1, None, None, None, 0.6, 0.1], 6, 3) == "▁ ▅"
+    assert spark([0.6, 0.1], 6, 3) == "  ▅"  # began later than others
+    assert spark([0.6, 0.1], 2, 4) == "▅▅▁▁"
+    assert spark([], 180, 4) == spark([], 0, 4) == "    "
+
+
+def test_the_head_says_how_much_of_the_hour_there_is() -> None:
+    """A daemon that has just started has not seen an hour."""
+    look = seen(busy())
+    assert "last hour" in screen(look)[4]
+    for points, words in ((180, "last hour"), (40, "last 13 min"), (4, "last 60 s")):
+        look.remember(hour(look, points), 100.0)
+        assert f" {words} " in screen(look)[4]
+    assert "▃" not in "".join(screen(seen(busy())))
+
+
+def test_the_history_is_asked_for_seldom() -> None:
+    """Only where there is room, at once and then when a point is over; with many pools, a long answer, more seldom."""
+    look = seen(busy())
+    assert not look.wants_history(141, 100.0)
+    assert look.wants_history(142, 100.0)
+    look.remember(hour(look), 100.0)
+    assert [look.wants_history(200, 100.0 + s) for s in (1, 19, 20)] == [False, False, True]
+    many = seen(Desk(many_pools(1000)))
+    many.remember(hour(many), 100.0)
+    assert [many.wants_history(200, 100.0 + s) for s in (20, 54, 55)] == [False, False, True]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {},
+        {"pools": {}},
+        {"step_s": 1, "pools": {"p": ["much"]}},
+        {"step_s": 1, "pools": 5},
+        {"step_s": 1, "pools": {"p": ["nan"]}},
+    ],
+)
+def test_a_history_that_is_none(answer: dict[str, Any]) -> None:
+    """It is refused, and the one that was known stays."""
+    look = seen(busy())
+    look.remember(hour(look), 100.0)
+    with pytest.raises((KeyError, ValueError, TypeError, AttributeError)):
+        look.remember(answer, 200.0)
+    assert len(look.history) == 5
+
+
+def test_what_others_wrote_does_not_play_with_the_terminal() -> None:
+    """Authors, reasons, a venue's texts and names: whatever the daemon tells is shown without escape sequences."""
+    evil = "\x1b[2J\x1b]0;own\x07\x9b31m"
+    pools = bad_day()
+    pools[0] = replace(pools[0], pool=f"binance/main/BTC{evil}", scope=f"BTC{evil}", unit=evil)
+    desk = Desk(pools, reasons=(evil,), feeds=[FeedHealth("binance", "", "mark", FeedState.DOWN, 1.0, evil)])
+    desk.silent = [Silence("s0", evil, NOW + 60, evil, evil, False, NOW)]
+    seen_by = Acknowledgement(evil, NOW)
+    desk.alerts = [replace(alert(Severity.CRITICAL, pools[0]), text=evil, acknowledged=seen_by)]
+    text = "\n".join(screen(seen(desk)))
+    assert not set(text) & set("\x1b\x07\x9b")
+    assert text.count("?[2J") >= 7
 
 
 def test_the_worst_of_ratio_distance_and_alerts() -> None:

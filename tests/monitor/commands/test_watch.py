@@ -3,6 +3,7 @@
 import asyncio
 import json
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,9 @@ from aiohttp import ClientSession
 
 from connectors.simulator.hyperliquid import Address, Held, HyperliquidServer
 from monitor.clock import SystemClock
+from monitor.commands.watch import line
 from tests.support.cli import marginwatch, read_until, started
+from tests.support.pools import a_pool
 
 pytestmark = pytest.mark.integration
 
@@ -39,7 +42,7 @@ async def test_needs_nothing_but_an_address() -> None:
             lines = await read_until(process.stdout, lambda line: OTHER.lower() in line and "margin ratio" in line)
             assert lines[:2] == [f"watching hyperliquid {a.lower()}\n" for a in (ADDRESS, OTHER)]
             shown = "".join(lines)
-            assert f"hyperliquid/{ADDRESS.lower()}/USDC: margin ratio 23.4% (computed)" in shown
+            assert f"hyperliquid/{ADDRESS.lower()}/USDC: margin ratio 23.44 % (computed)" in shown
             assert "BTC long 1" in shown
             url = shown.split("board ")[1].split("/  ")[0]
             async with ClientSession(url) as http, http.get("/api/v1/pools") as answer:
@@ -61,6 +64,12 @@ async def tick(server: HyperliquidServer) -> None:
     while True:
         server.mark(**server.marks)
         await asyncio.sleep(0.5)
+
+
+def test_next_to_nothing_does_not_look_like_nothing() -> None:
+    """Liquidation 0.05 % away is not liquidation 0.0 % away."""
+    shown = line(replace(a_pool(0.0004), distance=0.000_5))
+    assert shown.startswith("binance/main/USDT: margin ratio 0.040 % (computed), liquidation 0.050 % away: ")
 
 
 async def test_an_empty_account_is_an_account() -> None:

@@ -96,6 +96,21 @@ def test_a_table_whose_rate_is_the_same_at_the_price_is_told_as_a_table() -> Non
     assert not found.moved[0].worse
 
 
+def test_a_table_of_isolated_positions_is_told_as_theirs() -> None:
+    """Where the venue has one for each margin mode; the other one moves nothing here."""
+    own = RULES["okx"]
+    held = replace(BTC, tiers=flat_tier(0.05), isolated_tiers=flat_tier(0.01), taker_fee_rate=0.0)
+    for changes, moved in (({"isolated_tiers": flat_tier(0.02)}, True), ({"tiers": flat_tier(0.06)}, False)):
+        new = replace(held, **changes)
+        before, after = (account_pools(account((LONG,), (each,), ()), MARKS, own)[0] for each in (held, new))
+        found = rules_changed(
+            (before, assess_pool(before, own)), (after, assess_pool(after, own)), {"BTCUSDT": (held, new)}, {}, {}
+        )
+        assert (found is not None) is moved
+        if found is not None:
+            assert found.changes == (RuleChange("BTCUSDT", RuleInput.MAINTENANCE_RATE, 0.01, 0.02),)
+
+
 def test_every_position_of_the_pool_that_moved_is_named_the_worst_first() -> None:
     """A stricter table of one contract brings the other's price nearer too, and the one that is nearest leads."""
     positions = (cross("BTCUSDT", 1.0, 100.0, Slot.LONG), cross("ETHUSDT", 20.0, 10.0, Slot.LONG))

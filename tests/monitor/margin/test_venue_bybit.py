@@ -5,7 +5,9 @@ payloads that users published. Until 2025-09-02 Bybit took maintenance at entry 
 are compared with the mark at the entry price, and prices of liquidation with a maintenance that stands still.
 """
 
+import re
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -292,6 +294,34 @@ def test_both_sides_of_a_hedge_are_counted() -> None:
     assert pool.legs[0].liquidation_price == pool.legs[1].liquidation_price
 
 
+@pytest.mark.parametrize(
+    ("filled", "expected"), [pytest.param(64_980.0, "980", id="a gain"), pytest.param(63_950.0, "-50", id="a loss")]
+)
+def test_what_a_takeover_leaves_to_the_insurance_fund(filled: float, expected: str) -> None:
+    """Y-V7: 1 BTC with bankruptcy at 64,000 and liquidation at 65,000; what is left at the fill is the fund's."""
+    entry, leverage = 80_000.0, 5.0
+    held = alone(contract(fee=0.0, tiers=standing_still(1000.0)), 1.0, entry, leverage)
+    pool, leg = only(held, filled)
+    assert agrees(leg.bankruptcy_price, "64000")
+    assert agrees(leg.liquidation_price, "65000")
+    assert agrees(pool.margin_balance, expected)
+
+
+def test_a_liquidation_goes_by_the_mark_price() -> None:
+    """Y-V17: the mark is the middle of three prices; 36,380 is below Y-V1's 36,380.25, the last price of 36,500 is not.
+
+    Which of the three is the middle one is Bybit's to say: its stream tells the mark.
+    """
+    index, last = 36_350.0, 36_500.0
+    by_funding, by_basis = index * (1 + 0.0001 * 4 / 8), index + 30.0
+    assert agrees(by_funding, "36351.8175")
+    mark = sorted((by_funding, by_basis, last))[1]
+    assert agrees(mark, "36380")
+    held = alone(contract(), 1.0, 40_000.0, 50.0, 3000.0)
+    assert only(held, mark)[0].margin_ratio > 1.0
+    assert only(held, last)[0].margin_ratio < 1.0
+
+
 def test_defaults() -> None:
     """Without a fee rate Bybit's base rate is taken, without leverage the one a contract starts with."""
     unknown = Held(contract(fee=None), 1.0, 1.0, 40_000.0, None, MarginMode.CROSS)
@@ -417,3 +447,19 @@ def test_listed_deductions_follow_from_rates() -> None:
     amounts = cumulative_deductions([float(row["notional_floor"]) for row in rows], [float(row["mmr"]) for row in rows])
     assert len(rows) == 30
     assert amounts == pytest.approx([float(row["maint_amount"]) for row in rows], rel=1e-9, abs=1e-6)
+
+
+# --- the reference's vectors
+
+VECTORS = {f"Y-V{number}" for number in range(1, 19)} | {"Y-V11b"}
+NOT_COMPUTED = {
+    "Y-V16": "when an insurance fund's balance sets off auto-deleveraging is not computed; the position's rank is shown"
+}
+"""Those without a test, and why."""
+
+
+def test_every_vector_is_looked_at() -> None:
+    """By a test that names it, or with the reason why there is none."""
+    named = set(re.findall(r"Y-V\d+b?", Path(__file__).read_text(encoding="utf-8").partition("VECTORS = ")[0]))
+    assert named | NOT_COMPUTED.keys() == VECTORS
+    assert not named & NOT_COMPUTED.keys()
