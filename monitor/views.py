@@ -62,20 +62,25 @@ def rows(
     silences: Sequence[Silence],
     now: float,
 ) -> Iterator[PoolRow]:
-    """The `most` endangered pools, worst first; `silences` are those in force, of which some may be over `now`."""
+    """The `most` endangered pools, worst first; `silences` are those in force, of which some may be over `now`.
+
+    All figures of a row are of one moment: those of its assessment, at most about a second old, where there is one.
+    """
     for index in scale.worst(table, assessments, most).tolist():
         pool = table.pools[index]
-        ratio = float(table.margin_ratio[index])
-        assessment = assessments.get(pool)
-        yield PoolRow(
-            pool,
-            float(table.margin_balance[index]),
-            float(table.maintenance_margin[index]),
-            ratio,
-            assessment,
-            scale.danger(pool, ratio, None if assessment is None else assessment.distance),
-            silence_over(pool, silences, now),
-        )
+        assessment, distance = assessments.get(pool), None
+        if assessment is None:
+            columns = (table.margin_balance, table.maintenance_margin, table.margin_ratio)
+            balance, maintenance, ratio = (float(column[index]) for column in columns)
+        else:
+            balance, maintenance, ratio = (
+                assessment.margin_balance,
+                assessment.maintenance_margin,
+                assessment.margin_ratio,
+            )
+            distance = assessment.distance
+        danger = scale.danger(pool, ratio, distance)
+        yield PoolRow(pool, balance, maintenance, ratio, assessment, danger, silence_over(pool, silences, now))
 
 
 def pool_json(row: PoolRow) -> bytes:

@@ -105,14 +105,16 @@ def test_the_page_says_how_bad_and_that_alerts_are_of_their_moment() -> None:
     assert "<li>emergency, when raised: 76% binance/main/USDT</li>" in text
 
 
-def test_rows_take_the_columns() -> None:
-    """A row has the figures of the columns, which are newer than the assessment's."""
+def test_the_figures_of_a_row_are_of_one_moment() -> None:
+    """Beside marks and distances stands the ratio that belongs to them; without these it is that of the columns."""
     desk = Desk(many_pools(3))
     table = desk.table()
     table.margin_ratio[0] = 0.9
     first, *_ = rows(table, desk.assessments(), scale(desk), 3, (), NOW)
-    assert (first.pool, first.margin_ratio) == ("binance/desk0/COIN0USDT:long", 0.9)
     assert first.assessment is not None
+    assert (first.pool, first.margin_ratio) == ("binance/desk0/COIN0USDT:long", first.assessment.margin_ratio)
+    first, *_ = rows(table, {}, scale(desk), 3, (), NOW)
+    assert (first.pool, first.margin_ratio) == ("binance/desk0/COIN0USDT:long", 0.9)
 
 
 def test_an_unknown_ratio_always_has_a_reason() -> None:

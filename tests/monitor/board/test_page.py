@@ -33,6 +33,8 @@ async def board(browser: Browser, desk: Desk, **page: int | bool) -> AsyncIterat
     async with served(desk) as url, browser.page(f"{url}/", **page) as shown:  # type: ignore[arg-type]
         await shown.until(f"document.querySelectorAll('.row.pool').length === {len(desk.pools)}")
         await shown.until("document.documentElement.dataset.link === 'live'")
+        subs = "[...document.querySelectorAll('.row.pool .sub')].slice(0, 4)"
+        await shown.until(f"{subs}.every(sub => sub.innerText !== '')")  # rows are filled some at a time
         yield shown
         assert shown.troubles == []
         assert {address.startswith(f"{url}/") for address in shown.requested} == {True}
