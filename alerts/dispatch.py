@@ -7,7 +7,7 @@ acknowledged is marked after it acknowledged, so a kill in between repeats it, u
 import asyncio
 import random
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -89,6 +89,8 @@ class Dispatcher:
         self.spoken = {alert.key: alert.serial for alert in outbox.restored.alerts}
         """The highest serial that this monitor ever said, by key."""
         self._passed_over: dict[str, Envelope] = {}
+        self._only: dict[int, frozenset[str]] = {}
+        """Sequence to the sinks that are to have it, where not all are; until all have passed it."""
         self.noted: Callable[[int, Alert], None] = lambda sequence, alert: None
         """Called with the number that each alert gets."""
         self._lanes = [
@@ -97,8 +99,10 @@ class Dispatcher:
 
     # For those who decide and those who show; never blocking
 
-    def submit(self, alerts: Iterable[Alert]) -> None:
+    def submit(self, alerts: Iterable[Alert], only: Collection[str] | None = None) -> None:
         """Take alerts, in order, from the event loop's thread. Sinks are woken first and the disk is told afterwards.
+
+        `only` names the sinks that are to have them, where the others have heard them from another monitor.
 
         Never blocks and never refuses. Sinks that are connected write to their sockets in the next turn of the loop,
         and the order to the disk leaves in the same turn, right behind them. Until the disk has it, an alert lives in
@@ -106,6 +110,8 @@ class Dispatcher:
         """
         for alert in alerts:
             self._sequence += 1
+            if only is not None:
+                self._only[self._sequence] = frozenset(only)
             envelope = Envelope(self._sequence, alert, encode(alert))
             self._tail.append(envelope)
             self._unsaved.append(envelope)
@@ -164,12 +170,14 @@ class Dispatcher:
         async with asyncio.timeout(READ_S):
             return await asyncio.wrap_future(self._outbox.history(limit))
 
-    def everywhere(self) -> int:
-        """The sequence up to which every sink has everything."""
-        return min((lane.cursor for lane in self._lanes), default=self._sequence)
+    def reached(self) -> dict[str, int]:
+        """The sequence up to which each sink has everything, by sink."""
+        return {lane.sink.name: lane.cursor for lane in self._lanes}
 
     def take_over(self, venue: str, account: str, words: Iterable[Alert]) -> None:
         """Go on from these last words about an account: nothing of them is said now."""
+        everywhere = min(self.reached().values(), default=self._sequence)
+        self._only = {sequence: sinks for sequence, sinks in self._only.items() if sequence > everywhere}
         for alert in [each.alert for each in (*self._firing.values(), *self._passed_over.values())]:
             if (alert.venue, alert.account) == (venue, account):
                 self._firing.pop(alert.key, None)
@@ -182,13 +190,25 @@ class Dispatcher:
 
         What was passed over counts as not said; of an end that was passed over, as if what ended still fired.
         """
-        said = [each.alert for each in self._firing.values() if each.alert.key not in self._passed_over]
+        said = [each.alert for each in self.last_said(venue, account)]
         ends = [each.alert for each in self._passed_over.values() if each.alert.state is State.RESOLVED]
         said += [replace(alert, state=State.FIRING) for alert in ends]
         return [alert for alert in said if (alert.venue, alert.account) == (venue, account)]
 
-    def _sift(self, found: Sequence[Envelope]) -> list[Envelope]:
-        """Those that may leave now; the others are remembered by their key, of which there is one for each alert."""
+    def last_said(self, venue: str, account: str) -> list[Envelope]:
+        """The last words about what fires for an account and was not passed over."""
+        return [
+            each
+            for each in self._firing.values()
+            if each.alert.key not in self._passed_over and (each.alert.venue, each.alert.account) == (venue, account)
+        ]
+
+    def _sift(self, lane: Lane, found: Sequence[Envelope]) -> list[Envelope]:
+        """Those that this sink is to have and that may leave now.
+
+        What may not leave is remembered by its key, of which there is one for each alert.
+        """
+        found = [each for each in found if lane.sink.name in self._only.get(each.sequence, (lane.sink.name,))]
         passed_over = [envelope for envelope in found if not self.speaks(envelope.alert)]
         if not passed_over:
             return list(found)
@@ -261,7 +281,7 @@ class Dispatcher:
             found = self._next(lane)
             if found is None:
                 found = await self._reread(lane)
-            batch = self._sift(found)
+            batch = self._sift(lane, found)
             if found and not batch:
                 self._advance(lane, found[-1].sequence)
             elif batch:
@@ -311,7 +331,7 @@ class Dispatcher:
         """The emergencies past a place that may leave now."""
         found = [each for each in self._next(lane) or () if each.sequence > after]
         firing = [each for each in found if each.alert.state is State.FIRING]
-        return self._sift([each for each in firing if each.alert.severity is Severity.EMERGENCY])
+        return self._sift(lane, [each for each in firing if each.alert.severity is Severity.EMERGENCY])
 
     async def _hand_over_and_overtake(self, lane: Lane, batch: Sequence[Envelope]) -> None:
         """Hand a batch over; the emergencies that come meanwhile do not wait for its end, and come again after it."""

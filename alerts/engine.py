@@ -7,7 +7,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from heapq import heapify, heappop, heappush
-from math import isnan, nan
+from math import inf, isnan, nan
 from typing import Any
 
 from alerts import lifecycle
@@ -305,12 +305,19 @@ class Engine:
             self._take_up(alert, now)
 
     def take_over(
-        self, venue: str, account: str, words: Sequence[Alert], now: float, spoken: Mapping[str, int] | None = None
+        self,
+        venue: str,
+        account: str,
+        words: Sequence[Alert],
+        now: float,
+        spoken: Mapping[str, int] | None = None,
+        doubtful: Collection[str] = (),
     ) -> list[Alert]:
         """Go on from what another monitor said about an account: the last word about each of its keys.
 
         `spoken` are the highest serials that this monitor itself ever said by key: whatever the other one counted, no
-        serial goes back, or a sink would take what is new for something it has heard.
+        serial goes back, or a sink would take what is new for something it has heard. `doubtful` are keys whose word
+        may have been followed by others that nobody knows of any more: what still is the case is said once more.
         Said is what this one saw and the other had not said. Judge every pool of the account anew afterwards.
         """
         said_elsewhere = {word.key for word in words}
@@ -320,7 +327,7 @@ class Engine:
             if track.key in said_elsewhere or account_of(track) == (venue, account)
         }
         for track, seen in own.values():
-            track.status = Status(serial=seen.serial)
+            track.status = Status(serial=seen.serial if seen.severity is None else 0)
         for word in words:
             self._take_up(word, now)
         for key, serial in (spoken or {}).items():
@@ -329,13 +336,27 @@ class Engine:
         said: list[Alert] = []
         for track, seen in own.values():
             was = track.status
+            if track.key in doubtful or track.key not in said_elsewhere:
+                was = Status(serial=was.serial, said_at=-inf)
             # A word that is younger than what we saw knew of it.
-            newer = seen.severity is not None and (track.key not in said_elsewhere or seen.raised_at > was.said_at)
+            newer = seen.severity is not None and seen.raised_at > was.said_at
             if newer and (was.severity is None or seen.severity > was.severity):  # type: ignore[operator]
+                # Counted as whoever spoke counted: what it said, and we did not hear of, has this very id.
+                was = replace(was, serial=max(was.serial, seen.serial - 1))
                 track.status, step = lifecycle.raise_to(was, seen.severity, now)  # type: ignore[arg-type]
                 said.append(self._say(track, was, step, track.verdict.reason, now))
             self._schedule(track)
         return said
+
+    def follow(self, alerts: Sequence[Alert]) -> None:
+        """Count as another monitor does, which said this: the same change then has the same id, whoever says it."""
+        for alert in alerts:
+            rule = _RULES.get(alert.rule)
+            if rule is None:
+                continue
+            track = self._track(alert.key, rule)
+            if track.status.severity == (alert.severity if alert.state is State.FIRING else None):
+                track.status = replace(track.status, serial=alert.serial)
 
     def share_salt(self, salt: str) -> None:
         """Make the ids of alerts about accounts as the other monitor does."""

@@ -3,9 +3,13 @@
 A lease in Redis names the one that may speak, until a time; whoever holds it renews it in good time. A monitor that was
 stopped, hung or cut off finds its own lease over, by its own clock, before anybody else's begins, and is silent.
 
-Without Redis nobody can know. A monitor that cannot reach it goes on alone: at once where no server is there at all, or
-no other monitor was the last time; otherwise after `alone_s`, because the other one may well reach it and speak. To
-be loud twice is better than to be silent.
+A Redis that was emptied, or restarted without a disk, knows of no lease: whoever speaks puts its own there again, under
+the same token, and the others wait for as long as that lease may last.
+
+Without Redis nobody can know. A monitor that cannot reach it goes on alone: at once where it spoke last and no server
+is there at all, or where no other monitor was the last time; after one lease where no server is there (a restart takes
+about a second), or none has answered yet; otherwise after `alone_s`, because the other one may well reach it and speak.
+To be loud twice is better than to be silent.
 """
 
 from collections.abc import Collection, Mapping
@@ -26,19 +30,34 @@ class Voice(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What Redis said about one account: who holds the lease, and the token that goes with it."""
+    """What Redis said about one account: who holds the lease (empty: nobody), and the token that goes with it."""
 
     holder: str
     token: int
 
 
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """We take a lease of which Redis knows nothing, under this token; 0: that is for another one to do.
+
+    `waited`: only if Redis has known of us ever since we began to wait, and so has not forgotten everything again.
+    """
+
+    token: int = 0
+    waited: bool = False
+
+
 @dataclass(slots=True)
 class _Seat:
-    """One account: the lease as we know it. `until` is by our own clock; 0 without one."""
+    """One account: the lease as we know it. `until` is by our own clock; 0 without one.
+
+    `vacant_since` is since when Redis has been found without a lease, None while there is one.
+    """
 
     token: int = 0
     holder: str = ""
     until: float = 0.0
+    vacant_since: float | None = None
     voice: Voice = Voice.FOLLOWS
 
 
@@ -50,7 +69,9 @@ class Leases:
         self._lease_s = lease_s
         self._alone_s = alone_s
         self._seats: dict[Account, _Seat] = {}
-        self._others = 0
+        self._has_company: bool | None = None
+        """Whether another monitor lives; None as long as Redis has not answered."""
+        self._nobody_since: float | None = None
         self._lost_at: float | None = None
         self._is_refused = False
 
@@ -63,28 +84,50 @@ class Leases:
         """Those with a seat, in the order in which they are asked for."""
         return sorted(self._seats)
 
+    def claim(self, account: Account, now: float) -> Claim:
+        """Whether we take a lease of which Redis knows nothing: we speak, or whoever did has had a lease's time."""
+        seat = self._seats[account]
+        speaks = self.speaks(account, now)
+        if not speaks and (seat.vacant_since is None or now < seat.vacant_since + self._lease_s):
+            return Claim()
+        return Claim(seat.token if seat.holder == self._me else seat.token + 1, waited=not speaks)
+
     def answered(
-        self, grants: Mapping[Account, Grant], others: int, asked_at: float, now: float
+        self, grants: Mapping[Account, Grant], others: int, asked_at: float, now: float, *, is_new: bool = False
     ) -> dict[Account, bool]:
         """Redis answered a question of `asked_at`. Returns the accounts for which we speak from now on, or again.
 
-        With each whether nobody else spoke in between.
+        With each whether nobody else spoke in between. `is_new`: Redis did not know of us any more, or yet.
         """
-        self._lost_at, self._is_refused, self._others = None, False, others
+        self._lost_at, self._is_refused = None, False
+        self._count(others, now)
         begins: dict[Account, bool] = {}
         for account, grant in grants.items():
             seat = self._seats.get(account)
             if seat is None:
                 continue
+            if not grant.holder:
+                if is_new or seat.vacant_since is None:
+                    seat.vacant_since = now
+                continue
             spoke = self.speaks(account, now)
             continues = (seat.holder, seat.token) == (grant.holder, grant.token)
-            seat.token, seat.holder = grant.token, grant.holder
+            seat.token, seat.holder, seat.vacant_since = grant.token, grant.holder, None
             # Counted from before the question: however long the answer took, ours is over first.
             seat.until = asked_at + self._lease_s if grant.holder == self._me else 0.0
             seat.voice = Voice.SPEAKS if seat.until > now else Voice.FOLLOWS
             if seat.voice is Voice.SPEAKS and not spoke:
                 begins[account] = continues
         return begins
+
+    def _count(self, others: int, now: float) -> None:
+        """An emptied Redis knows of nobody until they have asked again; that does not mean that nobody is there."""
+        if others:
+            self._nobody_since, self._has_company = None, True
+            return
+        self._nobody_since = now if self._nobody_since is None else self._nobody_since
+        if self._has_company is None or now >= self._nobody_since + self._lease_s:
+            self._has_company = False
 
     def unreachable(self, now: float, *, refused: bool) -> dict[Account, bool]:
         """Redis cannot be asked; `refused`: no server is there. Returns the accounts for which we speak alone now.
@@ -94,14 +137,23 @@ class Leases:
         if self._lost_at is None:
             self._lost_at = now
         self._is_refused = self._is_refused or refused
-        patient = self._others > 0 and not self._is_refused and now < self._lost_at + self._alone_s
+        self._nobody_since = None
         begins: dict[Account, bool] = {}
         for account, seat in self._seats.items():
-            if seat.voice is Voice.ALONE or self.speaks(account, now) or patient:
+            seat.vacant_since = None
+            if seat.voice is Voice.ALONE or self.speaks(account, now) or now < self._lost_at + self._patience_s(seat):
                 continue
             seat.voice = Voice.ALONE
             begins[account] = seat.holder == self._me
         return begins
+
+    def _patience_s(self, seat: _Seat) -> float:
+        """How long without Redis it is left to another monitor to speak."""
+        if self._has_company is False:
+            return 0.0
+        if not self._is_refused and self._has_company:
+            return self._alone_s
+        return 0.0 if seat.holder == self._me else self._lease_s
 
     def speaks(self, account: Account, now: float) -> bool:
         """Whether we may speak for this account at this moment. One that has no seat is nobody else's business."""

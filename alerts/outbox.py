@@ -41,7 +41,8 @@ READS_MAX = 64
 """Questions that wait for a disk that hangs; more are refused at once."""
 PRUNE_EVERY = 500
 _SILENCES = "silences"
-"""The name of the note that is not a sink's."""
+_OWN_NOTES = (_SILENCES, "pair")
+"""The names of the notes that are not a sink's."""
 RETRY_S = 1.0
 HANGING_S = 5.0
 """A write that takes longer is reported as trouble."""
@@ -271,7 +272,7 @@ class Outbox:
             (salt,) = db.execute("SELECT value FROM meta WHERE name = 'salt'").fetchone()
             notes = dict(db.execute("SELECT name, value FROM meta WHERE name != 'salt'"))
             # Of a sink that was not there in the last run, what it noted before is about a world that is gone.
-            self._notes = {name: text for name, text in notes.items() if name == _SILENCES or name in known}
+            self._notes = {name: text for name, text in notes.items() if name in _OWN_NOTES or name in known}
             alerts = db.execute("SELECT step, serial, at, payload FROM alert ORDER BY key").fetchall()
         # A number that any sink has seen is never given to another message, whatever became of the row.
         self.sequence = self.saved = max([newest, *known.values()])

@@ -79,6 +79,13 @@ class RedisLink:
             await connection.disconnect(nowait=True)
 
 
+def serves_nobody(error: BaseException) -> bool:
+    """Whether no server is there, or one that still reads what it had: then nobody else is served by it, either."""
+    from redis.exceptions import BusyLoadingError
+
+    return any(isinstance(cause, ConnectionRefusedError | BusyLoadingError) for cause in _causes(error))
+
+
 def connector(config: RedisConfig) -> Callable[[], "Connection"]:
     """What makes connections to the configured server. Raises SinkError when the client is not installed."""
     try:

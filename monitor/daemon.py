@@ -24,6 +24,7 @@ from alerts.redis_link import RedisLink, connector
 from alerts.sink import Stamp, Surroundings
 from alerts.sinks.prometheus import Build, Exposition
 from alerts.view import AlertView
+from alerts.words import Word
 from connectors import FeedSettings, Runner, connector_of
 from connectors.config import BaseAccountConfig
 from monitor import heartbeat
@@ -282,24 +283,36 @@ class Daemon:
         pair = self._pair
         if pair is None:
             return
-        pair.begin, pair.everywhere = self._begin_to_speak, self._dispatcher.everywhere
+        pair.begin, pair.reached = self._begin_to_speak, self._dispatcher.reached
+        pair.follow = self._engine.follow
         pair.share_salt, pair.share_silences = self._engine.share_salt, self._share_silences
         pair.firing = self._engine.firing
         pair.acknowledge = lambda key, by: self._deliver(self._engine.acknowledge(key, by, self._clock.now()))
         self._dispatcher.speaks, self._dispatcher.noted = pair.speaks, pair.said
         pair.watch(self._configured())
+        pair.recall(self._outbox)
+        pair.tell_silences(self._engine.silences())
         await pair.first_beat()
         self._view.pair = pair
         keeping = asyncio.create_task(pair.run(), name="pair")
         stack.push_async_callback(_cancel, [keeping])
 
-    def _begin_to_speak(self, account: tuple[str, str], words: Sequence[Alert] | None) -> None:
+    def _begin_to_speak(self, account: tuple[str, str], words: Sequence[Word] | None) -> None:
         """Go on from what others said; without `words`, from what this monitor itself said last."""
-        now = self._clock.now()
-        if words is None:
-            words = self._dispatcher.last_words(*account)
-        self._dispatcher.take_over(*account, words)
-        self._deliver(self._engine.take_over(*account, words, now, self._dispatcher.spoken))
+        now, pair = self._clock.now(), self._pair
+        if words is None and pair is not None:
+            for each in self._dispatcher.last_said(*account):
+                pair.said(each.sequence, each.alert)
+        own = self._dispatcher.last_words(*account)
+        alerts = own if words is None else [word.alert for word in words]
+        # What this monitor said and nobody knows of any more: as far as it goes it fires, so that its end is not lost.
+        doubtful = {alert.key for alert in own} - {alert.key for alert in alerts}
+        alerts = [*alerts, *(alert for alert in own if alert.key in doubtful)]
+        self._dispatcher.take_over(*account, alerts)
+        for word in words or ():
+            if lacking := word.lacking & self._dispatcher.reached().keys():
+                self._dispatcher.submit([word.alert], only=lacking)
+        self._deliver(self._engine.take_over(*account, alerts, now, self._dispatcher.spoken, doubtful))
         self.pipeline.rejudge(*account, now)
 
     def _share_silences(self, silences: Sequence[Silence]) -> None:

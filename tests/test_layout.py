@@ -95,8 +95,20 @@ ALLOWED: list[tuple[str, tuple[str, ...]]] = [
     ("alerts.redis_link", ("alerts.sink", *BASE)),
     (
         "alerts.pair",
-        ("alerts.alert", "alerts.lease", "alerts.message", "alerts.redis_link", "alerts.sink", *BASE),
+        (
+            "alerts.alert",
+            "alerts.lease",
+            "alerts.redis_link",
+            "alerts.scripts",
+            "alerts.shared_silences",
+            "alerts.sink",
+            "alerts.words",
+            *BASE,
+        ),
     ),
+    ("alerts.scripts", ()),
+    ("alerts.shared_silences", ("alerts.alert", "alerts.message")),
+    ("alerts.words", ("alerts.alert", "alerts.lease", "alerts.message")),
     (
         "alerts.dispatch",
         ("alerts.lane", "alerts.alert", "alerts.message", "alerts.sink", "alerts.outbox", "alerts.rules", *BASE),
@@ -110,6 +122,7 @@ ALLOWED: list[tuple[str, tuple[str, ...]]] = [
 PURE = ("monitor.margin", "monitor.model", "monitor.assess", "monitor.book", "monitor.pools", "monitor.anchoring",
         "monitor.ledger", "monitor.columns",
         "monitor.kernel", "monitor.vitality", "alerts.silences", "alerts.substance", "alerts.danger", "alerts.lease",
+        "alerts.scripts", "alerts.shared_silences", "alerts.words",
         "alerts.track", "alerts.rules",
         "alerts.lifecycle", "alerts.engine", "alerts.message", "alerts.paging",
         "alerts.sinks._entities")  # fmt: skip

@@ -19,12 +19,13 @@ if TYPE_CHECKING:
 
 _FENCED = """
 local lease = redis.call('HMGET', KEYS[1], 'holder', 'token')
-if lease[1] ~= ARGV[1] or lease[2] ~= ARGV[2] then return 0 end
+if lease[1] and (lease[1] ~= ARGV[1] or lease[2] ~= ARGV[2]) then return 0 end
 redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[3], '*', unpack(ARGV, 4))
 redis.call('PUBLISH', KEYS[2], ARGV[#ARGV])
 return 1
 """
-"""An alert of an account whose lease went to another monitor in the meantime is not written."""
+"""An alert of an account whose lease went to another monitor in the meantime is not written. Where Redis has forgotten
+the lease it went to nobody."""
 
 
 class RedisSink(Untended):

@@ -2,7 +2,8 @@
 """Writes the dashboards beside it: run this file after a change. Standard library only; one line of JSON a panel.
 
 No colour stands at a figure written down here: rungs are read from marginwatch_rung_ratio, so that the dashboards say
-what the configuration says. What cannot be known is purple, and never green.
+what the configuration says. What cannot be known is purple, and never green. Two monitors of one account say the same:
+what is shown is counted by its own labels, however many say it; of two figures it is the one that is worse.
 """
 
 import json
@@ -30,7 +31,9 @@ SEVERITIES = {level: word for level, (word, _) in LEVELS.items() if level not in
 POOL = 'venue=~"$venue", account=~"$account", pool=~"$pool"'
 ACCOUNT = 'venue=~"$venue", account=~"$account"'
 STREAM = 'venue=~"$venue", account=~"$account|"'  # the streams of a whole market have no account
-ALERT = 'venue=~"$venue|", account=~"$account|"'  # nor has an alert about the monitor itself
+# An alert may be about a whole account, or about a monitor itself, and belong to none.
+ALERT = 'venue=~"$venue", venue!="", account=~"$account", pool=~"$pool|"'
+NONE = "0 * max(marginwatch_ready)"  # nothing, where a monitor is there to say so
 RATIO = f"marginwatch_margin_ratio{{{POOL}}}"
 DISTANCE = f"marginwatch_liquidation_distance_ratio{{{POOL}}}"
 
@@ -49,6 +52,25 @@ def level(figure: str, rule: str, beyond: str) -> str:
     conditions[4] = f"{figure} != bool {figure}"
     worst_first = [f"({conditions[number]} == 1) * {number}" for number in sorted(conditions, reverse=True)]
     return " or ".join([*worst_first, f"({figure} == bool {figure}) * 0"])
+
+
+def alerts(metric: str) -> str:
+    """Every alert once. What is about a monitor itself is its own, as is the other one's."""
+    return (
+        f"max by (venue, account, pool, rule, severity) ({metric}{{{ALERT}}}) "
+        f'or max by (instance, rule, severity) ({metric}{{venue=""}})'
+    )
+
+
+def once(metric: str, by: str = "") -> str:
+    """The sum of what each monitor counts, of those that share accounts only the most that one of them does."""
+    shares = "on (job, instance) marginwatch_speaks"
+    return f"sum{by} (max{by} ({metric} and {shares}) or ({metric} unless {shares}))"
+
+
+def worst(figure: str, of: str = "pool") -> str:
+    """The highest that any monitor has, with the labels `of` which it is."""
+    return f"max by ({of}) ({figure})"
 
 
 def rungs(rule: str) -> tuple[str, str]:
@@ -219,7 +241,7 @@ def variable(name: str, condition: str) -> Json:
 
 def dashboard(name: str, title: str, description: str, panels: Sequence[Json]) -> Json:
     """A whole dashboard, with the variables, links and annotations that all have."""
-    firing = f"sum by (severity, rule, account, pool) (marginwatch_alert_firing{{{ALERT}}})"
+    firing = f"max by (severity, rule, account, pool) ({alerts('marginwatch_alert_firing')})"
     source = {"name": "datasource", "label": "Data source", "type": "datasource", "query": "prometheus", "current": {}}
     return {
         "uid": f"marginwatch-{name}",
@@ -270,17 +292,17 @@ LEVEL_CELL = override("Rung", mappings=words(LEVELS), custom__cellOptions=COLOUR
 STREAM_STATES = {1: ("live", "green"), 2: ("late", "yellow"), 3: ("stale", "orange"), 4: ("down", "red")}
 SINK_STATES = {0: ("fails", "red"), 1: ("works", "green")}
 RATE = "[$__rate_interval]"
-FIRING = f"marginwatch_alert_firing{{{ALERT}}}"
+FIRING = alerts("marginwatch_alert_firing")
 FIRING_LINES = lines(
     "Alerts firing", "By rule and severity.", "short", 12,
-    [(f'sum by (rule, severity) ({FIRING}) or label_replace(vector(0), "rule", "none", "", "")',
+    [(f'sum by (rule, severity) ({FIRING}) or label_replace({NONE}, "rule", "none", "", "")',
       "{{rule}} {{severity}}")],
     lineInterpolation="stepAfter",
 )  # fmt: skip
 RATIO_LINES = lines(
     "Margin ratio by pool, with the configured rungs",
     "Maintenance margin / margin balance: 100 % is the venue's first liquidation stage. A gap is an unknown ratio.",
-    "percentunit", 14, [(RATIO, "{{pool}}"), rungs("margin_ratio")], axisSoftMin=0, axisSoftMax=1,
+    "percentunit", 14, [(worst(RATIO), "{{pool}}"), rungs("margin_ratio")], axisSoftMin=0, axisSoftMax=1,
 )  # fmt: skip
 DELIVERIES = bars(
     "Deliveries", "What the sinks took, and what failed.", 12,
@@ -304,17 +326,17 @@ def overview() -> Json:
         stat("Closest to liquidation", "The smallest relative move of a mark to its liquidation price.",
              "percentunit", 4, f"min({DISTANCE})", defaults={"decimals": 2}),
         stat("Unknown pools", "Pools whose margin ratio cannot be computed: nothing watches them.",
-             "short", 3, "sum(marginwatch_pools_unknown)", steps=[(1, "purple")], base="green"),
+             "short", 3, f"count({worst(f'{RATIO} != {RATIO}')}) or {NONE}", steps=[(1, "purple")], base="green"),
         stat("Alerts firing", "All severities.",
-             "short", 3, f"sum({FIRING}) or vector(0)", steps=[(1, "red")], base="green"),
+             "short", 3, f"sum({FIRING}) or {NONE}", steps=[(1, "red")], base="green"),
         stat("Acknowledged", "Of those that fire: somebody has seen them.",
-             "short", 3, f"sum(marginwatch_alert_acknowledged{{{ALERT}}}) or vector(0)"),
+             "short", 3, f"sum({alerts('marginwatch_alert_acknowledged')}) or {NONE}"),
         stat("Silences", "In force now: what they cover is kept from people.",
-             "short", 3, "sum(marginwatch_silences)", steps=[(1, "purple")]),
+             "short", 3, once("marginwatch_silences"), steps=[(1, "purple")]),
         RATIO_LINES,
         table("Pools, the riskiest first", "A click leads to the account.", 10, "pool", [
-            ("Rung", "none", f"max by (pool) ({level(RATIO, 'margin_ratio', '>=')})"),
-            ("Margin ratio", "percentunit", f"max by (pool) ({RATIO})"),
+            ("Rung", "none", worst(level(RATIO, "margin_ratio", ">="))),
+            ("Margin ratio", "percentunit", worst(RATIO)),
             ("To liquidation", "percentunit", f"min by (pool) ({DISTANCE})"),
         ], sort="Rung", overrides=[LEVEL_CELL, override("Pool", links=[{"title": "The account", "url": to_account}])]),
         row("Sight"),
@@ -337,7 +359,7 @@ def overview() -> Json:
         row("Large books"),
         panel("bargauge", "Pools not shown one by one, by margin ratio",
               "Only the riskiest are exported one by one ([metrics] max_pools).", "short", (24, 6),
-              [("sum by (le) (marginwatch_pools_margin_ratio_bucket)", "up to {{le}}")],
+              [(once("marginwatch_pools_margin_ratio_bucket", " by (le)"), "up to {{le}}")],
               options={"reduceOptions": {"calcs": ["lastNotNull"]}}),
     ])  # fmt: skip
 
@@ -345,34 +367,36 @@ def overview() -> Json:
 def account() -> Json:
     """One account, or those chosen."""
     leg = "{{instrument}} {{side}}"
-    of_leg = "max by (pool, instrument, side)"
+    of_leg = "pool, instrument, side"
+    balance = f"min by (pool) (marginwatch_margin_balance{{{POOL}}})"
+    maintenance = worst(f"marginwatch_maintenance_margin{{{POOL}}}")
+    distance = f"min by ({of_leg}) ({DISTANCE})"
+    mark, liquidation = (worst(f"marginwatch_{name}_price{{{POOL}}}", of_leg) for name in ("mark", "liquidation"))
     return dashboard("account", "marginwatch account", "The pools and positions of the accounts chosen.", [
         row("Pools"),
         RATIO_LINES,
         table("Pools", "Amounts are in the pool's own unit.", 10, "pool", [
-            ("Rung", "none", f"max by (pool) ({level(RATIO, 'margin_ratio', '>=')})"),
-            ("Margin ratio", "percentunit", f"max by (pool) ({RATIO})"),
-            ("Margin balance", "short", f"max by (pool) (marginwatch_margin_balance{{{POOL}}})"),
-            ("Maintenance", "short", f"max by (pool) (marginwatch_maintenance_margin{{{POOL}}})"),
-            ("Model error", "percentunit", f"max by (pool) (marginwatch_model_error_ratio{{{POOL}}})"),
+            ("Rung", "none", worst(level(RATIO, "margin_ratio", ">="))),
+            ("Margin ratio", "percentunit", worst(RATIO)),
+            ("Margin balance", "short", balance),
+            ("Maintenance", "short", maintenance),
+            ("Model error", "percentunit", worst(f"marginwatch_model_error_ratio{{{POOL}}}")),
         ], sort="Rung", overrides=[LEVEL_CELL]),
         lines("Margin balance against maintenance margin",
               "Liquidation begins where they meet. In the pool's own unit.", "short", 12,
-              [(f"marginwatch_margin_balance{{{POOL}}}", "{{pool}} balance"),
-               (f"marginwatch_maintenance_margin{{{POOL}}}", "{{pool}} maintenance")]),
+              [(balance, "{{pool}} balance"), (maintenance, "{{pool}} maintenance")]),
         FIRING_LINES,
         row("Positions"),
         lines("Distance to liquidation by position, with the configured rungs",
               "Relative move of the mark to the liquidation price. A position without such a price has no line.",
-              "percentunit", 12, [(DISTANCE, "{{pool}} " + leg), rungs("distance")], axisSoftMin=0),
+              "percentunit", 12, [(distance, "{{pool}} " + leg), rungs("distance")], axisSoftMin=0),
         lines("Mark price against liquidation price", "Choose a pool to compare the two.", "short", 12,
-              [(f"marginwatch_mark_price{{{POOL}}}", f"{leg} mark"),
-               (f"marginwatch_liquidation_price{{{POOL}}}", f"{leg} liquidation")]),
+              [(mark, f"{{{{pool}}}} {leg} mark"), (liquidation, f"{{{{pool}}}} {leg} liquidation")]),
         table("Positions", "Nothing as liquidation price: there is none.", 24, "pool, instrument, side", [
-            ("Rung", "none", f"{of_leg} ({level(DISTANCE, 'distance', '<=')})"),
-            ("To liquidation", "percentunit", f"{of_leg} ({DISTANCE})"),
-            ("Mark price", "none", f"{of_leg} (marginwatch_mark_price{{{POOL}}})"),
-            ("Liquidation price", "none", f"{of_leg} (marginwatch_liquidation_price{{{POOL}}})"),
+            ("Rung", "none", worst(level(DISTANCE, "distance", "<="), of_leg)),
+            ("To liquidation", "percentunit", distance),
+            ("Mark price", "none", mark),
+            ("Liquidation price", "none", liquidation),
         ], sort="Rung", overrides=[LEVEL_CELL]),
     ])  # fmt: skip
 
@@ -406,14 +430,16 @@ def monitor() -> Json:
               overrides=[memory]),
         row("Sight"),
         panel("state-timeline", "Streams", "By the age of their data.", "short", (12, 8),
-              [(f"max by (venue, account, stream) ({stream_state})", stream)], mappings=words(STREAM_STATES),
+              [(worst(stream_state, "venue, account, stream"), stream)], mappings=words(STREAM_STATES),
               **timeline),
         lines("Age of the newest data", "A user stream is quiet while nothing happens.", "s", 12,
-              [(f"marginwatch_feed_age_seconds{{{STREAM}}}", stream)]),
+              [(worst(f"marginwatch_feed_age_seconds{{{STREAM}}}", "venue, account, stream"), stream)]),
         lines("Blind time", "Seconds a minute in which something of an account could not be seen.", "s", 8,
-              [(f"60 * rate(marginwatch_blind_seconds_total{{{ACCOUNT}}}{RATE})", "{{venue}} {{account}}")]),
+              [(worst(f"60 * rate(marginwatch_blind_seconds_total{{{ACCOUNT}}}{RATE})", "venue, account"),
+                "{{venue}} {{account}}")]),
         lines("Model error by pool, with the tolerance", "How far the computed figures are from the venue's report.",
-              "percentunit", 8, [(f"marginwatch_model_error_ratio{{{POOL}}}", "{{pool}}"), rungs("model_error")]),
+              "percentunit", 8, [(worst(f"marginwatch_model_error_ratio{{{POOL}}}"), "{{pool}}"),
+                                 rungs("model_error")]),
         bars("Reconciliations", "Snapshots held against the book, by what came of it.", 8,
              (f"sum by (outcome) (increase(marginwatch_reconciliations_total{{{ACCOUNT}}}{RATE}))", "{{outcome}}")),
         row("Voice"),
@@ -425,7 +451,7 @@ def monitor() -> Json:
         WAITING,
         DELIVERIES,
         bars("Faults", "What should not be: frames refused, pools that could not be assessed, state not saved.", 24,
-             (f"sum(increase(marginwatch_bad_frames_total{RATE})) or vector(0)", "frames refused"),
+             (f"sum(increase(marginwatch_bad_frames_total{RATE})) or {NONE}", "frames refused"),
              (f"sum(increase(marginwatch_assess_failures_total{RATE}))", "pools not assessed"),
              (f"sum(increase(marginwatch_persist_failures_total{RATE}))", "state not saved")),
     ])  # fmt: skip

@@ -532,3 +532,22 @@ async def test_what_may_not_leave_is_passed_over_and_counts_as_not_said(path: Pa
         now.dispatcher.take_over("binance", "main", [said[1]])
         assert now.dispatcher.last_words("binance", "main") == [said[1]]
         assert len(sink.got) == 2
+
+
+async def test_what_another_monitor_said_goes_to_the_sinks_that_lack_it(path: Path) -> None:
+    """The others have heard it; what comes next goes to all, and all get past it."""
+    near, far = RecordingSink("near"), RecordingSink("far")
+    async with run(path, near, far):
+        pass  # sinks that are new are told what fires
+    async with run(path, near, far) as now:
+        word, more = (alert for scope in "AB" for alert in now.engine.on_pool(a_pool(0.75, scope=scope), 0.0))
+        now.dispatcher.take_over("binance", "main", [word])
+        now.dispatcher.submit([word], only={"far"})
+        now.dispatcher.submit([more])
+        await now.delivered()
+        assert [each.alert for each in far.got] == [word, more]
+        assert [each.alert for each in near.got] == [more]
+        assert now.dispatcher.reached() == {"near": 2, "far": 2}
+        assert [each.sequence for each in now.dispatcher.last_said("binance", "main")] == [1, 2]
+        now.dispatcher.take_over("binance", "main", [])
+        assert now.dispatcher.last_said("binance", "main") == []

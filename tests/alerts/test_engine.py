@@ -452,3 +452,59 @@ def test_what_another_monitor_said_is_not_said_again_and_the_rest_is() -> None:
         (Step.WORSENED, Severity.CRITICAL, lost.id)
     ]
     assert mine.take_over("binance", "main", [*words, lost], 3.0) == []
+
+
+def test_what_another_monitor_may_have_said_has_the_number_that_it_had_there() -> None:
+    """It could tell nobody that it had: the other one says it under the same id, however many changes ago that was."""
+
+    def falls() -> tuple[Engine, list[Alert]]:
+        subject = engine()
+        subject.share_salt("shared")
+        return subject, [
+            alert for at, ratio in enumerate((0.72, 0.90, 0.96), 1) for alert in subject.on_pool(a_pool(ratio), at)
+        ]
+
+    _, said = falls()
+    for known in range(3):
+        mine, _ = falls()
+        assert [alert.id for alert in mine.take_over("binance", "main", said[:known][-1:], 4.0)] == [said[-1].id]
+    mine, _ = falls()
+    assert mine.take_over("binance", "main", said[-1:], 4.0) == []
+
+
+def test_a_number_that_was_used_here_is_not_used_again() -> None:
+    """Of what was said nothing is known any more: said anew, it must not look like what was said then."""
+    mine = engine()
+    (said,) = mine.on_pool(a_pool(0.72), 0.0)
+    (again,) = mine.take_over("binance", "main", [], 1.0, {said.key: said.serial})
+    assert (again.severity, again.serial) == (said.severity, said.serial + 1)
+
+
+def test_a_follower_counts_as_the_one_that_speaks() -> None:
+    """It began later, or saw less; the next change has the same id at both."""
+    mine, theirs = engine(), engine()
+    for each in (mine, theirs):
+        each.share_salt("shared")
+    for _ in range(3):
+        theirs.on_pool(a_pool(0.72), 0.0)
+        over = theirs.on_pool_gone(POOL, 1.0)
+    mine.follow(over)
+    mine.on_pool(a_pool(0.72), 2.0)
+    mine.follow([replace(theirs.on_pool(a_pool(0.72), 2.0)[0], rule="of a later version")])
+    mine.follow(over)  # what is not the same any more says nothing
+    worse = [each.on_pool(a_pool(0.90), 3.0)[0] for each in (mine, theirs)]
+    assert worse[0].id == worse[1].id
+    assert worse[0].serial == 8
+
+
+def test_what_nobody_knows_of_any_more_is_said_again_and_its_end_is_not_lost() -> None:
+    """An earlier run said it; what others said since is forgotten. It fires until it is judged."""
+    mine = engine()
+    (word,) = mine.on_pool(a_pool(0.72), 0.0)
+    mine.on_pool_gone(POOL, 1.0)  # while another monitor spoke
+    assert mine.take_over("binance", "main", [word], 2.0, {word.key: word.serial}, {word.key}) == []
+    (over,) = mine.on_account("binance", "main", (), 3.0)
+    assert (over.key, over.state) == (word.key, State.RESOLVED)
+    mine.on_pool(a_pool(0.72), 4.0)
+    (again,) = mine.take_over("binance", "main", [word], 5.0, {word.key: over.serial}, {word.key})
+    assert (again.step, again.severity, again.serial) == (Step.RAISED, word.severity, over.serial + 1)

@@ -92,17 +92,22 @@ def test_cursors_survive_and_only_for_sinks_that_are_configured(path: Path) -> N
 
 
 def test_notes_survive_and_only_of_sinks_that_were_there(path: Path) -> None:
-    """The last note of each; what a sink noted is forgotten when it was away for a run, as its cursor is."""
+    """The last note of each; what a sink noted is forgotten when it was away for a run, as its cursor is.
+
+    What a pair of monitors noted is not.
+    """
     with opened(path, "push", "redis") as outbox:
         assert outbox.note("push") is None
         outbox.keep("push", "one")
         outbox.keep("push", "two")
         outbox.keep("redis", "three")
+        outbox.keep("pair", "four")
         assert outbox.note("push") == "two"
     with opened(path, "push") as outbox:
         assert (outbox.note("push"), outbox.note("redis")) == ("two", "three")
     with opened(path, "push", "redis") as outbox:
         assert (outbox.note("push"), outbox.note("redis")) == ("two", None)
+        assert outbox.note("pair") == "four"
 
 
 def test_a_newer_repeat_takes_the_place_of_an_older_one(path: Path) -> None:

@@ -9,15 +9,18 @@ from typing import Any
 
 import pytest
 
+from alerts import pair as module
+from alerts import scripts
 from alerts.alert import Acknowledgement, Alert, Severity, Silence
 from alerts.config import AlertsConfig
 from alerts.engine import Engine
 from alerts.lease import Voice
 from alerts.message import encode
-from alerts.pair import ORDER_S, Pair, PairConfig, Words
+from alerts.pair import ORDER_S, PAGE, Pair, PairConfig
 from alerts.redis_link import Command, RedisConfig, RedisLink, connector
 from alerts.sink import Envelope, Surroundings
 from alerts.sinks.redis import build
+from alerts.words import Word, read, write
 from monitor.clock import SystemClock
 from monitor.errors import SinkError
 from tests.support.pools import a_pool
@@ -26,6 +29,10 @@ from tests.support.server_process import until, until_answer
 
 ACCOUNT = ("binance", "main")
 KEY = "margin_ratio:binance/main/USDT"
+ACKS = "marginwatch:pair:acks"
+SEEN = "marginwatch:pair:seen:binance/main"
+WORDS = "marginwatch:pair:words:binance/main"
+LEASE = "marginwatch:pair:lease:binance/main"
 
 
 def alerts(*ratios: float) -> list[Alert]:
@@ -35,31 +42,14 @@ def alerts(*ratios: float) -> list[Alert]:
     return [alert for alert in said if alert.key == KEY]
 
 
-def test_only_the_last_word_of_a_key_waits_to_be_noted() -> None:
-    """Until every sink has it; what belongs to no account is nobody else's business."""
-    first, second = alerts(0.72, 0.90)
-    words = Words()
-    words.add(1, first)
-    words.add(2, second)
-    words.add(3, replace(first, key="sink_failure:redis", venue=None, account=None))
-    assert words.done(1) == []
-    assert words.done(2) == [(2, second)]
-    words.noted([(1, first)])
-    assert words.done(9) == [(2, second)]
-    words.noted([(2, second)])
-    assert words.done(9) == []
-    words.add(4, second)
-    words.forget(ACCOUNT)
-    assert words.done(9) == []
-
-
 @dataclass
 class Monitor:
     """One side, and what it was told."""
 
     pair: Pair
-    reached: int = 0
-    begun: list[Sequence[Alert] | None] = field(default_factory=list)
+    reached: dict[str, int] = field(default_factory=lambda: {"redis": 0, "push": 0})
+    begun: list[Sequence[Word] | None] = field(default_factory=list)
+    followed: list[Alert] = field(default_factory=list)
     salts: list[str] = field(default_factory=list)
     silences: list[Sequence[Silence]] = field(default_factory=list)
     acknowledged: list[tuple[str, str]] = field(default_factory=list)
@@ -71,13 +61,25 @@ class Monitor:
         self.pair.share_silences = self.silences.append
         self.pair.acknowledge = lambda key, by: self.acknowledged.append((key, by))
         self.pair.firing = lambda: self.firing
-        self.pair.everywhere = lambda: self.reached
+        self.pair.reached = lambda: self.reached
+        self.pair.follow = self.followed.extend
         self.pair.watch([ACCOUNT])
 
     @property
     def voice(self) -> Voice:
         """Where it stands."""
         return self.pair.voices()[ACCOUNT]
+
+    def say(self, sequence: int, *alerts: Alert, lacking: str = "") -> None:
+        """Alerts that every sink has, or all but one."""
+        for number, alert in enumerate(alerts, sequence):
+            self.pair.said(number, alert)
+        reached = sequence + len(alerts) - 1
+        self.reached = {sink: sequence - 1 if sink == lacking else reached for sink in self.reached}
+
+    async def until_it_speaks(self) -> None:
+        """A lease that Redis does not know is had after one lease."""
+        await until(lambda: self.voice is Voice.SPEAKS and bool(self.begun), "speaks")
 
 
 def monitor(server: RedisServer, **config: float) -> Monitor:
@@ -100,12 +102,13 @@ async def running(subject: Monitor) -> AsyncIterator[asyncio.Task[None]]:
             await task
 
 
-async def is_noted(server: RedisServer) -> None:
-    """Wait until a word is noted."""
+async def is_noted(server: RedisServer, alert: Alert, lacking: str = "") -> None:
+    """Wait until this is the last word noted of its key."""
     async with server.client() as client:
 
         async def noted() -> bool:
-            return bool(await client.hexists("marginwatch:pair:words:binance/main", KEY))
+            word = await client.hget(WORDS, alert.key)
+            return word is not None and read(word.encode()) == Word(alert, frozenset(lacking.split()))
 
         await until_answer(noted, "noted")
 
@@ -122,53 +125,60 @@ async def test_the_first_speaks_and_the_second_follows_until_the_first_leaves(se
     """It is handed what was noted, at once when the first leaves in order; both make the same ids."""
     first, second = monitor(server), monitor(server)
     (said,) = alerts(0.72)
-    await first.pair.first_beat()
-    async with running(second):
-        async with running(first):
+    async with running(first) as speaking:
+        await first.until_it_speaks()
+        assert first.begun == [[]]
+        async with running(second):
             assert (first.voice, second.voice) == (Voice.SPEAKS, Voice.FOLLOWS)
-            assert first.begun == [[]]
-            assert set(first.salts) == set(second.salts)
+            assert first.salts[-1] == second.salts[-1]
             assert first.pair.speaks(said)
             assert not second.pair.speaks(said)
             assert second.pair.speaker(ACCOUNT) == first.pair.me
-            first.pair.said(7, said)
-            first.reached = 7
-            await is_noted(server)
+            first.say(7, said)
+            await is_noted(server, said)
+            await until(lambda: second.followed == [said], "followed")
             assert second.begun == []
-        await until(lambda: second.voice is Voice.SPEAKS, "taken over")
-        assert second.begun == [[said]]
+            speaking.cancel()
+            await until(lambda: second.voice is Voice.SPEAKS and bool(second.begun), "taken over")
+            assert second.begun == [[Word(said)]]
 
 
 @pytest.mark.integration
 async def test_who_takes_over_is_told_what_was_noted_and_not_what_was_not(server: RedisServer) -> None:
-    """A word that some sink has not had is said again by the other one."""
+    """With the sinks that lack it; a word that no sink has had is said again by the other one."""
     speaker = monitor(server)
-    warned, worse = alerts(0.72, 0.90)
+    warned, worse, other = *alerts(0.72, 0.90), replace(alerts(0.72)[0], key=f"{KEY}2")
     async with running(speaker):
-        assert speaker.voice is Voice.SPEAKS
-        speaker.pair.said(1, warned)
-        speaker.reached = 1
-        await is_noted(server)
-        speaker.pair.said(2, worse)
+        await speaker.until_it_speaks()
+        speaker.say(1, warned)
+        await is_noted(server, warned)
+        speaker.say(2, other, lacking="push")
+        await is_noted(server, other, "push")
+        speaker.pair.said(3, worse)
     heir = monitor(server)
     async with running(heir):
         assert heir.voice is Voice.SPEAKS
         (words,) = heir.begun
-        assert words == [warned]
+        assert words == [Word(warned), Word(other, frozenset({"push"}))]
 
 
 @pytest.mark.integration
 async def test_a_silent_speaker_is_replaced_and_its_stamp_is_worth_nothing(server: RedisServer) -> None:
-    """Redis does not take its alert any more, even if it believes that it may speak."""
+    """Redis does not take its alert any more, even if it believes that it may speak, unless it has forgotten why."""
     first, second = monitor(server), monitor(server)
     (said,) = alerts(0.72)
-    await first.pair.first_beat()
-    stale = first.pair.stamp(said)
-    assert stale is not None
+    async with running(first):
+        await first.until_it_speaks()
+        stale = first.pair.stamp(said)
+        assert stale is not None
+        first.pair._leave = first.pair._link.close  # type: ignore[method-assign]
     async with running(second):
         await until(lambda: second.voice is Voice.SPEAKS, "taken over")
         assert second.begun == [[]]
-        for stamp, count in ((stale, 0), (second.pair.stamp(said), 1)):
+        for stamp, count in ((stale, 0), (second.pair.stamp(said), 1), (stale, 1), (stale, 2)):
+            if count == 2:
+                async with server.client() as client:
+                    await client.delete(LEASE)
             around = Surroundings(SystemClock(), "box", fence=lambda alert, stamp=stamp: stamp)
             sink = build(RedisConfig(url=server.url), around)
             await sink.connect()
@@ -180,15 +190,43 @@ async def test_a_silent_speaker_is_replaced_and_its_stamp_is_worth_nothing(serve
 
 @pytest.mark.integration
 async def test_orders_reach_the_one_that_speaks(server: RedisServer) -> None:
-    """An acknowledgement is passed on; a silence is shared both ways."""
+    """An acknowledgement is passed on."""
     first, second = monitor(server), monitor(server)
-    silence = Silence("ab", "binance/main", 1_790_000_600.0, "ann", "moving", False, 1_790_000_000.0)
-    async with running(first), running(second):
-        second.pair.pass_on(KEY, "ann")
-        second.pair.tell_silences([silence])
-        await until(lambda: first.acknowledged == [(KEY, "ann")], "acknowledged")
-        await until(lambda: bool(first.silences) and list(first.silences[-1]) == [silence], "silenced")
-        assert second.acknowledged == []
+    async with running(first):
+        await first.until_it_speaks()
+        async with running(second):
+            second.pair.pass_on(KEY, "ann")
+            await until(lambda: first.acknowledged == [(KEY, "ann")], "acknowledged")
+            assert second.acknowledged == []
+
+
+def silence(identifier: str, seconds: float = 600.0) -> Silence:
+    """A silence that began a moment ago."""
+    now = round(SystemClock().now())
+    return Silence(identifier, "binance/main", now + seconds, "ann", "moving", False, now)
+
+
+@pytest.mark.integration
+async def test_silences_of_both_are_those_of_each(server: RedisServer) -> None:
+    """Given at one moment, ended while the other makes one, forgotten by Redis: both come to the same."""
+    first, second = monitor(server), monitor(server)
+    a, b, c = map(silence, "abc")
+
+    def kept(subject: Monitor) -> set[str]:
+        return {each.id for each in subject.silences[-1]} if subject.silences else set()
+
+    async with running(first), running(second), server.client() as client:
+        first.pair.tell_silences([a])
+        second.pair.tell_silences([b])
+        await until(lambda: kept(first) == kept(second) == {"a", "b"}, "both have both")
+        first.pair.tell_silences([b])
+        second.pair.tell_silences([a, b, c])
+        await until(lambda: kept(first) == kept(second) == {"b", "c"}, "one is over, one is new")
+        await client.flushall()
+        back = monitor(server)
+        back.pair.tell_silences([a])
+        async with running(back):
+            await until(lambda: kept(back) == {"b", "c"}, "heard by one that comes back")
 
 
 @pytest.mark.integration
@@ -196,16 +234,175 @@ async def test_a_redis_that_is_not_there_leaves_nobody_silent(tmp_path: Path) ->
     """Both go on alone, each from what is known to it, and agree again when it is back."""
     with RedisServer(tmp_path) as server:
         first, second = monitor(server), monitor(server)
-        async with running(first), running(second):
-            assert (first.voice, second.voice) == (Voice.SPEAKS, Voice.FOLLOWS)
+        (said,) = alerts(0.72)
+        async with running(first):
+            await first.until_it_speaks()
+            async with running(second):
+                first.say(1, said)
+                await until(lambda: second.followed == [said], "followed")
+                server.kill()
+                await until(lambda: (first.voice, second.voice) == (Voice.ALONE, Voice.ALONE), "both alone")
+                assert first.begun[-1] is None
+                assert second.begun == [[Word(said)]]
+                server.start()
+                voices = [Voice.FOLLOWS, Voice.SPEAKS]
+                await until(lambda: sorted(each.voice for each in (first, second)) == voices, "one voice")
+                await is_noted(server, said)
+
+
+@asynccontextmanager
+async def a_pair(server: RedisServer, *said: Alert, lease_s: float = 2.0) -> AsyncIterator[tuple[Monitor, Monitor]]:
+    """One that speaks and has said this, and one that follows it and has heard so."""
+    first, second = monitor(server, lease_s=lease_s), monitor(server, lease_s=lease_s)
+    async with running(first):
+        await first.until_it_speaks()
+        async with running(second):
+            if said:
+                first.say(1, *said)
+            await until(lambda: len(second.followed) == len(said), "followed")
+            yield first, second
+
+
+async def have_both_asked(server: RedisServer, *pairs: Monitor) -> None:
+    """Wait until Redis has heard of each of these since now, and once more."""
+    async with server.client() as client:
+        for _ in range(2):
+            before = int((await client.time())[0]) * 1000 + (await client.time())[1] // 1000
+
+            async def asked(since: int = before) -> bool:
+                beats = dict(await client.zrange("marginwatch:pair:members", 0, -1, withscores=True))
+                return all(beats.get(each.pair.me, 0) > since for each in pairs)
+
+            await until_answer(asked, "both have asked")
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("fault", ["emptied", "restarted"])
+async def test_a_redis_that_forgot_everything_is_told_again_and_nobody_else_begins(
+    server: RedisServer, fault: str
+) -> None:
+    """The one that speaks goes on, under its token and salt, and notes again all that it has said, however much."""
+    said = [replace(alerts(0.72)[0], key=f"{KEY}{number}") for number in range(3 * PAGE // 2)]
+    async with a_pair(server, *said) as (first, second), server.client() as client:
+        token, salt = await client.hget(LEASE, "token"), await client.get("marginwatch:pair:salt")
+        if fault == "emptied":
+            await client.flushall()
+        else:
             server.kill()
-            await until(lambda: (first.voice, second.voice) == (Voice.ALONE, Voice.ALONE), "both alone")
-            assert first.begun[-1] is None
-            assert second.begun[-1] == ()
             server.start()
-            await until(
-                lambda: sorted(each.voice for each in (first, second)) == [Voice.FOLLOWS, Voice.SPEAKS], "one voice"
-            )
+        for each in said:
+            await is_noted(server, each)
+        await have_both_asked(server, first, second)
+        assert (first.voice, second.voice) == (Voice.SPEAKS, Voice.FOLLOWS)
+        assert (first.begun, second.begun) == ([[]], [])
+        more = replace(said[0], key=f"{KEY} more")
+        first.say(1000, more)
+        await until(lambda: second.followed[-1] == more, "the other one reads on")
+    async with server.client() as client:
+        assert (await client.hget(LEASE, "token"), await client.get("marginwatch:pair:salt")) == (token, salt)
+        assert second.salts[-1] == first.salts[-1] == salt
+
+
+@pytest.mark.integration
+async def test_who_takes_over_from_an_emptied_redis_goes_on_from_what_it_had_read(server: RedisServer) -> None:
+    """Redis is emptied and the one that spoke is gone: one lease later the other one speaks, and notes it again."""
+    (said,) = alerts(0.72)
+    async with a_pair(server, said) as (first, second):
+
+        async def hangs(asked_at: float) -> None:
+            await asyncio.Event().wait()
+
+        first.pair._beat = hangs  # type: ignore[method-assign]
+        async with server.client() as client:
+            await client.flushall()
+        await second.until_it_speaks()
+        assert second.begun == [[Word(said)]]
+        await is_noted(server, said)
+
+
+@pytest.mark.integration
+async def test_a_monitor_that_starts_with_an_empty_redis_takes_nothing_from_the_one_that_speaks(
+    server: RedisServer,
+) -> None:
+    """Both restarted together, and it asks first: neither lease nor salt are its own."""
+    async with a_pair(server) as (first, _), server.client() as client:
+        salt = first.salts[-1]
+        newcomer = monitor(server, lease_s=2.0)
+        first.pair._timeout_s = 0.0  # loses Redis until the other one has asked
+        await until(lambda: first.pair._is_lost, "lost")
+        await client.flushall()
+        await newcomer.pair.first_beat()
+        first.pair._timeout_s = 1.0
+        async with running(newcomer):
+            await have_both_asked(server, first, newcomer)
+            assert (first.voice, newcomer.voice) == (Voice.SPEAKS, Voice.FOLLOWS)
+            assert await client.get("marginwatch:pair:salt") == salt == newcomer.salts[-1]
+            assert newcomer.begun == []
+
+
+@pytest.mark.integration
+async def test_very_much_that_was_said_is_read_over_several_beats(
+    server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that leases are renewed in between; one that takes over begins when it has read everything."""
+    monkeypatch.setattr(module, "PAGES_SHARE", 0.0)
+    many = PAGE + 1
+    (said,) = alerts(0.72)
+    (lease, words, order) = (f"marginwatch:pair:{kind}:binance/main" for kind in ("lease", "words", "order"))
+    async with server.client() as client:
+        keys = [f"{KEY}{number}" for number in range(many)]
+        await client.hset(words, mapping={key: write(Word(replace(said, key=key))) for key in keys})
+        await client.zadd(order, {key: number for number, key in enumerate(keys, 1)})
+        await client.hset(lease, mapping={"holder": "somebody", "token": 3, "till": 10**15})
+        follower = monitor(server, lease_s=6.0)
+        await follower.pair.first_beat()
+        assert len(follower.followed) == PAGE
+        await follower.pair.first_beat()
+        assert len(follower.followed) == many
+        await client.hset(lease, "till", 0)
+        heir = monitor(server, lease_s=6.0)
+        await heir.pair.first_beat()
+        assert (heir.voice, heir.begun) == (Voice.SPEAKS, [])
+        await heir.pair.first_beat()
+        (begun,) = heir.begun
+        assert begun is not None
+        assert len(begun) == many
+        await heir.pair._link.close()
+        await follower.pair._link.close()
+
+
+class Note:
+    """A `Memory` of one note."""
+
+    def __init__(self) -> None:
+        self.text: str | None = None
+
+    def keep(self, name: str, text: str) -> None:
+        """See `Memory`."""
+        self.text = text
+
+    def note(self, name: str) -> str | None:
+        """See `Memory`."""
+        return self.text
+
+
+@pytest.mark.integration
+async def test_what_was_shared_outlives_a_run(server: RedisServer) -> None:
+    """Also one that ends before Redis could be told: the ids stay the same, and what was ended stays ended."""
+    note, first = Note(), monitor(server)
+    first.pair.recall(note)
+    async with running(first):
+        await first.until_it_speaks()
+    first.pair.tell_silences([silence("a")])
+    first.pair.tell_silences([])
+    again = monitor(server)
+    again.pair.recall(note)
+    assert again.salts == [first.salts[-1]]
+    again.pair.tell_silences([silence("a")])
+    async with running(again):
+        await until(lambda: again.silences == [[]], "still ended")
+    note.text = "[]"
+    monitor(server).pair.recall(note)
 
 
 def test_a_stamp_is_for_alerts_of_accounts(tmp_path: Path) -> None:
@@ -217,34 +414,33 @@ def test_a_stamp_is_for_alerts_of_accounts(tmp_path: Path) -> None:
     assert pair.speaks(own)
 
 
-ACKS = "marginwatch:pair:acks"
-
-
 @pytest.mark.integration
 async def test_what_is_acknowledged_at_the_one_that_speaks_is_so_at_the_one_that_follows(server: RedisServer) -> None:
     """For as long as it has not worsened there; what nobody can read is as if nobody had said it."""
-    first, second = monitor(server), monitor(server)
     (fires,) = alerts(0.72)
     worse = replace(fires, key=f"{KEY}2", severity=Severity.CRITICAL)
-    second.firing = [fires, worse]
-    async with running(first), running(second), server.client() as client:
+    async with a_pair(server) as (first, second), server.client() as client:
+        second.firing = [fires, worse]
         assert second.acknowledged == []
         first.firing = [replace(each, acknowledged=Acknowledgement("ann", fires.at)) for each in (fires, worse)]
         first.firing[1] = replace(first.firing[1], severity=Severity.WARNING)
         await until(lambda: (KEY, "ann") in second.acknowledged, "acknowledged")
         assert {key for key, _ in second.acknowledged} == {KEY}
+        seen = await client.getdel(SEEN)
+        await until_answer(lambda: client.exists(SEEN), "told again after Redis has forgotten it")
+        assert await client.get(SEEN) == seen
         second.firing = [replace(fires, acknowledged=Acknowledgement("ann", fires.at)), worse]
-        await client.set("marginwatch:pair:seen:binance/main", b"\xff")
+        await client.set(SEEN, b"\xff")
+        await have_both_asked(server, first, second)
         assert second.voice is Voice.FOLLOWS
-    assert first.acknowledged == []
+        assert first.acknowledged == []
 
 
 @pytest.mark.integration
 async def test_an_order_that_nobody_took_in_time_is_not_carried_out_later(server: RedisServer) -> None:
     """It was for what fired then: what fires under the same key days later is not acknowledged by it."""
-    first, second = monitor(server), monitor(server)
-    first.firing = []
-    async with running(first), running(second), server.client() as client:
+    async with a_pair(server) as (first, second), server.client() as client:
+        first.firing = []
         second.pair.pass_on(KEY, "ann")
         await until_answer(lambda: client.hexists(ACKS, KEY), "passed on")
         made_at, _, by = (await client.hget(ACKS, KEY)).partition(" ")
@@ -256,7 +452,7 @@ async def test_an_order_that_nobody_took_in_time_is_not_carried_out_later(server
             return not await client.exists(ACKS)
 
         await until_answer(dropped, "dropped")
-    assert first.acknowledged == []
+        assert first.acknowledged == []
 
 
 @pytest.mark.integration
@@ -267,20 +463,22 @@ async def test_an_order_is_left_for_the_one_that_speaks_for_its_account(server: 
     for each in (first, second):
         each.firing = [here, there]
     second.pair.watch([ACCOUNT, ("binance", "other")])
-    async with running(first), running(second):
-        first.pair.watch([ACCOUNT, ("binance", "other")])
-        await until(lambda: not first.pair.speaks(there), "both know who speaks")
-        first.pair.pass_on(there.key, "ann")
-        await until(lambda: second.acknowledged == [(there.key, "ann")], "acknowledged")
-    assert first.acknowledged == []
+    async with running(first):
+        await first.until_it_speaks()
+        async with running(second):
+            await until(lambda: second.pair.speaks(there), "has an account of its own")
+            first.pair.watch([ACCOUNT, ("binance", "other")])
+            await until(lambda: first.pair.speaker(("binance", "other")) == second.pair.me, "both know who speaks")
+            first.pair.pass_on(there.key, "ann")
+            await until(lambda: second.acknowledged == [(there.key, "ann")], "acknowledged")
+            assert first.acknowledged == []
 
 
 @pytest.mark.integration
 async def test_an_order_for_another_one_that_cannot_be_reached_is_carried_out_here(tmp_path: Path) -> None:
     """Redis is gone, and the one that the order was for with it: whoever goes on alone does as it was told."""
     with RedisServer(tmp_path) as server:
-        first, second = monitor(server), monitor(server)
-        async with running(first), running(second):
+        async with a_pair(server, lease_s=0.6) as (_, second):
             server.kill()
             second.pair.pass_on(KEY, "ann")
             await until(lambda: second.acknowledged == [(KEY, "ann")], "acknowledged")
@@ -293,21 +491,21 @@ async def test_what_was_said_is_taken_up_though_the_line_breaks_in_between(serve
     first = monitor(server)
     (said,) = alerts(0.72)
     async with running(first):
-        first.pair.said(1, said)
-        first.reached = 1
-        await is_noted(server)
+        await first.until_it_speaks()
+        first.say(1, said)
+        await is_noted(server, said)
     heir = monitor(server)
     link, asked = heir.pair._link, heir.pair._link.ask
 
     async def breaks_once(commands: Sequence[Command]) -> list[Any]:
-        if commands[0][0] == "HVALS":
+        if scripts.CHANGED in commands[0]:
             link.ask = asked  # type: ignore[method-assign]
             raise SinkError("redis: the connection was reset")
         return await asked(commands)
 
     link.ask = breaks_once  # type: ignore[method-assign]
     async with running(heir):
-        await until(lambda: heir.begun == [[said]], "taken up")
+        await until(lambda: heir.begun == [[Word(said)]], "taken up")
 
 
 @pytest.mark.integration
@@ -315,17 +513,18 @@ async def test_what_was_passed_over_is_not_noted_as_said(server: RedisServer) ->
     """A sink's place moves past what came while the lease was over; another monitor must not take that for said."""
     subject = monitor(server)
     unsaid, later = alerts(0.72)[0], replace(alerts(0.72)[0], key=f"{KEY}2")
-    await subject.pair.first_beat()
+    leave = subject.pair._leave
+    subject.pair._leave = subject.pair._link.close  # type: ignore[method-assign]
+    async with running(subject):
+        await subject.until_it_speaks()
     await until(lambda: not subject.pair.speaks(unsaid), "the lease is over")
-    subject.pair.said(1, unsaid)
-    subject.reached = 1
+    subject.say(1, unsaid)
+    subject.pair._leave = leave  # type: ignore[method-assign]
     async with running(subject), server.client() as client:
         assert subject.begun == [[], None]
-        subject.pair.said(2, later)
-        subject.reached = 2
-        words = "marginwatch:pair:words:binance/main"
-        await until_answer(lambda: client.hexists(words, later.key), "the later one is noted")
-        assert not await client.hexists(words, KEY)
+        subject.say(2, later)
+        await is_noted(server, later)
+        assert not await client.hexists(WORDS, KEY)
 
 
 @pytest.mark.integration

@@ -18,6 +18,11 @@ MARGIN = {"alertname": "MarginwatchMarginCritical", "severity": "critical", "poo
 CASES = {
     "a lower rung of the same pool": (MARGIN | {"severity": "emergency"}, MARGIN | {"severity": "warning"}, True),
     "a lower rung of another pool": (MARGIN, MARGIN | {"severity": "notice", "pool": "binance/main/USDC"}, False),
+    "a lower rung of a position's distance": (
+        MARGIN | {"alertname": "MarginwatchDistanceEmergency", "severity": "emergency", "instrument": "ETHUSDT"},
+        MARGIN | {"alertname": "MarginwatchDistanceCritical", "instrument": "ETHUSDT"},
+        True,
+    ),
     "a higher rung": (MARGIN, MARGIN | {"severity": "emergency"}, False),
     "a stale stream without a monitor": (
         {"alertname": "MarginwatchMissing", "severity": "emergency"},

@@ -127,11 +127,11 @@ class Two:
     redis: Redis
 
     async def is_noted(self, member: str) -> None:
-        """Wait until a word about the ladder that holds this is noted for the other monitor."""
+        """Wait until a word about the ladder that holds this is noted for the other monitor, and no sink lacks it."""
 
         async def noted() -> bool:
-            word = await self.redis.hget("marginwatch:pair:words:binance/main", LADDER)
-            return member in (word or "")
+            word = await self.redis.hget("marginwatch:pair:words:binance/main", LADDER) or ""
+            return member in word and word.endswith("\n")
 
         await until_answer(noted, f"{member} noted")
 

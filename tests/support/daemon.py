@@ -129,10 +129,11 @@ class Daemon:
         except (aiohttp.ClientError, TimeoutError):
             return None
 
-    async def order(self, path: str, **body: str | float) -> None:
+    async def order(self, path: str, *, method: str = "POST", **body: str | float) -> None:
         """Give an order over HTTP."""
         headers = {"Authorization": f"Bearer {(self.directory / 'state.sqlite.token').read_text().strip()}"}
-        async with self._http.post(f"http://127.0.0.1:{self.port}{path}", json=body, headers=headers) as answer:
+        url = f"http://127.0.0.1:{self.port}{path}"
+        async with self._http.request(method, url, json=body or None, headers=headers) as answer:
             assert answer.status < 300, await answer.text()
 
     async def is_ready(self) -> bool:

@@ -147,6 +147,7 @@ class Desk:
     assessed: Mapping[str, PoolAssessment] | None = None
     orders: list[tuple[str, str, str]] = field(default_factory=list)
     silent: list[Silence] = field(default_factory=list)
+    shared: Mapping[tuple[str, str], bool] = field(default_factory=lambda: {("binance", "shared"): False})
 
     def table(self) -> PoolTable:
         """See `PoolSource`."""
@@ -204,8 +205,8 @@ class Desk:
         return self.silent
 
     def voices(self) -> Mapping[tuple[str, str], bool]:
-        """See `AlertSource`: one account is shared, and the other monitor speaks."""
-        return {("binance", "shared"): False}
+        """See `AlertSource`: one account is shared, and the other monitor speaks, unless `shared` says otherwise."""
+        return self.shared
 
     def rungs(self) -> Mapping[tuple[str, str], float]:
         """See `AlertSource`: the default ladder."""

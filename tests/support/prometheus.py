@@ -74,14 +74,14 @@ class PrometheusServer:
 
 @asynccontextmanager
 async def run_prometheus(
-    directory: Path, target: str, *, rules: tuple[Path, ...] = (), interval: str = "250ms"
+    directory: Path, *targets: str, rules: tuple[Path, ...] = (), interval: str = "250ms"
 ) -> AsyncIterator[PrometheusServer]:
-    """Prometheus with its storage below `directory`, scraping ``host:port`` under the job name ``marginwatch``."""
+    """Prometheus with its storage below `directory`, scraping each ``host:port`` under the job name ``marginwatch``."""
     program = require("prometheus")
     config = {
         "global": {"scrape_interval": interval, "scrape_timeout": interval, "evaluation_interval": interval},
         "rule_files": [str(path) for path in rules],
-        "scrape_configs": [{"job_name": "marginwatch", "static_configs": [{"targets": [target]}]}],
+        "scrape_configs": [{"job_name": "marginwatch", "static_configs": [{"targets": list(targets)}]}],
     }
     config_file = directory / "prometheus.yml"
     config_file.write_text(yaml.safe_dump(config))
