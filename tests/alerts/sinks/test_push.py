@@ -142,7 +142,7 @@ async def test_a_priority_in_the_url_is_kept(server: PushServer) -> None:
 async def test_a_batch_of_one_account_is_one_push(server: PushServer) -> None:
     """Of another account another."""
     await a_sink(server).deliver([*said(Severity.WARNING, Severity.EMERGENCY), *said(account="desk")])
-    assert [pushed.title for pushed in server.taken] == ["Emergency · main · 2 alerts", "Warning · desk"]
+    assert sorted(pushed.title for pushed in server.taken) == ["Emergency · main · 2 alerts", "Warning · desk"]
 
 
 async def test_two_pushes_in_a_row_do_not_wait_for_each_other(server: PushServer) -> None:
