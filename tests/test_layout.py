@@ -49,14 +49,18 @@ ALLOWED: list[tuple[str, tuple[str, ...]]] = [
     ("monitor.tomlfile", BASE),
     ("monitor.anchoring", ("monitor.margin", "monitor.model")),
     (
+        "monitor.anchored",
+        ("monitor.anchoring", "monitor.kernel", "monitor.pools", "monitor.margin", "monitor.model"),
+    ),
+    (
         "monitor.pools",
         ("monitor.anchoring", "monitor.ledger", "monitor.kernel", "monitor.assess", "monitor.margin", *BASE),
     ),
     (
         "monitor.book",
         (
+            "monitor.anchored",
             "monitor.pools",
-            "monitor.anchoring",
             "monitor.ledger",
             "monitor.kernel",
             "monitor.assess",
@@ -119,7 +123,8 @@ ALLOWED: list[tuple[str, tuple[str, ...]]] = [
     ("connectors", ("connectors", *BASE)),
 ]
 
-PURE = ("monitor.margin", "monitor.model", "monitor.assess", "monitor.book", "monitor.pools", "monitor.anchoring",
+PURE = ("monitor.margin", "monitor.model", "monitor.assess", "monitor.book", "monitor.pools", "monitor.anchored",
+        "monitor.anchoring",
         "monitor.ledger", "monitor.columns",
         "monitor.kernel", "monitor.vitality", "alerts.silences", "alerts.substance", "alerts.danger", "alerts.lease",
         "alerts.scripts", "alerts.shared_silences", "alerts.words",
