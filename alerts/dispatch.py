@@ -15,9 +15,10 @@ from typing import Any, TypeVar
 import structlog
 
 from alerts.alert import STATE_FILE, Alert, Severity, State
-from alerts.lane import REFUSALS_MAX, Lane, SinkHealth
+from alerts.lane import Lane, SinkHealth
 from alerts.message import encode
 from alerts.outbox import Outbox
+from alerts.refusals import PROBES_MAX
 from alerts.sink import Envelope, Sink
 from monitor.clock import Clock
 from monitor.errors import SinkError
@@ -39,10 +40,6 @@ BACKOFF_MAX_S = 5.0
 BACKOFF_REFUSED_S = 30.0
 """Longest pause after a failure that only a person can mend, such as a wrong password."""
 READ_S = 10.0
-PROBES_MAX = 8
-"""So many messages are tried past one that is refused, to find out whether the sink refuses everything."""
-GIVEN_UP_MAX = 1_000
-"""Ids of messages given up that are remembered by sink; past it the oldest are forgotten, and tried anew."""
 REFUSED_SHOWN_S = 60.0
 """How long a message that was given up is reported by `health`."""
 DRAIN_S = 2.0
@@ -285,7 +282,7 @@ class Dispatcher:
             if found and not batch:
                 self._advance(lane, found[-1].sequence)
             elif batch:
-                offered = self._offer(lane, batch)
+                offered = lane.refusals.offer(batch)
                 try:
                     if lane.sink.overtakes:
                         await self._hand_over_and_overtake(lane, offered)
@@ -353,10 +350,10 @@ class Dispatcher:
 
     async def _reassert(self, lane: Lane, sent: set[str]) -> None:
         if lane.reassert:
-            skipped = {*sent, *lane.given_up}
+            skipped = {*sent, *lane.refusals.given_up}
             firing = [each for each in self._speakable() if each.alert.id not in skipped]
             for batch in _cut(
-                [each for each in firing if not lane.is_doubtful(each)], 1 if lane.refusals else BATCH_MAX
+                [each for each in firing if not lane.refusals.is_doubtful(each)], 1 if lane.refusals else BATCH_MAX
             ):
                 try:
                     await self._hand_over(lane, batch, "reasserted")
@@ -365,61 +362,30 @@ class Dispatcher:
                     raise
             for envelope in firing:
                 # It was said before; the sink that will not hear it again is not asked for ever.
-                if lane.is_doubtful(envelope):
+                if lane.refusals.is_doubtful(envelope):
                     self._give_up(lane, envelope, lane.detail)
         lane.reassert = True
 
-    def _offer(self, lane: Lane, batch: Sequence[Envelope]) -> Sequence[Envelope]:
-        """What to hand over of the messages that come next: all, or one at a time after a lasting refusal.
-
-        A message that was refused too often is passed over. Whether it is to blame, or the sink refuses everything
-        (which a person can mend, and nothing must be lost then), shows when a later one is taken and this one, tried
-        for the last time after it, is not.
-        """
-        if not lane.refusals:
-            return batch
-        if lane.ahead:
-            return batch[:1]
-        return [next((each for each in batch[:PROBES_MAX] if not lane.is_doubtful(each)), batch[0])]
-
     def _refused(self, lane: Lane, offered: Sequence[Envelope], error: SinkError) -> None:
         """Note a refusal that will last; other failures say nothing about the messages."""
-        if error.retry:
-            return
-        for envelope in offered:
-            before = lane.refusals.get(envelope.alert.id, 0)
-            lane.refusals[envelope.alert.id] = before + 1 if len(offered) == 1 else before
-        if len(offered) == 1 and (lane.ahead or offered[0].alert.id in lane.given_up):
-            self._give_up(lane, offered[0], str(error))
-            self._advance(lane, offered[0].sequence)
+        if not error.retry and (lost := lane.refusals.refused(offered)) is not None:
+            self._give_up(lane, lost, str(error))
+            self._advance(lane, lost.sequence)
 
     def _delivered(self, lane: Lane, batch: Sequence[Envelope], offered: Sequence[Envelope]) -> None:
-        """Move on past what was taken. What was passed over for it gets a last try first: now the sink takes things."""
-        for envelope in offered:
-            lane.refusals.pop(envelope.alert.id, None)
-            lane.given_up.pop(envelope.alert.id, None)
-        if offered[0].sequence > batch[0].sequence:
-            lane.ahead.add(offered[0].sequence)
-        else:
-            # Taken after all: what went ahead of it is said again, so that the order is right in the end.
-            lane.ahead.clear()
-            self._advance(lane, offered[-1].sequence)
+        reached = lane.refusals.taken(batch, offered)
+        if reached is not None:
+            self._advance(lane, reached)
         self._works(lane, "deliver")
 
     def _advance(self, lane: Lane, sequence: int) -> None:
-        while sequence + 1 in lane.ahead:
-            sequence += 1
-        lane.ahead = {each for each in lane.ahead if each > sequence}
-        lane.cursor = max(lane.cursor, sequence)
+        lane.cursor = max(lane.cursor, lane.refusals.past(sequence))
         self._outbox.advance(lane.sink.name, lane.cursor)
 
     def _give_up(self, lane: Lane, envelope: Envelope, why: str) -> None:
         """This sink does not get this message; it stays in the history, and the others have it."""
         alert = envelope.alert
-        lane.refusals.pop(alert.id, None)
-        lane.given_up[alert.id] = None
-        if len(lane.given_up) > GIVEN_UP_MAX:
-            del lane.given_up[next(iter(lane.given_up))]
+        lane.refusals.give_up(envelope)
         lane.loss = f"{alert.key} {alert.severity.label} {alert.state.value} ({alert.id}): {why}"
         lane.lost_at = self._clock.now()
         self._telemetry.deliveries.add(lane.sink.name, "refused")
@@ -508,7 +474,7 @@ class Dispatcher:
 
     def _pause(self, lane: Lane) -> float:
         """Full jitter: anything between nothing and a bound that doubles with every failure in a row."""
-        if any(refusals < REFUSALS_MAX for refusals in lane.refusals.values()):
+        if lane.refusals.is_open:
             return self._rng.uniform(0.0, BACKOFF_FIRST_S)  # soon, to find out which message it is
         longest = BACKOFF_REFUSED_S if lane.refused else BACKOFF_MAX_S
         return self._rng.uniform(0.0, min(longest, BACKOFF_FIRST_S * 2.0 ** min(lane.failures - 1, 16)))

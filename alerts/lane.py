@@ -1,13 +1,11 @@
-"""One sink's way: how far it is, how it does, and what it refused."""
+"""One sink's way: how far it is, how it does, and what it refuses."""
 
 import asyncio
 from dataclasses import dataclass
 
-from alerts.sink import Envelope, Sink
+from alerts.refusals import Refusals
+from alerts.sink import Sink
 from monitor.model.assessment import PoolAssessment
-
-REFUSALS_MAX = 3
-"""A sink that refused one message so often, takes a later one, and refuses it again, does not get it any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,17 +38,8 @@ class Lane:
         self.refused = False
         self.failing_since: float | None = None
         self.detail = ""
-        # How often each message was refused, by id; while there are any, messages go one at a time. `ahead` are those
-        # taken while an earlier one waits for its last try.
-        self.refusals: dict[str, int] = {}
-        self.given_up: dict[str, None] = {}
-        self.ahead: set[int] = set()
+        self.refusals = Refusals()
         self.rushed_until = 0.0
         """An emergency has just left without waiting for others; until this time of the loop others wait."""
         self.loss = ""
         self.lost_at = 0.0
-
-    def is_doubtful(self, envelope: Envelope) -> bool:
-        """Whether this message was refused so often that others go first."""
-        identifier = envelope.alert.id
-        return identifier in self.given_up or self.refusals.get(identifier, 0) >= REFUSALS_MAX
