@@ -7,13 +7,14 @@ import signal
 import socket
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, suppress
+from dataclasses import fields
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
 import structlog
 
 from alerts import sinks
-from alerts.alert import Alert, Silence
+from alerts.alert import HEARTBEAT, Alert, Silence
 from alerts.dispatch import Dispatcher
 from alerts.engine import Engine
 from alerts.handling import EngineHandling
@@ -26,7 +27,6 @@ from alerts.sinks.prometheus import Build, Exposition
 from alerts.view import AlertView
 from connectors import FeedSettings, Runner, connector_of
 from connectors.config import BaseAccountConfig
-from monitor import heartbeat
 from monitor.book import Book
 from monitor.clock import Clock, SystemClock
 from monitor.config import Config
@@ -56,6 +56,9 @@ RETRY_REFUSED_S = 300.0
 GC_ALLOCATIONS = 20_000
 """New containers between two collections; the interpreter's own 700 mean one in the middle of every other alert."""
 
+LATER = tuple(each.name for each in fields(Config) if each.name not in ("accounts", "alerts"))
+"""The sections that take effect at the next start."""
+
 log = structlog.get_logger(__name__)
 
 
@@ -75,6 +78,8 @@ class Daemon:
         recorder: "Recorder | None" = None,
     ) -> None:
         self.config = config
+        self._began_with = config
+        """Accounts and alerts may be replaced while it runs; everything else holds as it was at the start."""
         self._source = source
         self._reread = reread
         self._clock = clock or SystemClock()
@@ -318,11 +323,12 @@ class Daemon:
         return True
 
     def _sink_names(self) -> list[str]:
-        push = self.config.sinks.push
+        push = self._began_with.sinks.push
         routes = () if push is None else push.route
         known = (sink.sink for sink in self._dispatcher.health())
         # A route that nothing was pushed through yet has no health; what an earlier run said of it still holds.
-        return [heartbeat.NAME, *known, *(f"push.{route.name}" for route in routes)]
+        own = () if self._began_with.heartbeat.url is None else (HEARTBEAT,)
+        return [*own, *known, *(f"push.{route.name}" for route in routes)]
 
     def _deliver(self, said: Sequence[Alert]) -> None:
         # While another monitor speaks for an account, what is seen here is kept by the engine and said by nobody.
@@ -342,7 +348,7 @@ class Daemon:
                 self._vitality.look(now, self.pipeline.watched(), self.pipeline.blind())
             if watchdog_s and now >= next_watchdog:
                 next_watchdog = now + watchdog_s
-                if self._vitality.decides(now, self.config.heartbeat.restart_s):
+                if self._vitality.decides(now, self._began_with.heartbeat.restart_s):
                     self._notifier.watchdog()
             await asyncio.sleep(WARM_BUSY_S if busy else WARM_S)
 
@@ -352,14 +358,16 @@ class Daemon:
             for sink in self._dispatcher.health()
         ]
         if self._heartbeat is not None:
-            health.append((heartbeat.NAME, self._heartbeat.failing_since, 0, self._heartbeat.detail, ""))
+            health.append((HEARTBEAT, self._heartbeat.failing_since, 0, self._heartbeat.detail, ""))
         for sink, failing_since, pending, detail, refused in health:
             self._deliver(self._engine.on_sink(sink, failing_since, pending, detail, now, refused))
 
     def _is_well(self) -> bool:
         """Whether the dead-man's switch may be told so: everything is seen, and a warning would get out."""
         failing = {each.sink: each.failing_since is not None for each in self._dispatcher.health()}
-        return is_heard(failing) and self._vitality.sees_all(self._clock.now(), self.config.heartbeat.patience_s)
+        return is_heard(failing) and self._vitality.sees_all(
+            self._clock.now(), self._began_with.heartbeat.patience_s
+        )
 
     def _pipeline_settings(self) -> PipelineSettings:
         alerts = self.config.alerts
@@ -367,7 +375,7 @@ class Daemon:
             mark_s=alerts.stale_feed.mark_s,
             remedy_ratio=alerts.margin_ratio.first_release,
             remedy_distance=alerts.distance.first_release,
-            shown_max=self.config.metrics.max_pools,
+            shown_max=self._began_with.metrics.max_pools,
         )
 
     # -- reload ---------------------------------------------------------------------------------
@@ -391,7 +399,7 @@ class Daemon:
 
     async def _take(self, fresh: Config) -> None:
         old, now = self.config, self._clock.now()
-        later = [name for name in ("sinks", "http", "state", "log") if getattr(old, name) != getattr(fresh, name)]
+        later = [name for name in LATER if getattr(self._began_with, name) != getattr(fresh, name)]
         self.config = fresh
         self._view.config = fresh.alerts
         if self._pair is not None:
