@@ -365,9 +365,7 @@ class Daemon:
     def _is_well(self) -> bool:
         """Whether the dead-man's switch may be told so: everything is seen, and a warning would get out."""
         failing = {each.sink: each.failing_since is not None for each in self._dispatcher.health()}
-        return is_heard(failing) and self._vitality.sees_all(
-            self._clock.now(), self._began_with.heartbeat.patience_s
-        )
+        return is_heard(failing) and self._vitality.sees_all(self._clock.now(), self._began_with.heartbeat.patience_s)
 
     def _pipeline_settings(self) -> PipelineSettings:
         alerts = self.config.alerts

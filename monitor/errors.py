@@ -105,7 +105,8 @@ def words_of(error: BaseException) -> str | None:
     for cause in causes:
         match cause:
             case ssl.SSLCertVerificationError():
-                return f"the certificate is not accepted: {getattr(cause, 'verify_message', '') or 'it cannot be verified'}"
+                why = getattr(cause, "verify_message", "") or "it cannot be verified"
+                return f"the certificate is not accepted: {why}"
             case ssl.SSLError():
                 return "no TLS connection came about; is it a TLS port?"
             case socket.gaierror() if cause.errno == socket.EAI_AGAIN:

@@ -237,6 +237,16 @@ FAULTS = {
             'write password = "env:NAME" or password = "file:PATH"'
         ],
     ),
+    "a dead-man's switch that is no URL": (
+        ACCOUNT + '[heartbeat]\nurl = "env:TEST_SECRET"\n',
+        [
+            'heartbeat.url: found "env:TEST_SECRET"; the URL there must begin with http:// or https:// and name a host'
+        ],
+    ),
+    "a consent that is text": (
+        ACCOUNT + 'allow_dangerous_key = "yes"\n',
+        ['account[0].allow_dangerous_key: found "yes"; must be true or false'],
+    ),
     "a broken line": ('[[account]]\nname = "main"\nvenue =\n', ["line 3, column 8: not TOML: Invalid value"]),
     "a table twice": (
         ACCOUNT + "[http]\n[http]\n",
@@ -321,7 +331,7 @@ def test_the_example_explains_every_key(monkeypatch: pytest.MonkeyPatch) -> None
     """With each key behind a # switched on the example holds every key there is, and is still a configuration."""
     text = EXAMPLE.read_text(encoding="utf-8")
     for name in re.findall(r'"env:([A-Z_]{3,})"', text.replace("env:NAME", "")):
-        monkeypatch.setenv(name, PUSH_URL if name == "PUSH_PHONE" else SECRET)
+        monkeypatch.setenv(name, {"PUSH_PHONE": PUSH_URL, "HEARTBEAT_URL": "https://hc.example/x"}.get(name, SECRET))
     text = re.sub(r"(?m)^#(?=\[|[a-z_]+ = )", "", text)
     assert parse(text, "example").sinks.mqtt is not None
     document = tomllib.loads(text)

@@ -12,10 +12,9 @@ from monitor.errors import words_of
 def raised(error: Exception, *wrappers: type[Exception]) -> Exception:
     """The error as a client hands it on: each wrapper says it in its own way."""
     for wrapper in wrappers:
-        try:
-            raise wrapper(f"wrapped: {error}") from error
-        except wrapper as wrapped:
-            error = wrapped
+        wrapped = wrapper(f"wrapped: {error}")
+        wrapped.__cause__ = error
+        error = wrapped
     return error
 
 

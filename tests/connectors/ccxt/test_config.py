@@ -77,6 +77,6 @@ def test_without_the_library_the_account_is_refused_with_what_to_install(monkeyp
     library.streaming.cache_clear()
     monkeypatch.setattr(library, "import_module", missing)
     try:
-        assert "marginwatch[ccxt]" in refused(f'exchange = "gate"\n{KEYS}')
+        assert "pip install -c constraints.txt ccxt" in refused(f'exchange = "gate"\n{KEYS}')
     finally:
         library.streaming.cache_clear()
