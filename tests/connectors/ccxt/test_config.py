@@ -40,7 +40,7 @@ def test_a_venue_with_a_connector_of_its_own_is_not_read_through_ccxt(exchange: 
 def test_names_are_checked() -> None:
     """Against what ccxt has."""
     assert "did you mean bitget?" in refused(f'exchange = "bitgett"\n{KEYS}')
-    assert "account[0].exchange" in refused(KEYS)
+    assert 'account "main".exchange' in refused(KEYS)
     assert "cannot read positions" in refused(f'exchange = "gemini"\n{KEYS}')
     assert "rest_url" in refused(f'exchange = "gate"\nrest_url = "http://example.org"\n{KEYS}')
 
