@@ -262,8 +262,8 @@ class AlertmanagerSink:
         except TimeoutError as error:
             raise SinkError(f"alertmanager: no answer within {self.config.timeout_s:g} s") from error
         except (aiohttp.ClientError, OSError) as error:
-            words = words_of(error)
-            said = f"{words} ({urlsplit(self.config.url).netloc.rpartition('@')[2]})" if words else str(error)
+            why = words_of(error)
+            said = f"{why} ({urlsplit(self.config.url).netloc.rpartition('@')[2]})" if why else str(error)
             raise SinkError(f"alertmanager: {said or type(error).__name__}") from error
         if not accepted:
             words = " ".join(excerpt.decode(errors="replace").split())[:EXCERPT_CHARACTERS]
