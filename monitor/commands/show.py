@@ -39,6 +39,13 @@ def clock_time(seconds: float, *, with_date: bool = False) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S.%f" if with_date else "%H:%M:%S.%f")[:-3]
 
 
+def local_time(seconds: float, now: float) -> str:
+    """A time of this machine's clock, to the minute and with its zone; with the day when that is not today."""
+    local, today = (datetime.fromtimestamp(each).astimezone() for each in (seconds, now))
+    day = "" if local.date() == today.date() else f"{local:%Y-%m-%d} "
+    return f"{day}{local:%H:%M} {local:%Z}"
+
+
 def duration(seconds: float) -> str:
     """``1.25 s``, ``4 min 10 s``, ``3 h 20 min``."""
     if seconds < 60:
