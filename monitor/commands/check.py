@@ -277,8 +277,9 @@ async def _check_account(account: "BaseAccountConfig", tolerance: float) -> "lis
         pools = list(compare_pools(account, line.events, tolerance))
         compared |= {pool.subject for pool in pools}
         scope = line.subject.removeprefix("pool ")
-        # What the venue reports of a pool stands in the line that compares it.
-        if scope == line.subject or pool_id(account.venue, account.name, scope) not in compared:
+        # What the venue reports of a pool stands in the line that compares it, unless there is more to say.
+        told = scope != line.subject and pool_id(account.venue, account.name, scope) in compared
+        if not told or line.ok is not True:
             found.append(replace(line, subject=f"{account.name}: {line.subject}", events=()))
         found += pools
     return found
