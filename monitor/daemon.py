@@ -130,7 +130,7 @@ class Daemon:
             self._dispatcher = Dispatcher(outbox, built, self._clock, self.telemetry, self.pipeline)
             self.pipeline.feeds = self._feeds
             self.pipeline.reconcile = self._reconcile
-            view = self._view = AlertView(self._dispatcher, self._engine, self.config.alerts)
+            view = self.view = AlertView(self._dispatcher, self._engine, self.config.alerts)
             await self._join(stack)
             build = Build(_version(), platform.python_version(), self._kernel_name)
             metrics = Exposition(self.pipeline, self.telemetry, view, build, self.config.metrics)
@@ -294,7 +294,7 @@ class Daemon:
         self._dispatcher.speaks, self._dispatcher.noted = pair.speaks, pair.said
         pair.watch(self._configured())
         await pair.first_beat()
-        self._view.pair = pair
+        self.view.pair = pair
         keeping = asyncio.create_task(pair.run(), name="pair")
         stack.push_async_callback(_cancel, [keeping])
 
@@ -399,7 +399,7 @@ class Daemon:
         old, now = self.config, self._clock.now()
         later = [name for name in LATER if getattr(self._began_with, name) != getattr(fresh, name)]
         self.config = fresh
-        self._view.config = fresh.alerts
+        self.view.config = fresh.alerts
         if self._pair is not None:
             self._pair.watch(self._configured())
         self._book.tolerance = fresh.alerts.model_error.tolerance

@@ -48,7 +48,7 @@ def describe(blind: Blindness, verdict: Verdict) -> Wording:
     if verdict.demands is None:
         lasted = "" if blind.age_s is None else f"{_words.seconds(blind.age_s)} blind · "
         return Wording(f"{lasted}{where} · {_what(blind)} can be seen again")
-    age = "never any data" if blind.age_s is None else f"{_words.seconds(blind.age_s)} without data"
+    age = "no data yet" if blind.age_s is None else f"{_words.seconds(blind.age_s)} without data"
     text = f"{age} · {where} · {_what(blind)} · {_risk(blind)}"
     if blind.detail:
         text = f"{text} · {blind.detail}"

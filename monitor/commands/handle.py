@@ -40,7 +40,9 @@ By = Annotated[str | None, typer.Option(help="Who you are; user and machine unle
 
 
 def ack(
-    key: Annotated[str, typer.Argument(help="The alert's key, as it stands in messages and on the board.")],
+    key: Annotated[
+        str, typer.Argument(metavar="KEY", help="The alert's key, as it stands in messages and on the board.")
+    ],
     by: By = None,
     config: Config = DEFAULT_CONFIG,
     url: Url = None,

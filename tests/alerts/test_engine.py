@@ -277,7 +277,7 @@ def test_an_account_out_of_sync_has_a_moment_to_get_in_sync() -> None:
     assert subject.on_blind([starting], 6.0) == []
     (alert,) = due_until(subject, 16.0)
     assert (alert.severity, alert.reason) == (Severity.WARNING, Reason.ACCOUNT_OUT_OF_SYNC)
-    assert alert.text == "never any data · binance/main · account · risk unknown · no snapshot yet"
+    assert alert.text == "no data yet · binance/main · account · risk unknown · no snapshot yet"
 
 
 def test_a_failing_sink_is_an_alert_after_a_while_and_resolves() -> None:
