@@ -157,7 +157,7 @@ class Daemon:
                 beating = asyncio.create_task(self._heartbeat.run(), name="heartbeat")
                 stack.push_async_callback(_cancel, [beating])
             quiet_collector()
-            self._notifier.ready(f"watching {len(self.config.accounts)} accounts")
+            self._notifier.ready(self._watching())
             await _maybe(started(self))
             await self._until(stop, delivery, warm)
             self._notifier.stopping()
@@ -389,15 +389,25 @@ class Daemon:
         try:
             fresh = self._reread()
         except UserError as error:
-            log.error("configuration not reloaded", errors=str(error).splitlines())  # noqa: TRY400
+            outcome = "the changed configuration was refused and nothing has changed"
+            first, *others = faults = str(error).splitlines()
+            for fault in faults:
+                log.error(outcome, problem=fault)  # noqa: TRY400
+            more = f" (and {len(others)} more, in the log)" if others else ""
+            outcome = f"{outcome}: {first}{more}"
         else:
             async with self._changing:
-                await self._take(fresh)
-        self._notifier.ready(f"watching {len(self.config.accounts)} accounts")
+                outcome = await self._take(fresh)
+        self._notifier.ready("; ".join(part for part in (self._watching(), outcome) if part))
 
-    async def _take(self, fresh: Config) -> None:
+    def _watching(self) -> str:
+        count = len(self.config.accounts)
+        return "watching 1 account" if count == 1 else f"watching {count} accounts"
+
+    async def _take(self, fresh: Config) -> str:
+        """Put it into effect; returns what of it is not yet, in words, empty for nothing."""
         old, now = self.config, self._clock.now()
-        later = [name for name in LATER if getattr(self._began_with, name) != getattr(fresh, name)]
+        later = ", ".join(f"[{name}]" for name in LATER if getattr(self._began_with, name) != getattr(fresh, name))
         self.config = fresh
         self.view.config = fresh.alerts
         if self._pair is not None:
@@ -417,8 +427,11 @@ class Daemon:
                 self._start_venue(venue)
         self._deliver(self._engine.retain(self._configured(), self._sink_names(), now))
         log.info("configuration reloaded", accounts=len(fresh.accounts))
-        if later:
-            log.warning("these sections changed and take effect at the next start", sections=later)
+        if not later:
+            return ""
+        words = "these sections changed and take effect at the next start"
+        log.warning(words, sections=later)
+        return f"{words}: {later}"
 
 
 async def serve(

@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import signal
+import socket
 from pathlib import Path
 
 import pytest
@@ -175,14 +176,53 @@ async def test_a_changed_configuration_is_taken_over_on_sighup(tmp_path: Path) -
             await read_until(process.stderr, lambda line: "http listens" in line)
             path.write_text(good.replace("emergency = 0.95", "emergncy = 0.95"))
             process.send_signal(signal.SIGHUP)
-            *_, line = await read_until(process.stderr, lambda line: "not reloaded" in line)
-            assert json.loads(line)["errors"] == [
+            *_, line = await read_until(process.stderr, lambda line: "was refused and nothing has changed" in line)
+            assert json.loads(line)["problem"] == (
                 f"{path}: alerts.margin_ratio.emergncy: unknown key; did you mean emergency?"
-            ]
+            )
             path.write_text(good.replace("emergency = 0.95", "warning = 0.55"))
             process.send_signal(signal.SIGHUP)
             *_, line = await read_until(process.stdout, lambda line: '"margin_ratio:' in line)
             assert json.loads(line)["severity"] == "warning"
+
+
+async def test_a_reload_tells_what_only_the_next_start_takes_over(tmp_path: Path) -> None:
+    """By what it runs with, so that a change that was taken back is none; also to the service manager."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    listener.bind(str(tmp_path / "notify"))
+    listener.setblocking(False)
+    heard: list[str] = []
+
+    def said(words: str) -> bool:
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                heard.append(listener.recv(4096).decode())
+        return any(words in each for each in heard)
+
+    async with venue_in_process() as venue:
+        path = configuration(tmp_path, venue, JSON_CONSOLE)
+        good = path.read_text()
+        env = credentials(venue) | {"NOTIFY_SOCKET": str(tmp_path / "notify")}
+        async with started("run", "--config", path, env=env) as process:
+            await until(lambda: said("READY=1\nSTATUS=watching 1 account"), "it is ready")
+
+            async def reload(text: str) -> str:
+                heard.clear()
+                path.write_text(text)
+                process.send_signal(signal.SIGHUP)
+                await until(lambda: said("READY=1"), "it has reloaded")
+                return heard[-1].partition("STATUS=")[2]
+
+            changed = await reload(good + "[heartbeat]\nevery_s = 30\n[metrics]\nmax_pools = 7\n")
+            reverted = await reload(good)
+            refused = await reload(good.replace("[http]", "[htpt]") + "[stat]\n")
+            process.send_signal(signal.SIGTERM)
+            await ended(process)
+    listener.close()
+    later = "these sections changed and take effect at the next start: [heartbeat], [metrics]"
+    assert changed == f"watching 1 account; {later}"
+    assert reverted == "watching 1 account"
+    assert refused.startswith("watching 1 account; the changed configuration was refused and nothing has changed: ")
 
 
 async def test_a_dangerous_key_is_refused(tmp_path: Path) -> None:
