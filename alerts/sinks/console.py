@@ -13,7 +13,7 @@ from typing import TextIO
 from rich.console import Console
 from rich.text import Text
 
-from alerts.alert import Alert, Severity, State
+from alerts.alert import Alert, Severity, State, Step
 from alerts.sink import Envelope, SinkConfig, Surroundings, Untended
 from monitor.errors import SinkError
 from monitor.legible import legible
@@ -124,6 +124,8 @@ def line(alert: Alert) -> Text:
     label, style = ("resolved", "green") if resolved else (alert.severity.label, _STYLES[alert.severity])
     at = datetime.fromtimestamp(alert.at).astimezone()
     parts = [(f"{at:%H:%M:%S} ", "dim"), (f"{label:<9} ", style), (legible(alert.text), "")]
+    if alert.step is Step.REPEATED:
+        parts.append((" · said again", "dim"))
     if alert.acknowledged is not None and not resolved:
         parts.append((f" · acknowledged by {legible(alert.acknowledged.by)}", "dim"))
     if alert.silenced is not None:

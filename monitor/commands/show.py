@@ -46,6 +46,11 @@ def local_time(seconds: float, now: float) -> str:
     return f"{day}{local:%H:%M} {local:%Z}"
 
 
+def counted(count: int, what: str) -> str:
+    """``1 frame``, ``1,234 frames``."""
+    return f"1 {what}" if count == 1 else f"{count:,} {what}s"
+
+
 def duration(seconds: float) -> str:
     """``1.25 s``, ``4 min 10 s``, ``3 h 20 min``."""
     if seconds < 60:

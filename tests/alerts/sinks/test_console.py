@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import pytest
 
-from alerts.alert import Acknowledgement, Alert, Silence
+from alerts.alert import Acknowledgement, Alert, Silence, Step
 from alerts.config import AlertsConfig
 from alerts.engine import Engine
 from alerts.message import encode
@@ -91,6 +91,14 @@ def test_what_people_did_about_an_alert_is_said() -> None:
     silence = Silence("s", "binance/main", alert.at + 60, "ann", "moving", emergency=False, at=alert.at)
     assert " · silenced until " in line(replace(alert, silenced=silence)).plain
     assert "acknowledged" not in line(alert).plain
+
+
+def test_what_is_only_said_again_is_marked() -> None:
+    """It would look like a new alert."""
+    alert = said(1)[0]
+    assert "said again" not in line(alert).plain
+    again = line(replace(alert, step=Step.REPEATED)).plain
+    assert "0.750 margin ratio · binance/main/P0 · said again · Add at least" in again
 
 
 async def test_json_is_the_message_itself() -> None:
