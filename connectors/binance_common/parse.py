@@ -131,8 +131,8 @@ class Called:
     def sentence(self, coin: str) -> str:
         """For people. In one-way mode Binance calls the side BOTH; the sign says which one it is."""
         side = "short" if self.size < 0.0 else "long"
-        required = f"{self.maintenance_margin:,.10g} {coin}".rstrip()
-        return f"{side} {abs(self.size):,.10g} at mark {self.mark_price:,.10g}, maintenance margin {required}"
+        required = f"{self.maintenance_margin:,.8g} {coin}".rstrip()
+        return f"{side} {abs(self.size):,.8g} at mark {self.mark_price:,.8g}, maintenance margin {required}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -362,7 +362,7 @@ def forced_order(event: Mapping[str, Any]) -> ForcedOrder | None:
         kind,
         text(order.get("s")),
         str(order.get("i", client_id)),
-        f"{side} {number(order.get('q')):g} {order.get('s')} placed by the venue",
+        f"{side} {number(order.get('q')):,.8g} {order.get('s')} placed by the venue",
     )
 
 

@@ -161,7 +161,7 @@ class _Screen:
         from rich.text import Text
 
         from alerts.alert import Step
-        from monitor.commands.show import clock_time, warning_line
+        from monitor.commands.show import clock_time, warning_line, warning_row
         from monitor.replay import Warned
 
         if self._machine:
@@ -173,7 +173,8 @@ class _Screen:
         if isinstance(what, Warned):
             alert = what.alert
             still = " · said again" if alert.step is Step.REPEATED else ""
-            self._out.print(warning_line(when, alert.severity, alert.state, f"{alert.text}{still}"))
+            show = warning_row if self._out.is_terminal else warning_line
+            self._out.print(show(when, alert.severity, alert.state, f"{alert.text}{still}"))
         else:
             self._out.print(Text(f"{when}  LIQUIDATED {what.pool} ({_by(what)})", "bold"))
 

@@ -2,7 +2,8 @@
 
 from datetime import UTC, datetime
 
-from rich.console import Console
+from rich.console import Console, RenderableType
+from rich.table import Table
 from rich.text import Text
 
 from alerts.alert import Severity, State
@@ -32,6 +33,19 @@ def warning_line(when: str, severity: Severity, state: State, text: str) -> Text
     else:
         line.append(f"{severity.label:<9}", SEVERITY_STYLES[severity])
     return line.append(f"  {text}")
+
+
+def warning_row(when: str, severity: Severity, state: State, text: str, advice: str = "") -> RenderableType:
+    """The same as wide as the console: what does not fit goes on below its beginning, and no word is broken."""
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(no_wrap=True)
+    grid.add_column(no_wrap=True)
+    grid.add_column()
+    label, style = ("resolved", "green") if state is State.RESOLVED else (severity.label, SEVERITY_STYLES[severity])
+    grid.add_row(when, Text(f"{label:<9}", style), Text(text))
+    if advice:
+        grid.add_row("", "", Text(advice, "dim"))
+    return grid
 
 
 def clock_time(seconds: float, *, with_date: bool = False) -> str:
