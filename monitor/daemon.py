@@ -28,7 +28,7 @@ from alerts.view import AlertView
 from connectors import FeedSettings, Runner, connector_of
 from connectors.config import BaseAccountConfig
 from monitor.book import Book
-from monitor.clock import Clock, SystemClock
+from monitor.clock import Clock, Setting, SystemClock
 from monitor.config import Config
 from monitor.errors import UserError, VenueError
 from monitor.heartbeat import Heartbeat
@@ -100,6 +100,7 @@ class Daemon:
         self._ran_before = False
         self._failed: asyncio.Future[None] | None = None
         self._vitality = Vitality.beginning(self._clock.now())
+        self._setting = Setting()
         self._pair = _pair_of(config, self._clock)
         self._heartbeat: Heartbeat | None = None
         self.urls: list[str] = []
@@ -345,12 +346,18 @@ class Daemon:
             if now >= next_sinks:
                 next_sinks = now + SINKS_S
                 self._look_after_sinks(now)
+                self._look_at_the_wall_clock()
                 self._vitality.look(now, self.pipeline.watched(), self.pipeline.blind())
             if watchdog_s and now >= next_watchdog:
                 next_watchdog = now + watchdog_s
                 if self._vitality.decides(now, self._began_with.heartbeat.restart_s):
                     self._notifier.watchdog()
             await asyncio.sleep(WARM_BUSY_S if busy else WARM_S)
+
+    def _look_at_the_wall_clock(self) -> None:
+        if isinstance(self._clock, SystemClock) and self._setting.news(set_by_s := self._clock.set_by_s()):
+            words = "this machine's clock was set; until the next start, messages and quiet hours go by it as it was"
+            log.warning(words, set_by_s=round(set_by_s))
 
     def _look_after_sinks(self, now: float) -> None:
         health = [
