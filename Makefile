@@ -41,7 +41,7 @@ soak: $(DEV_STAMP) servers  ## run the long fault rounds
 bench: $(DEV_STAMP)  ## measure the hot path, ccxt's handler beside it
 	@$(BIN)/python -m tests.bench
 
-pictures: $(DEV_STAMP) servers  ## take the pictures of docs/ anew, from the demo
+pictures: $(DEV_STAMP) servers  ## take all pictures of docs/ anew, from the demo
 	@$(BIN)/python -m tests.pictures
 
 lint: $(DEV_STAMP)  ## check style

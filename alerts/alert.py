@@ -8,6 +8,8 @@ from monitor.model.ids import Side
 
 STATE_FILE = "state"
 """Name under which the state file takes part as a sink does, and reports its own failures."""
+HEARTBEAT = "heartbeat"
+"""Name under which the dead-man's switch reports that it does not hear the monitor."""
 
 
 class Severity(IntEnum):

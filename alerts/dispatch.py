@@ -44,6 +44,8 @@ REFUSED_SHOWN_S = 60.0
 """How long a message that was given up is reported by `health`."""
 DRAIN_S = 2.0
 CLOSE_S = 1.0
+CANCEL_S = 0.1
+"""A task that goes on for so long is told once more to end."""
 
 log = structlog.get_logger(__name__)
 
@@ -226,9 +228,7 @@ class Dispatcher:
         finally:
             self._save()
             await self._drain()
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await _end(tasks, CLOSE_S + CANCEL_S)
             self._loop = None
 
     async def _drain(self) -> None:
@@ -510,9 +510,20 @@ async def _until_one_ends(*coroutines: Coroutine[Any, Any, None]) -> None:
         for task in done:
             task.result()
     finally:
-        for task in tasks:
+        await _end(tasks, CANCEL_S)
+
+
+async def _end(tasks: Sequence[asyncio.Task[None]], again_s: float) -> None:
+    """Cancel tasks until they have ended, those that go on every `again_s`.
+
+    Once is not always enough: before Python 3.12 `asyncio.wait_for`, which the clients use, loses a cancellation that
+    comes together with the result.
+    """
+    while left := [task for task in tasks if not task.done()]:
+        for task in left:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.wait(left, timeout=again_s)
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _cut(items: Sequence[Item], size: int) -> list[Sequence[Item]]:

@@ -165,10 +165,11 @@ class Engine:
 
         `refused` names an alert that it was given up on for a short while ago.
         """
-        failure = SinkFailure(sink, failing_since, pending, detail, now, refused)
-        verdict = SINK_FAILURE.judge(failure, self._config.sink_failure)
         key = f"{SINK_FAILURE.name}:{sink}"
         track = self._tracks.get(key)
+        failure = SinkFailure(sink, failing_since, pending, detail, now, refused)
+        failure = failure.after(None if track is None else track.subject)
+        verdict = SINK_FAILURE.judge(failure, self._config.sink_failure)
         if verdict.demands is None and (track is None or track.status.idle):
             return []
         return self._see(self._track(key, SINK_FAILURE), failure, verdict, now)

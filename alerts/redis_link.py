@@ -13,7 +13,7 @@ from pydantic import Field, field_validator
 
 from alerts.sink import SinkConfig, check_url, refuse_password_in_url
 from monitor.credential import Secret
-from monitor.errors import SinkError
+from monitor.errors import SinkError, words_of
 
 if TYPE_CHECKING:
     from redis.asyncio import Connection
@@ -70,7 +70,9 @@ class RedisLink:
         except (RedisError, OSError) as error:
             lasting = (AuthenticationError, NoPermissionError, ssl.SSLCertVerificationError)
             refused = any(isinstance(cause, lasting) for cause in _causes(error))
-            raise SinkError(f"redis: {error}", retry=not refused) from error
+            words = words_of(error)
+            said = f"{words} ({_where(self._connection)})" if words else error
+            raise SinkError(f"redis: {said}", retry=not refused) from error
 
     async def close(self) -> None:
         """Drop the connection."""
@@ -115,6 +117,12 @@ def connector(config: RedisConfig) -> Callable[[], "Connection"]:
 def _tls(config: RedisConfig) -> Mapping[str, str]:
     names = {"ssl_ca_certs": config.ca_file, "ssl_certfile": config.cert_file, "ssl_keyfile": config.key_file}
     return {name: str(path) for name, path in names.items() if path is not None}
+
+
+def _where(connection: "Connection | None") -> str:
+    """Host and port, or the path of the socket."""
+    path = getattr(connection, "path", None)
+    return path or f"{getattr(connection, 'host', '')}:{getattr(connection, 'port', '')}"
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

@@ -50,14 +50,16 @@ class FeedSettings:
 class CheckLine:
     """One finding of `check`: good (True), bad (False) or not known (None), about what, and the sentence to print.
 
-    `events` carries the snapshot (and the instruments before it) on the line that reports one, so that the caller can
-    compute the pools and hold them against the venue's reports in it.
+    `careful` marks what is good and yet to be looked at by a person. `events` carries the snapshot (and the instruments
+    before it) on the line that reports one, so that the caller can compute the pools and hold them against the venue's
+    reports in it.
     """
 
     ok: bool | None
     subject: str
     text: str
     events: tuple[Event, ...] = ()
+    careful: bool = False
 
 
 class Runner(Protocol):

@@ -29,3 +29,8 @@ def able(dangerous: tuple[str, ...], how_to: str, *, allowed: bool, more: str = 
     if allowed:
         return CheckLine(True, "permissions", f"{text}; allow_dangerous_key is set{more}")
     return CheckLine(False, "permissions", f"{text}. {how_to}")
+
+
+def counted(count: int, what: str, *, many: str = "") -> str:
+    """``1 open position``, ``2 open positions``; `many` where the plural is another."""
+    return f"1 {what}" if count == 1 else f"{count} {many or what + 's'}"

@@ -5,7 +5,7 @@ from ipaddress import ip_address
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool
 
 from monitor.credential import Secret
 
@@ -18,7 +18,7 @@ class BaseAccountConfig(BaseModel):
     name: str = Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")
     """Unique; part of pool ids, topics and labels, hence the small alphabet."""
     venue: str
-    allow_dangerous_key: bool = False
+    allow_dangerous_key: StrictBool = False
     reconcile_s: float = Field(default=60.0, ge=5.0, le=3600.0, allow_inf_nan=False)
     """REST snapshot against the book."""
 

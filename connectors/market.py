@@ -298,8 +298,10 @@ class MarketBase(ABC):
             return self._become(state, "", now)
         if state is not FeedState.LATE:
             found.sockets.replace(now)
-        why = {FeedState.STALE: "; connected, but nothing newer comes", FeedState.DOWN: f"; {links.lost_reason}"}
-        return self._become(state, f"no mark of {found.name} for {found.age_s:.1f} s{why.get(state, '')}", now)
+        why = {FeedState.STALE: "connected, but nothing newer comes", FeedState.DOWN: links.lost_reason}.get(state, "")
+        # No age in the words: they are told once, and the age goes on.
+        about = f"{found.name} is the oldest" if found.marked else f"no mark of {found.name} yet"
+        return self._become(state, f"{why}; {about}" if why else about, now)
 
     def _state_at(self, found: Oldest) -> FeedState:
         """The state at this age. Back to live only well below the line, so that it does not flap."""

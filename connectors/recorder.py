@@ -222,7 +222,7 @@ class Replay:
     """A recording, told to the same sessions again. Iterate once; use as a context manager.
 
     Raises DocumentError for a file that cannot be read or is not a recording. A recording that ends in the middle of a
-    line was cut off when its writer was killed; what is whole of it is used.
+    line was cut off, for example when its writer was killed; what is whole of it is used, and `cut_off` says so.
     """
 
     def __init__(
@@ -237,6 +237,8 @@ class Replay:
         self._modules = modules if modules is not None else venues()
         self._plans: list[Plan] = []
         self._sessions: dict[str, tuple[Session, Plan]] = {}
+        self.cut_off = False
+        """Whether the file was found to end too early, once that is reached."""
         try:
             self._raw = path.open("rb")
             self._size = max(os.fstat(self._raw.fileno()).st_size, 1)
@@ -269,6 +271,7 @@ class Replay:
                 events = self._revive(line) if line["k"] == "plan" else self._tell(line, at)
             except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
                 if not text.endswith(b"\n"):
+                    self.cut_off = True
                     return
                 raise self._wrong(number, f"not a line of a recording ({error})") from None
             yield at, events
@@ -278,7 +281,8 @@ class Replay:
         try:
             yield from gzip.GzipFile(fileobj=self._raw) if packed else self._raw
         except EOFError:
-            return  # killed while writing
+            self.cut_off = True
+            return
         except (OSError, zlib.error):
             raise self._wrong(0, "not a gzip file, or a damaged one") from None
 

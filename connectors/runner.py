@@ -168,7 +168,10 @@ class SessionRunner:
         if isinstance(event, FeedChanged):
             seen = event.state in (FeedState.LIVE, FeedState.LATE)
             write = log.info if seen else log.warning
-            write(f"{event.stream} stream {event.state}", feed=event.feed, account=event.account, detail=event.detail)
+            # Nothing is late that has just begun.
+            begins = event.state is FeedState.LATE and event.data_at is None
+            state = "begins" if begins else event.state.value
+            write(f"{event.stream} stream {state}", feed=event.feed, account=event.account, detail=event.detail)
         self._handle(event, received)
 
     def _report(self, error: Exception) -> None:

@@ -33,6 +33,25 @@ class SystemClock:
         """Seconds since the epoch, steady."""
         return _steady() + self._offset
 
+    def set_by_s(self) -> float:
+        """By how much the machine's wall clock was set forward (back: negative) since construction."""
+        return time.time() - self.now()
+
+
+class Setting:
+    """Whether the wall clock was set so far that a person should know: once, and again when it moved much further."""
+
+    def __init__(self, much_s: float = 30.0) -> None:
+        self._much_s = much_s
+        self._told_s = 0.0
+
+    def news(self, set_by_s: float) -> bool:
+        """Whether this is to be told now; what was told and is over is told, too."""
+        if abs(set_by_s - self._told_s) <= self._much_s:
+            return False
+        self._told_s = set_by_s
+        return True
+
 
 class ManualClock:
     """A clock that moves when told; for tests and replays."""

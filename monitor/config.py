@@ -5,7 +5,8 @@ those of ``file:PATH`` secrets, count from the directory the command was started
 """
 
 import math
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from alerts.sinks.prometheus import MetricsConfig
 from connectors import venues
 from connectors.config import BaseAccountConfig
 from monitor import tomlfile
+from monitor.credential import Secret
 from monitor.errors import ConfigurationError, Fault
 from monitor.faults import Loc, dotted, faults_of, known_keys, nearest, unknown_key
 from monitor.heartbeat import HeartbeatConfig
@@ -26,6 +28,7 @@ from monitor.http import HttpConfig
 from monitor.logs import LogConfig
 
 ACCOUNTS_KEY = "account"
+EXPLAINED = "README.md, Configure; deploy/marginwatch.example.toml has every key"
 
 
 class StateConfig(BaseModel):
@@ -66,20 +69,31 @@ class Config:
     log: LogConfig = field(default_factory=LogConfig)
 
 
-def load(path: Path | str) -> Config:
-    """Read and check the file at `path`. Raises ConfigurationError with every fault found in it."""
-    return _checked(tomlfile.read(path, ConfigurationError), str(path))
+def load(path: Path | str, *, without: Iterable[str] = ()) -> Config:
+    """Read and check the file at `path`. Raises ConfigurationError with every fault found in it.
+
+    `without`: sections that are left as if the file had none, for who needs neither them nor their secrets.
+    """
+    document = _read(path, f"write one ({EXPLAINED}), or name another: --config FILE")
+    return _checked({key: value for key, value in document.items() if key not in without}, str(path))
 
 
 def load_door(path: Path | str) -> tuple[HttpConfig, StateConfig]:
     """Where the daemon of the file at `path` listens and keeps its state; nothing else of the file is looked at."""
-    document = tomlfile.read(path, ConfigurationError)
+    document = _read(path, "name the daemon's with --config FILE, or the daemon itself with --url URL")
     door = {name: document[name] for name in ("http", "state") if name in document}
     try:
         sections = Sections.model_validate(door)
     except ValidationError as error:
         raise ConfigurationError(str(path), faults_of(error, Sections)) from None
     return sections.http, sections.state
+
+
+def _read(path: Path | str, hint: str) -> dict[str, Any]:
+    """The document at `path`. A file that is not there is what a beginner has: `hint` says what to do."""
+    if not Path(path).exists():
+        raise ConfigurationError(str(path), [Fault("", f"there is no such file; {hint}")])
+    return tomlfile.read(path, ConfigurationError)
 
 
 def parse(text: str, source: str) -> Config:
@@ -89,17 +103,17 @@ def parse(text: str, source: str) -> Config:
 
 def _checked(document: dict[str, Any], source: str) -> Config:
     faults: list[Fault] = list(_numbers_that_are_none(document))
-    accounts = _accounts(document.pop(ACCOUNTS_KEY, None), faults)
+    accounts = _accounts(document.get(ACCOUNTS_KEY), faults)
+    rest = {key: value for key, value in document.items() if key != ACCOUNTS_KEY}
     sections = Sections.model_construct()
     try:
-        sections = Sections.model_validate(document)
+        sections = Sections.model_validate(rest)
     except ValidationError as error:
-        faults.extend(_with_accounts_key(fault, document) for fault in faults_of(error, Sections))
-    else:
-        if sections.pair.enabled and sections.sinks.redis is None:
-            faults.append(Fault("pair.enabled", "needs [sinks.redis]: through it two monitors agree who speaks"))
+        faults.extend(_with_accounts_key(fault, rest) for fault in faults_of(error, Sections))
+    if _at(rest, "pair", "enabled") is True and _at(rest, "sinks", "redis") is None:
+        faults.append(Fault("pair.enabled", "needs [sinks.redis]: through it two monitors agree who speaks"))
     if faults:
-        raise ConfigurationError(source, _once(faults))
+        raise ConfigurationError(source, [Fault(_by_name(each.key, document), each.problem) for each in _once(faults)])
     return Config(accounts=accounts, **{name: getattr(sections, name) for name in Sections.model_fields})
 
 
@@ -140,21 +154,42 @@ def _account(entry: Any, index: int, faults: list[Fault]) -> BaseAccountConfig |
     registry = venues()
     venue = entry.get("venue")
     names = ", ".join(sorted(registry))
-    if venue is None:
+    model: type[BaseAccountConfig] | None = None
+    if isinstance(venue, str) and venue in registry:
+        model = registry[venue].AccountConfig
+    elif venue is None:
         faults.append(Fault(f"{where}.venue", f"missing; must be one of: {names}"))
-        return None
-    if not isinstance(venue, str) or venue not in registry:
+    else:
         near = nearest(venue, sorted(registry)) if isinstance(venue, str) else []
         hint = f" (did you mean {near[0]}?)" if near else ""
         found = f'"{venue}"' if isinstance(venue, str) else venue
         faults.append(Fault(f"{where}.venue", f"found {found}; must be one of: {names}{hint}"))
-        return None
-    model = registry[venue].AccountConfig
+        if near:
+            model, entry = registry[near[0]].AccountConfig, {**entry, "venue": near[0]}
     try:
-        return model.model_validate(entry)
+        if model is not None:
+            return model.model_validate(entry)
+        _check_without_venue(entry, where, faults)
     except ValidationError as error:
-        faults.extend(faults_of(error, model, where, given=entry))
-        return None
+        faults.extend(faults_of(error, model or _AnyAccount, where, given=entry))
+    return None
+
+
+class _AnyAccount(BaseAccountConfig):
+    """What can be said of an account of which the venue is not known."""
+
+    venue: str = ""
+    api_key: Secret | None = None
+    api_secret: Secret | None = None
+    passphrase: Secret | None = None
+
+
+def _check_without_venue(entry: Mapping[str, Any], where: str, faults: list[Fault]) -> None:
+    """What would be wrong with an account at every venue. Raises ValidationError for values."""
+    allowed = sorted({key for each in venues().values() for key in known_keys(each.AccountConfig)})
+    faults.extend(Fault(f"{where}.{key}", unknown_key(key, allowed)) for key in entry if key not in allowed)
+    common = known_keys(_AnyAccount)
+    _AnyAccount.model_validate({key: value for key, value in entry.items() if key in common and key != "venue"})
 
 
 def _check_names(entries: list[Any], faults: list[Fault]) -> None:
@@ -167,7 +202,33 @@ def _check_names(entries: list[Any], faults: list[Fault]) -> None:
         first = seen.setdefault(name, index)
         if first != index:
             where = f"{ACCOUNTS_KEY}[{index}].name"
-            faults.append(Fault(where, f'found "{name}"; already the name of {ACCOUNTS_KEY}[{first}]; must be unique'))
+            problem = f'found "{name}"; already the name of {ACCOUNTS_KEY} #{first + 1}; must be unique'
+            faults.append(Fault(where, problem))
+
+
+def _at(document: Any, *keys: str) -> Any:
+    """What stands at a place of the document, None for nothing."""
+    for key in keys:
+        document = document.get(key) if isinstance(document, dict) else None
+    return document
+
+
+def _by_name(key: str, document: Mapping[str, Any]) -> str:
+    """The place with its list entries as people tell them apart: by their names, else counted from the first."""
+    before, bracket, rest = key.partition("[")
+    if not bracket:
+        return key
+    index, _, after = rest.partition("]")
+    entries = _at(document, *before.split("."))
+    names = [_at(entry, "name") for entry in entries] if isinstance(entries, list) else []
+    name = names[int(index)] if int(index) < len(names) else None
+    own = isinstance(name, str) and _PLAIN_NAME.fullmatch(name) is not None and names.count(name) == 1
+    told = f'"{name}"' if own else f"#{int(index) + 1}"
+    return f"{before} {told}{_LATER_INDEX.sub(lambda found: f' #{int(found[1]) + 1}', after)}"
+
+
+_PLAIN_NAME = re.compile(r"[\w.-]{1,64}", re.ASCII)
+_LATER_INDEX = re.compile(r"\[(\d+)\]")
 
 
 def _with_accounts_key(fault: Fault, document: Mapping[str, Any]) -> Fault:

@@ -7,13 +7,14 @@ import signal
 import socket
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, suppress
+from dataclasses import fields
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
 import structlog
 
 from alerts import sinks
-from alerts.alert import Alert, Silence
+from alerts.alert import HEARTBEAT, Alert, Silence
 from alerts.dispatch import Dispatcher
 from alerts.engine import Engine
 from alerts.handling import EngineHandling
@@ -27,9 +28,8 @@ from alerts.view import AlertView
 from alerts.words import Word
 from connectors import FeedSettings, Runner, connector_of
 from connectors.config import BaseAccountConfig
-from monitor import heartbeat
 from monitor.book import Book
-from monitor.clock import Clock, SystemClock
+from monitor.clock import Clock, Setting, SystemClock
 from monitor.config import Config
 from monitor.errors import UserError, VenueError
 from monitor.heartbeat import Heartbeat
@@ -57,6 +57,9 @@ RETRY_REFUSED_S = 300.0
 GC_ALLOCATIONS = 20_000
 """New containers between two collections; the interpreter's own 700 mean one in the middle of every other alert."""
 
+LATER = tuple(each.name for each in fields(Config) if each.name not in ("accounts", "alerts"))
+"""The sections that take effect at the next start."""
+
 log = structlog.get_logger(__name__)
 
 
@@ -76,6 +79,8 @@ class Daemon:
         recorder: "Recorder | None" = None,
     ) -> None:
         self.config = config
+        self._began_with = config
+        """Accounts and alerts may be replaced while it runs; everything else holds as it was at the start."""
         self._source = source
         self._reread = reread
         self._clock = clock or SystemClock()
@@ -96,6 +101,7 @@ class Daemon:
         self._ran_before = False
         self._failed: asyncio.Future[None] | None = None
         self._vitality = Vitality.beginning(self._clock.now())
+        self._setting = Setting()
         self._pair = _pair_of(config, self._clock)
         self._heartbeat: Heartbeat | None = None
         self.urls: list[str] = []
@@ -126,7 +132,7 @@ class Daemon:
             self._dispatcher = Dispatcher(outbox, built, self._clock, self.telemetry, self.pipeline)
             self.pipeline.feeds = self._feeds
             self.pipeline.reconcile = self._reconcile
-            view = self._view = AlertView(self._dispatcher, self._engine, self.config.alerts)
+            view = self.view = AlertView(self._dispatcher, self._engine, self.config.alerts)
             await self._join(stack)
             build = Build(_version(), platform.python_version(), self._kernel_name)
             metrics = Exposition(self.pipeline, self.telemetry, view, build, self.config.metrics)
@@ -153,7 +159,7 @@ class Daemon:
                 beating = asyncio.create_task(self._heartbeat.run(), name="heartbeat")
                 stack.push_async_callback(_cancel, [beating])
             quiet_collector()
-            self._notifier.ready(f"watching {len(self.config.accounts)} accounts")
+            self._notifier.ready(self._watching())
             await _maybe(started(self))
             await self._until(stop, delivery, warm)
             self._notifier.stopping()
@@ -293,7 +299,7 @@ class Daemon:
         pair.recall(self._outbox)
         pair.tell_silences(self._engine.silences())
         await pair.first_beat()
-        self._view.pair = pair
+        self.view.pair = pair
         keeping = asyncio.create_task(pair.run(), name="pair")
         stack.push_async_callback(_cancel, [keeping])
 
@@ -331,11 +337,12 @@ class Daemon:
         return True
 
     def _sink_names(self) -> list[str]:
-        push = self.config.sinks.push
+        push = self._began_with.sinks.push
         routes = () if push is None else push.route
         known = (sink.sink for sink in self._dispatcher.health())
         # A route that nothing was pushed through yet has no health; what an earlier run said of it still holds.
-        return [heartbeat.NAME, *known, *(f"push.{route.name}" for route in routes)]
+        own = () if self._began_with.heartbeat.url is None else (HEARTBEAT,)
+        return [*own, *known, *(f"push.{route.name}" for route in routes)]
 
     def _deliver(self, said: Sequence[Alert]) -> None:
         # While another monitor speaks for an account, what is seen here is kept by the engine and said by nobody.
@@ -352,12 +359,18 @@ class Daemon:
             if now >= next_sinks:
                 next_sinks = now + SINKS_S
                 self._look_after_sinks(now)
+                self._look_at_the_wall_clock()
                 self._vitality.look(now, self.pipeline.watched(), self.pipeline.blind())
             if watchdog_s and now >= next_watchdog:
                 next_watchdog = now + watchdog_s
-                if self._vitality.decides(now, self.config.heartbeat.restart_s):
+                if self._vitality.decides(now, self._began_with.heartbeat.restart_s):
                     self._notifier.watchdog()
             await asyncio.sleep(WARM_BUSY_S if busy else WARM_S)
+
+    def _look_at_the_wall_clock(self) -> None:
+        if isinstance(self._clock, SystemClock) and self._setting.news(set_by_s := self._clock.set_by_s()):
+            words = "this machine's clock was set; until the next start, messages and quiet hours go by it as it was"
+            log.warning(words, set_by_s=round(set_by_s))
 
     def _look_after_sinks(self, now: float) -> None:
         health = [
@@ -365,14 +378,14 @@ class Daemon:
             for sink in self._dispatcher.health()
         ]
         if self._heartbeat is not None:
-            health.append((heartbeat.NAME, self._heartbeat.failing_since, 0, self._heartbeat.detail, ""))
+            health.append((HEARTBEAT, self._heartbeat.failing_since, 0, self._heartbeat.detail, ""))
         for sink, failing_since, pending, detail, refused in health:
             self._deliver(self._engine.on_sink(sink, failing_since, pending, detail, now, refused))
 
     def _is_well(self) -> bool:
         """Whether the dead-man's switch may be told so: everything is seen, and a warning would get out."""
         failing = {each.sink: each.failing_since is not None for each in self._dispatcher.health()}
-        return is_heard(failing) and self._vitality.sees_all(self._clock.now(), self.config.heartbeat.patience_s)
+        return is_heard(failing) and self._vitality.sees_all(self._clock.now(), self._began_with.heartbeat.patience_s)
 
     def _pipeline_settings(self) -> PipelineSettings:
         alerts = self.config.alerts
@@ -380,7 +393,7 @@ class Daemon:
             mark_s=alerts.stale_feed.mark_s,
             remedy_ratio=alerts.margin_ratio.first_release,
             remedy_distance=alerts.distance.first_release,
-            shown_max=self.config.metrics.max_pools,
+            shown_max=self._began_with.metrics.max_pools,
         )
 
     # -- reload ---------------------------------------------------------------------------------
@@ -396,17 +409,27 @@ class Daemon:
         try:
             fresh = self._reread()
         except UserError as error:
-            log.error("configuration not reloaded", errors=str(error).splitlines())  # noqa: TRY400
+            outcome = "the changed configuration was refused and nothing has changed"
+            first, *others = faults = str(error).splitlines()
+            for fault in faults:
+                log.error(outcome, problem=fault)  # noqa: TRY400
+            more = f" (and {len(others)} more, in the log)" if others else ""
+            outcome = f"{outcome}: {first}{more}"
         else:
             async with self._changing:
-                await self._take(fresh)
-        self._notifier.ready(f"watching {len(self.config.accounts)} accounts")
+                outcome = await self._take(fresh)
+        self._notifier.ready("; ".join(part for part in (self._watching(), outcome) if part))
 
-    async def _take(self, fresh: Config) -> None:
+    def _watching(self) -> str:
+        count = len(self.config.accounts)
+        return "watching 1 account" if count == 1 else f"watching {count} accounts"
+
+    async def _take(self, fresh: Config) -> str:
+        """Put it into effect; returns what of it is not yet, in words, empty for nothing."""
         old, now = self.config, self._clock.now()
-        later = [name for name in ("sinks", "http", "state", "log") if getattr(old, name) != getattr(fresh, name)]
+        later = ", ".join(f"[{name}]" for name in LATER if getattr(self._began_with, name) != getattr(fresh, name))
         self.config = fresh
-        self._view.config = fresh.alerts
+        self.view.config = fresh.alerts
         if self._pair is not None:
             self._pair.watch(self._configured())
         self._book.tolerance = fresh.alerts.model_error.tolerance
@@ -424,8 +447,11 @@ class Daemon:
                 self._start_venue(venue)
         self._deliver(self._engine.retain(self._configured(), self._sink_names(), now))
         log.info("configuration reloaded", accounts=len(fresh.accounts))
-        if later:
-            log.warning("these sections changed and take effect at the next start", sections=later)
+        if not later:
+            return ""
+        words = "these sections changed and take effect at the next start"
+        log.warning(words, sections=later)
+        return f"{words}: {later}"
 
 
 async def serve(

@@ -14,7 +14,10 @@
 An error knows whether trying again helps by its `retry` field, never by its text.
 """
 
-from collections.abc import Sequence
+import os
+import socket
+import ssl
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 
@@ -90,3 +93,41 @@ class SinkError(MarginwatchError):
     def __init__(self, message: str, *, retry: bool = True) -> None:
         super().__init__(message)
         self.retry = retry
+
+
+def words_of(error: BaseException) -> str | None:
+    """Why a connection came to nothing, as people say it, without address or secret; None where nothing tells.
+
+    The clients' own texts are class names and numbers (`[Errno 111]`, ``ssl:default``), and some repeat addresses that
+    are secrets. What they were raised from says it by type.
+    """
+    causes = list(_causes(error))
+    for cause in causes:
+        match cause:
+            case ssl.SSLCertVerificationError():
+                why = getattr(cause, "verify_message", "") or "it cannot be verified"
+                return f"the certificate is not accepted: {why}"
+            case ssl.SSLError():
+                return "no TLS connection came about; is it a TLS port?"
+            case socket.gaierror() if cause.errno == socket.EAI_AGAIN:
+                return "the host's name cannot be looked up at the moment"
+            case socket.gaierror():
+                return "the host's name is not known"
+            case ConnectionRefusedError():
+                return "connection refused"
+            case ConnectionResetError() | BrokenPipeError():
+                return "the other side ended the connection"
+    for cause in causes:
+        if isinstance(cause, TimeoutError):
+            return "no answer in time"
+        if isinstance(cause, OSError) and cause.errno is not None and cause.errno > 0:
+            text = os.strerror(cause.errno)
+            return f"{text[0].lower()}{text[1:]}"
+    return None
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """The error, and what it was raised from or while handling: clients wrap the error that says why."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__

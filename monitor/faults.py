@@ -37,6 +37,12 @@ _BOUNDS = {
     "less_than_equal": ("le", "must be at most"),
 }
 
+_PATTERN_WORDS = {
+    r"^[A-Za-z0-9_.-]{1,64}$": 'must be 1 to 64 letters, digits, "_", "." or "-"',
+    r"^[A-Za-z0-9_-]+$": 'must be letters, digits, "_" or "-"',
+    r"^[a-z0-9]{2,40}$": "must be 2 to 40 small letters and digits",
+}
+
 Loc = Sequence[int | str]
 """Where in the input: keys and list indices."""
 
@@ -63,8 +69,14 @@ def faults_of(
             continue  # the unknown key's own fault already says what was meant
         if given is not None and detail["type"] != "missing" and detail["loc"] and detail["loc"][0] not in given:
             continue
+        if detail["type"] == "too_short" and any(_is_inside(other["loc"], detail["loc"]) for other in details):
+            continue  # entries that cannot be used are not counted: the list only looks empty
         faults.append(Fault(where, describe(detail)))
     return faults
+
+
+def _is_inside(loc: Loc, outer: Loc) -> bool:
+    return len(loc) > len(outer) and loc[: len(outer)] == outer
 
 
 def unknown_key(key: str, allowed: Sequence[str]) -> str:
@@ -160,7 +172,7 @@ def _allowed(detail: ErrorDetails) -> str:
     if kind in ("too_short", "string_too_short"):
         return "must not be empty" if context.get("min_length") == 1 else detail["msg"]
     if kind == "string_pattern_mismatch":
-        return f"must match {context['pattern']}"
+        return _PATTERN_WORDS.get(str(context["pattern"]), f"must match {context['pattern']}")
     if kind == "int_from_float":
         return "must be a whole number"
     word = _KIND_WORDS.get(kind.split("_")[0])

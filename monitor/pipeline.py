@@ -33,6 +33,8 @@ from monitor.telemetry import Telemetry
 
 log = structlog.get_logger(__name__)
 
+NAMED_MAX = 10
+"""Instruments named in one sentence."""
 _BLIND = (FeedState.STALE, FeedState.DOWN)
 Deliver = Callable[[Sequence[Alert]], None]
 
@@ -314,18 +316,23 @@ class Pipeline:
         """Everything that cannot be seen: accounts out of sync, user streams, marks with legs behind them."""
         found: list[Blindness] = []
         for account in self.book.accounts():
-            risk = self.book.account_exposure(account) if account.synced else (0.0, 0.0)
             own = {
                 feed.stream: feed for key, feed in self._feed_states.items() if key[:2] == (account.venue, account.name)
             }
             if not account.synced and "account" not in own:
-                found.append(_blind(account, "account", FeedState.DOWN, None, risk, "no snapshot yet"))
+                found.append(self._blind_to(account, "account", FeedState.DOWN, None, "no snapshot yet"))
             for feed in own.values():
                 if feed.state in _BLIND or (feed.stream == "account" and not account.synced):
                     age = now - (feed.at if feed.data_at is None else feed.data_at) if account.synced else None
                     state = feed.state if feed.state in _BLIND else FeedState.DOWN
-                    found.append(_blind(account, feed.stream, state, age, risk, feed.detail or "no snapshot yet"))
+                    found.append(self._blind_to(account, feed.stream, state, age, feed.detail or "no snapshot yet"))
         return found + self._blind_to_marks(now)
+
+    def _blind_to(
+        self, account: AccountBook, stream: str, state: FeedState, age_s: float | None, detail: str
+    ) -> Blindness:
+        risk = self.book.account_exposure(account) if account.synced else Exposure()
+        return _blindness_of((account.venue, account.name), stream, state, (), replace(risk, age_s=age_s), detail)
 
     def _blind_to_marks(self, now: float) -> list[Blindness]:
         """By the age of each instrument's newest mark, and by what the market stream's own session says of it.
@@ -335,7 +342,7 @@ class Pipeline:
         ages = self.book.ledger.stale_instruments(now, self.settings.mark_s)
         self._stale = self.book.ledger.pools_of(ages)
         seen = dict(self.book.exposure(ages))
-        details: dict[tuple[str, str], str] = {}
+        told: dict[tuple[str, str], tuple[FeedState, str]] = {}
         for (venue, name, feed_name, _), feed in self._feed_states.items():
             if name or feed.state not in _BLIND:
                 continue
@@ -344,24 +351,15 @@ class Pipeline:
                 if account.venue == venue and account.feed == feed_name and account.legs:
                     self._stale.update(account.pools.values())
                     key = (venue, account.name)
-                    details[key] = feed.detail
+                    told[key] = feed.state, feed.detail
                     if key not in seen:
-                        notional, worst = self.book.account_exposure(account)
-                        seen[key] = Exposure(self.book.instruments_of(account), age, notional, worst)
-        return [
-            Blindness(
-                venue=venue,
-                account=name,
-                stream="mark",
-                state=FeedState.DOWN if exposure.age_s is None else FeedState.STALE,
-                instruments=tuple(exposure.instruments),
-                age_s=exposure.age_s,
-                notional=exposure.notional,
-                worst_ratio=exposure.worst_ratio,
-                detail=details.get((venue, name), ""),
-            )
-            for (venue, name), exposure in seen.items()
-        ]
+                        seen[key] = replace(self.book.account_exposure(account), age_s=age)
+        found = []
+        for key, exposure in seen.items():
+            judged = FeedState.DOWN if exposure.age_s is None else FeedState.STALE
+            state, detail = told.get(key, (judged, ""))
+            found.append(_blindness_of(key, "mark", state, exposure.instruments, exposure, detail))
+        return found
 
     def watched(self) -> set[tuple[str, str]]:
         """Accounts (venue, name) that matter now: with positions, or never seen whole yet."""
@@ -389,17 +387,37 @@ class Pipeline:
         """Whether nothing is unseen, and one sentence for each thing that is."""
         if not any(True for _ in self.book.accounts()):
             return False, ("no account is configured",)
-        reasons = [f"{b.venue}/{b.account}: {b.stream} {b.state.value} {b.detail}".rstrip() for b in self._blind]
+        reasons = [_sentence(each) for each in self._blind]
         blind = {(b.venue, b.account) for b in self._blind}
         unsynced = [a for a in self.book.accounts() if not a.synced and (a.venue, a.name) not in blind]
         reasons += [f"{a.venue}/{a.name}: no snapshot yet" for a in unsynced]
         unseen = self.book.ledger.unseen()
         if unseen:
-            reasons.append(f"no mark yet of {', '.join(unseen[:10])}{' ...' if len(unseen) > 10 else ''}")
+            reasons.append(f"no mark yet of {', '.join(unseen[:NAMED_MAX])}{' ...' if len(unseen) > NAMED_MAX else ''}")
         return not reasons, tuple(reasons)
 
 
-def _blind(
-    account: AccountBook, stream: str, state: FeedState, age_s: float | None, risk: tuple[float, float], detail: str
+def _blindness_of(
+    key: tuple[str, str], stream: str, state: FeedState, instruments: Sequence[str], risk: Exposure, detail: str
 ) -> Blindness:
-    return Blindness(account.venue, account.name, stream, state, (), age_s, *risk, detail)
+    return Blindness(
+        venue=key[0],
+        account=key[1],
+        stream=stream,
+        state=state,
+        instruments=tuple(instruments),
+        age_s=risk.age_s,
+        notional=sum(risk.amounts.values()),
+        worst_ratio=risk.worst_ratio,
+        detail=detail,
+        amounts=tuple(sorted(risk.amounts.items())),
+    )
+
+
+def _sentence(blind: Blindness) -> str:
+    """What cannot be seen of which account, how it is with it now, for how long, and why."""
+    names = ", ".join(blind.instruments[:NAMED_MAX]) + (" ..." if len(blind.instruments) > NAMED_MAX else "")
+    what = {"mark": f"marks of {names}" if names else "marks", "user": "user stream"}.get(blind.stream, blind.stream)
+    age = "" if blind.age_s is None else f"no data for {blind.age_s:.0f} s"
+    why = ", ".join(part for part in (age, blind.detail) if part) or "no data yet"
+    return f"{blind.venue}/{blind.account}: {what} {blind.state.value}: {why}"

@@ -16,7 +16,7 @@ from monitor.margin.rulechange import rules_changed
 from monitor.margin.rules import Held, VenueRules, wallet_value
 from monitor.model.account import AccountMode, MarginMode, PositionMode, Wallet
 from monitor.model.assessment import Basis, PoolAssessment, PoolTable
-from monitor.model.ids import isolated_scope, pool_id, side_of
+from monitor.model.ids import Side, isolated_scope, pool_id, side_of
 from monitor.model.instrument import ContractKind, Instrument
 from monitor.model.rulechange import RulesChanged
 
@@ -33,7 +33,8 @@ class Exposure:
 
     instruments: list[str] = field(default_factory=list)
     age_s: float | None = None
-    notional: float = 0.0
+    amounts: dict[str, float] = field(default_factory=dict)
+    """Notional by unit."""
     worst_ratio: float = 0.0
 
 
@@ -247,7 +248,8 @@ class Pools:
                 if symbol not in exposure.instruments:
                     exposure.instruments.append(symbol)
                     exposure.age_s = None if age is None or exposure.age_s is None else max(age, exposure.age_s)
-                exposure.notional += self.ledger.notional(leg)
+                unit = self._unit(owner, row, symbol)
+                exposure.amounts[unit] = exposure.amounts.get(unit, 0.0) + self.ledger.notional(leg)
                 exposure.worst_ratio = _worse(exposure.worst_ratio, self.ledger.risk(row).margin_ratio)
         return found
 
@@ -274,13 +276,22 @@ class Pools:
             unknown=(reason,),
         )
 
-    def account_exposure(self, account: AccountBook) -> tuple[float, float]:
-        """Notional of an account's open legs at their last marks, and the worst ratio of its pools."""
-        total = sum(self.ledger.notional(leg) for key, leg in account.legs.items() if key % WIDTH != COLLATERAL)
-        worst = 0.0
+    def account_exposure(self, account: AccountBook) -> Exposure:
+        """What stands behind all of an account: its open legs at their last marks, and the worst ratio of its pools."""
+        found, symbols = Exposure(self.instruments_of(account)), self.ledger.instruments.symbols
+        for key, leg in account.legs.items():
+            if key % WIDTH != COLLATERAL:
+                unit = self._unit(account, int(self.ledger.legs.pool[leg]), symbols[key // WIDTH])
+                found.amounts[unit] = found.amounts.get(unit, 0.0) + self.ledger.notional(leg)
         for row in account.pools.values():
-            worst = _worse(worst, self.ledger.risk(row).margin_ratio)
-        return total, worst
+            found.worst_ratio = _worse(found.worst_ratio, self.ledger.risk(row).margin_ratio)
+        return found
+
+    def _unit(self, account: AccountBook, row: int, symbol: str) -> str:
+        """In what the figures of a pool are that holds the instrument."""
+        scope = self._pool_scope[row]
+        isolated = scope in (isolated_scope(symbol, Side.LONG), isolated_scope(symbol, Side.SHORT))
+        return account.instruments[symbol].margin_coin if isolated else account.rules.unit(account.mode, scope)
 
     def has_pool(self, row: int) -> bool:
         """Whether there is a pool in a row."""

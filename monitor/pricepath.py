@@ -24,6 +24,9 @@ from monitor.model.ids import Side
 
 COLUMNS = ("ts_ms", "symbol", "open", "high", "low", "close")
 FAULTS_SHOWN_MAX = 10
+FOUND_CHARACTERS_MAX = 80
+SECONDS, MICROSECONDS = range(10**8, 10**11), range(10**14, 10**20)
+"""Times that would be those of 1970 or of long after us, but are of our days in another unit."""
 BAR_MS_DEFAULT = 60_000
 """Length of a bar where the file has only one for a symbol."""
 
@@ -52,9 +55,12 @@ class Tick:
 
 
 def is_price_path(path: Path) -> bool:
-    """Whether the file at `path` starts as a price path does. Raises DocumentError when it cannot be read."""
+    """Whether the file at `path` is one, well or badly made; a recording is lines of JSON.
+
+    Raises DocumentError when it cannot be read.
+    """
     with opened(path) as lines:
-        return next(lines, "").strip().lower().startswith("ts_ms,")
+        return not next(lines, "").lstrip().startswith("{")
 
 
 def read_bars(path: Path, symbols: Iterable[str]) -> list[Bar]:
@@ -67,7 +73,8 @@ def read_bars(path: Path, symbols: Iterable[str]) -> list[Bar]:
         reader = csv.reader(lines)
         header = tuple(next(reader, ()))
         if header != COLUMNS:
-            raise DocumentError(str(path), [Fault("line 1", f"must be the header {','.join(COLUMNS)}")])
+            found = f"found {','.join(header)[:FOUND_CHARACTERS_MAX]}" if header else "found nothing"
+            raise DocumentError(str(path), [Fault("line 1", f"{found}; must be the header {','.join(COLUMNS)}")])
         for row in reader:
             bar = _bar(row, f"line {reader.line_num}", faults)
             if bar is not None and bar.symbol in wanted:
@@ -141,6 +148,10 @@ def _bar(row: Sequence[str], where: str, faults: list[Fault]) -> Bar | None:
     except ValueError:
         faults.append(Fault(where, f'ts_ms: found "{row[0][:40]}"; must be whole milliseconds since 1970'))
         return None
+    for unit, times, cure in (("seconds", SECONDS, "multiply"), ("microseconds", MICROSECONDS, "divide")):
+        if at_ms in times:
+            faults.append(Fault(where, f"ts_ms: found {at_ms}, which looks like {unit}; {cure} by 1000"))
+            return None
     prices = [_price(text) for text in row[2:]]
     for name, text, price in zip(COLUMNS[2:], row[2:], prices, strict=True):
         if price is None:

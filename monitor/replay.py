@@ -121,6 +121,8 @@ class Outcome:
     """Everything that a replay has to tell. `first_at` and `last_at` bound the time replayed."""
 
     ticks: int = 0
+    cut_off: bool = False
+    """Whether the recording ends before its end."""
     first_at: float | None = None
     last_at: float | None = None
     warnings: list[Warned] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""Takes the pictures of the board and of `marginwatch top` in docs/ from the demo: ``make pictures``."""
+"""Takes the pictures of the board, of `marginwatch top` and of the demo in docs/: ``make pictures``."""
 
 import asyncio
 import sys
@@ -21,7 +21,8 @@ PATIENCE_S = 60.0
 
 
 async def pictures() -> None:
-    """Run the demo's two processes, and take the pictures at a moment at which there is something to see."""
+    """Draw the demo, then run its processes and take the others at a moment at which there is something to see."""
+    await run("demo", "--picture", str(DOCS / "demo.svg"))
     arguments = ["--scenario", "demo", "--seed", "1", "--max-seconds", "120"]
     with TemporaryDirectory(prefix="marginwatch-pictures-") as directory:
         async with stage(Path(directory), arguments) as on_stage, chromium() as browser:
@@ -61,8 +62,12 @@ async def take(page: Page, name: str) -> None:
 
 async def top(url: str) -> None:
     """The same in a terminal."""
-    command = [sys.executable, "-m", "monitor", "top", "--url", url, "--picture", str(DOCS / "top.svg")]
-    process = await asyncio.create_subprocess_exec(*command, cwd=ROOT)
+    await run("top", "--url", url, "--picture", str(DOCS / "top.svg"))
+
+
+async def run(*arguments: str) -> None:
+    """A command of marginwatch, to its good end."""
+    process = await asyncio.create_subprocess_exec(sys.executable, "-m", "monitor", *arguments, cwd=ROOT)
     assert await process.wait() == 0
 
 

@@ -45,20 +45,14 @@ class LadderConfig(RuleConfig):
 
     @model_validator(mode="after")
     def _check_order(self) -> "LadderConfig":
-        rungs = self.rungs()
-        for (low, low_rung), (high, high_rung) in pairwise(rungs):
-            if (high_rung > low_rung) is not self.rising or high_rung == low_rung:
-                raise PydanticCustomError(
-                    "rung_order",
-                    "{high} = {high_rung} must be {relation} {low} = {low_rung}",
-                    {
-                        "high": high.label,
-                        "high_rung": high_rung,
-                        "low": low.label,
-                        "low_rung": low_rung,
-                        "relation": "above" if self.rising else "below",
-                    },
-                )
+        relation = "above" if self.rising else "below"
+        wrong = [
+            f"{high.label} = {high_rung} must be {relation} {low.label} = {low_rung}"
+            for (low, low_rung), (high, high_rung) in pairwise(self.rungs())
+            if (high_rung > low_rung) is not self.rising or high_rung == low_rung
+        ]
+        if wrong:
+            raise PydanticCustomError("rung_order", "{wrong}", {"wrong": "; ".join(wrong)})
         return self
 
     def rungs(self) -> Sequence[tuple[Severity, float]]:

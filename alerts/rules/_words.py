@@ -15,11 +15,14 @@ def ratio(value: float) -> str:
 
 
 def percent(share: float) -> str:
-    """A share with two significant digits or one decimal: ``12.3 %``, ``0.42 %``."""
+    """A share with one decimal, and with two or two significant digits below one per cent: ``12.3 %``, ``0.42 %``."""
     if isnan(share):
         return "unknown"
     figure = share * 100
-    return f"{figure:.1f} %" if abs(figure) >= 1 else f"{figure:.2g} %"
+    # By what is shown: 0.996 is rounded to 1.0, and 1 beside 0.99 and 2.0 would look like another kind of number.
+    if abs(figure) >= 0.995:
+        return f"{figure:.1f} %"
+    return f"{figure:.2f} %" if abs(figure) >= 0.0995 else f"{figure:.2g} %"
 
 
 def amount(value: float) -> str:

@@ -1,8 +1,8 @@
 """A sink, or the state file, that cannot take what it is given."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from alerts.alert import STATE_FILE, Reason, Severity, Verdict, Wording
+from alerts.alert import HEARTBEAT, STATE_FILE, Reason, Severity, Verdict, Wording
 from alerts.rules import _words
 from alerts.rules._ladder import RuleConfig, Seconds
 
@@ -11,7 +11,8 @@ from alerts.rules._ladder import RuleConfig, Seconds
 class SinkFailure:
     """How a sink does. `failing_since` is None while it works; `pending` counts alerts that it does not have yet.
 
-    `refused` names an alert that it would not take while it took others, and why; empty without one.
+    `refused` names an alert that it would not take while it took others, and why; empty without one. `failed_s` is how
+    long it had failed before it worked again, None while it fails, or where nobody saw it fail.
     """
 
     sink: str
@@ -20,6 +21,14 @@ class SinkFailure:
     detail: str
     now: float
     refused: str = ""
+    failed_s: float | None = None
+
+    def after(self, before: "SinkFailure | None") -> "SinkFailure":
+        """With how long it had failed until now; `before` is what was known of it last."""
+        if self.failing_since is not None or before is None:
+            return self
+        since = before.failing_since
+        return replace(self, failed_s=before.failed_s if since is None else max(0.0, before.now - since))
 
 
 class SinkFailureConfig(RuleConfig):
@@ -48,14 +57,29 @@ def judge(failure: SinkFailure, config: SinkFailureConfig) -> Verdict:
 
 def describe(failure: SinkFailure, verdict: Verdict) -> Wording:
     """How long first, then what waits and why."""
-    subject = "state file" if failure.sink == STATE_FILE else f"sink {failure.sink}"
+    subject, advice = _ABOUT.get(failure.sink, (f"sink {failure.sink}", _NOBODY_HEARS))
     if failure.refused:
         text = f"1 alert refused for good · {subject} · {failure.refused}"
         return Wording(text, "Others still leave through this sink; this one is in the history of the monitor.")
     if verdict.value is None:
-        return Wording(f"0 s failing · {subject} works again")
+        lasted = "" if failure.failed_s is None else f"{_words.seconds(failure.failed_s)} failing · "
+        return Wording(f"{lasted}{subject} works again")
     waits = "1 alert waits" if failure.pending == 1 else f"{failure.pending} alerts wait"
-    text = f"{_words.seconds(verdict.value)} failing · {subject} · {waits} · {failure.detail}"
-    if failure.sink == STATE_FILE:
-        return Wording(text, "Alerts still leave, but a restart would forget what was not saved: free the disk.")
-    return Wording(text, "Nobody hears alerts through this sink until it works again.")
+    parts = [f"{_words.seconds(verdict.value)} failing", subject, waits, failure.detail]
+    if failure.sink == HEARTBEAT:
+        parts.remove(waits)
+    return Wording(" · ".join(part for part in parts if part), advice)
+
+
+_NOBODY_HEARS = "Nobody hears alerts through this sink until it works again."
+_ABOUT = {
+    STATE_FILE: (
+        "state file",
+        "Alerts still leave, but a restart would forget what was not saved: free the disk.",
+    ),
+    HEARTBEAT: (
+        "dead-man's switch",
+        "It does not hear this monitor: it may call somebody although all is well, and would not know the difference.",
+    ),
+}
+"""What is no sink but fails as one: its name, and the advice."""

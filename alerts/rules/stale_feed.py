@@ -46,8 +46,9 @@ def describe(blind: Blindness, verdict: Verdict) -> Wording:
     """The age first, then what cannot be seen and what stands behind it."""
     where = f"{blind.venue}/{blind.account}"
     if verdict.demands is None:
-        return Wording(f"0 s blind · {where} · {_what(blind)} can be seen again")
-    age = "never any data" if blind.age_s is None else f"{_words.seconds(blind.age_s)} without data"
+        lasted = "" if blind.age_s is None else f"{_words.seconds(blind.age_s)} blind · "
+        return Wording(f"{lasted}{where} · {_what(blind)} can be seen again")
+    age = "no data yet" if blind.age_s is None else f"{_words.seconds(blind.age_s)} without data"
     text = f"{age} · {where} · {_what(blind)} · {_risk(blind)}"
     if blind.detail:
         text = f"{text} · {blind.detail}"
@@ -83,4 +84,5 @@ def _risk(blind: Blindness) -> str:
     if blind.notional == 0:
         return "no open risk"
     ratio = "" if blind.worst_ratio is None else f", last margin ratio {_words.ratio(blind.worst_ratio)}"
-    return f"{_words.amount(blind.notional)} notional behind it{ratio}"
+    worth = " and ".join(f"{_words.amount(amount)} {unit}" for unit, amount in blind.amounts)
+    return f"positions worth {worth or _words.amount(blind.notional)}{ratio}"

@@ -19,11 +19,12 @@ from typing import TYPE_CHECKING, Any
 
 from alerts.alert import Severity
 from monitor.credential import Secret
+from monitor.errors import words_of
 
 if TYPE_CHECKING:
     from apprise import Apprise
 
-INSTALL = "the sink push needs the package apprise; install it with: pip install 'marginwatch[push]'"
+INSTALL = "the sink push needs the package apprise; install it with: .venv/bin/pip install -c constraints.txt '.[push]'"
 STUCK_MAX = 6
 """Pushes through one URL that hang beyond their deadline at once; while there are so many no other is begun."""
 PATIENCE = 3.0
@@ -173,7 +174,7 @@ def _priority(service: type[Any], severity: Severity | None) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class _Overheard:
-    """One HTTP exchange: the status, or the kind of error that there was instead."""
+    """One HTTP exchange: the status, or why there was none."""
 
     status: int | None
     failure: str = ""
@@ -199,7 +200,7 @@ def _overhear() -> None:
         try:
             response = plain(session, request, **options)
         except RequestException as error:
-            heard.append(_Overheard(None, type(error).__name__))
+            heard.append(_Overheard(None, words_of(error) or "no connection"))
             raise
         heard.append(_Overheard(response.status_code, retry_after_s=_retry_after_s(response)))
         return response

@@ -21,7 +21,7 @@ from pydantic import Field, field_validator
 
 from alerts.sink import SinkConfig, check_url, refuse_password_in_url, tls_context
 from monitor.credential import Secret
-from monitor.errors import SinkError
+from monitor.errors import SinkError, words_of
 
 if TYPE_CHECKING:
     import aiomqtt
@@ -154,7 +154,7 @@ class Broker:
             self.opening = asyncio.create_task(_abandon(self.opening, client))
             raise
         if error is not None:
-            raise SinkError(f"{self._name}: {error}", retry=not _is_refusal(error)) from error
+            raise SinkError(f"{self._name}: {self._said(error)}", retry=not _is_refusal(error)) from error
         waits: set[asyncio.Timeout] = set()
         self.link = Link(client, asyncio.create_task(_watch(client, waits, self._hear)), waits)
 
@@ -193,6 +193,10 @@ class Broker:
             raise SinkError(f"{self._name} is not connected")
         return self.link
 
+    def _said(self, error: Exception) -> str:
+        words = words_of(error)
+        return f"{words} ({urlsplit(self._config.url).netloc.rpartition('@')[2]})" if words else str(error)
+
     async def _finish(self, link: Link, calls: list[Coroutine[Any, Any, None]]) -> None:
         """Make these calls in order and wait for all answers, as long as there is a connection."""
         wait = asyncio.timeout(0 if link.watch.done() else None)
@@ -206,7 +210,7 @@ class Broker:
         except TimeoutError:
             raise SinkError(f"{self._name}: the connection was lost") from None
         except _mqtt_errors() as error:
-            raise SinkError(f"{self._name}: {error}") from error
+            raise SinkError(f"{self._name}: {self._said(error)}") from error
         finally:
             link.waits.discard(wait)
 

@@ -43,7 +43,7 @@ from alerts.sink import (
     tls_context,
 )
 from monitor.credential import Secret
-from monitor.errors import SinkError
+from monitor.errors import SinkError, words_of
 from monitor.model.assessment import PoolAssessment
 
 if TYPE_CHECKING:
@@ -257,11 +257,14 @@ class AlertmanagerSink:
                 accepted = 200 <= status < 300
                 excerpt = b"" if accepted else await answer.content.read(EXCERPT_BYTES)
         except aiohttp.ClientConnectorCertificateError as error:
-            raise SinkError(f"alertmanager: {error.certificate_error}", retry=False) from error
+            words = words_of(error.certificate_error) or "the certificate is not accepted"
+            raise SinkError(f"alertmanager: {words}", retry=False) from error
         except TimeoutError as error:
             raise SinkError(f"alertmanager: no answer within {self.config.timeout_s:g} s") from error
         except (aiohttp.ClientError, OSError) as error:
-            raise SinkError(f"alertmanager: {str(error) or type(error).__name__}") from error
+            why = words_of(error)
+            said = f"{why} ({urlsplit(self.config.url).netloc.rpartition('@')[2]})" if why else str(error)
+            raise SinkError(f"alertmanager: {said or type(error).__name__}") from error
         if not accepted:
             words = " ".join(excerpt.decode(errors="replace").split())[:EXCERPT_CHARACTERS]
             retry = status >= 500 or status in TRY_AGAIN

@@ -1,4 +1,4 @@
-"""Console: one line an alert, on standard output."""
+"""Console: one line an alert, on standard output, in local time under a line that names day and zone."""
 
 import asyncio
 import sys
@@ -13,7 +13,7 @@ from typing import TextIO
 from rich.console import Console
 from rich.text import Text
 
-from alerts.alert import Alert, Severity, State
+from alerts.alert import Alert, Severity, State, Step
 from alerts.sink import Envelope, SinkConfig, Surroundings, Untended
 from monitor.errors import SinkError
 from monitor.legible import legible
@@ -53,6 +53,8 @@ class ConsoleSink(Untended):
         self._work: SimpleQueue[tuple[str, Future[None]]] = SimpleQueue()
         self._thread: Thread | None = None
         self._writing: Future[None] | None = None
+        self._heading = ""
+        """The day and zone under which lines stand at the moment."""
 
     async def connect(self) -> None:
         """Begin; fails while an earlier line is still stuck."""
@@ -75,8 +77,14 @@ class ConsoleSink(Untended):
     def _rendered(self, batch: Sequence[Envelope]) -> str:
         if self.config.format is ConsoleFormat.JSON:
             return "".join(f"{envelope.payload.decode()}\n" for envelope in batch)
+        lines: list[Text] = []
+        for envelope in batch:
+            if (above := heading(envelope.alert.at)) != self._heading:
+                self._heading = above
+                lines.append(Text(above, "dim"))
+            lines.append(line(envelope.alert))
         with self._console.capture() as rendered:
-            self._console.print(Text("\n").join(line(envelope.alert) for envelope in batch))
+            self._console.print(Text("\n").join(lines))
         return rendered.get()
 
     async def publish_state(self, present: Sequence[PoolAssessment], gone: Sequence[PoolAssessment]) -> None:
@@ -97,17 +105,33 @@ class ConsoleSink(Untended):
                 done.set_exception(error)
 
 
+def heading(seconds: float) -> str:
+    """What stands above the lines of a day, and again when the day or the clock's offset changes."""
+    local = datetime.fromtimestamp(seconds).astimezone()
+    return f"# {local:%Y-%m-%d}, times in {zone_of(local)}"
+
+
+def zone_of(local: datetime) -> str:
+    """``EST (UTC-05:00)``, or ``UTC`` where that is all."""
+    offset = f"UTC{local:%z}"[:6] + ":" + f"{local:%z}"[3:5]
+    name = local.tzname() or ""
+    return "UTC" if name in ("UTC", "GMT") else f"{name} ({offset})" if name.isalpha() else offset
+
+
 def line(alert: Alert) -> Text:
     """Local time, severity, text and advice on one line."""
     resolved = alert.state is State.RESOLVED
     label, style = ("resolved", "green") if resolved else (alert.severity.label, _STYLES[alert.severity])
-    clock = datetime.fromtimestamp(alert.at).astimezone().strftime("%H:%M:%S")
-    parts = [(f"{clock} ", "dim"), (f"{label:<9} ", style), (legible(alert.text), "")]
+    at = datetime.fromtimestamp(alert.at).astimezone()
+    parts = [(f"{at:%H:%M:%S} ", "dim"), (f"{label:<9} ", style), (legible(alert.text), "")]
+    if alert.step is Step.REPEATED:
+        parts.append((" · said again", "dim"))
     if alert.acknowledged is not None and not resolved:
         parts.append((f" · acknowledged by {legible(alert.acknowledged.by)}", "dim"))
     if alert.silenced is not None:
-        until = datetime.fromtimestamp(alert.silenced.until).astimezone().strftime("%H:%M")
-        parts.append((f" · silenced until {until}", "dim"))
+        until = datetime.fromtimestamp(alert.silenced.until).astimezone()
+        day = "" if until.date() == at.date() else f"{until:%Y-%m-%d} "
+        parts.append((f" · silenced until {day}{until:%H:%M}", "dim"))
     if alert.advice:
         parts.append((f" · {legible(alert.advice)}", "dim"))
     return Text.assemble(*parts)

@@ -271,7 +271,8 @@ class AccountFeed(KeyedAccount[Round, UserEvent]):
                 return ()
             case MarginCall():
                 self._want_snapshot(SnapshotReason.TIMER, now)
-                return [self._notice(event.at_ms, "margin_call", symbol, told) for symbol, told in event.positions]
+                told = event.sentences(self._coin_of)
+                return [self._notice(event.at_ms, "margin_call", symbol, words) for symbol, words in told]
             case RiskLevel():
                 self._want_snapshot(SnapshotReason.TIMER, now)
                 return self._level_told(event, event.at_ms)
@@ -283,6 +284,10 @@ class AccountFeed(KeyedAccount[Round, UserEvent]):
                     return ()
                 self._private.renew(now)
                 return self._expired("the listen key had expired", now)
+
+    def _coin_of(self, symbol: str) -> str:
+        known = self._instruments.get(symbol)
+        return "" if known is None else known.margin_coin
 
     def _update(self, event: AccountUpdate, now: float) -> Sequence[Event]:
         for row in event.positions:

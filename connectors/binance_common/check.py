@@ -92,7 +92,8 @@ async def _snapshot(rest: Rest, product: Product, account: FuturesAccountConfig)
     reported = state.account_mode is AccountMode.PORTFOLIO
     bare = [it for it in held if it not in instruments or not (reported or instruments[it].tiers)]
     tiers = "what is required is reported" if reported else f"maintenance tiers of {listing.tables} symbols"
-    found = f"{len(state.positions)} open positions, {state.position_mode.value}, {state.account_mode.value}"
+    positions = checks.counted(len(state.positions), "open position")
+    found = f"{positions}, {state.position_mode.value}, {state.account_mode.value}"
     return [
         CheckLine(
             not bare,

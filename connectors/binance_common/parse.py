@@ -5,7 +5,7 @@ because Binance adds keys without notice. Meaning of the keys: Binance's documen
 and COIN-M, which are alike.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from math import isfinite
@@ -120,12 +120,34 @@ class AssetModeChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class Called:
+    """A position that a margin call names; the size is signed, the maintenance margin in the margin coin."""
+
+    symbol: str
+    size: float
+    mark_price: float
+    maintenance_margin: float
+
+    def sentence(self, coin: str) -> str:
+        """For people. In one-way mode Binance calls the side BOTH; the sign says which one it is."""
+        side = "short" if self.size < 0.0 else "long"
+        required = f"{self.maintenance_margin:,.8g} {coin}".rstrip()
+        return f"{side} {abs(self.size):,.8g} at mark {self.mark_price:,.8g}, maintenance margin {required}"
+
+
+@dataclass(frozen=True, slots=True)
 class MarginCall:
     """MARGIN_CALL: by Binance's own words guidance only, and possibly later than the liquidation."""
 
     at_ms: int
-    positions: tuple[tuple[str, str], ...]
-    """Symbol and a sentence for each."""
+    positions: tuple[Called, ...]
+
+    def sentences(self, coin_of: Callable[[str], str]) -> list[tuple[str, str]]:
+        """Symbol and what is said of it, both sides of a hedge in one."""
+        by_symbol: dict[str, list[str]] = {}
+        for each in self.positions:
+            by_symbol.setdefault(each.symbol, []).append(each.sentence(coin_of(each.symbol)))
+        return [(symbol, "; ".join(told)) for symbol, told in by_symbol.items()]
 
 
 IN_ORDER = "NORMAL"
@@ -315,12 +337,11 @@ def _said(figure: float) -> str:
     return "unknown" if figure != figure else f"{figure:g}"
 
 
-def _called(row: Mapping[str, Any]) -> tuple[str, str]:
-    symbol = text(row.get("s"))
-    return symbol, (
-        f"{slot(row.get('ps')).value} {number(row.get('pa')):g} at mark {positive(row.get('mp')):g}, "
-        f"maintenance margin {number(row.get('mm')):g}"
-    )
+def _called(row: Mapping[str, Any]) -> Called:
+    size = number(row.get("pa"))
+    # In hedge mode the side decides, whatever the sign.
+    size = -abs(size) if slot(row.get("ps")) is Slot.SHORT else size
+    return Called(text(row.get("s")), size, positive(row.get("mp")), number(row.get("mm")))
 
 
 def forced_order(event: Mapping[str, Any]) -> ForcedOrder | None:
@@ -341,7 +362,7 @@ def forced_order(event: Mapping[str, Any]) -> ForcedOrder | None:
         kind,
         text(order.get("s")),
         str(order.get("i", client_id)),
-        f"{side} {number(order.get('q')):g} {order.get('s')} placed by the venue",
+        f"{side} {number(order.get('q')):,.8g} {order.get('s')} placed by the venue",
     )
 
 

@@ -85,7 +85,8 @@ async def _snapshot(rest: Rest, account: AccountConfig) -> list[CheckLine]:
     state.absorb(taken)
     seen = state.snapshot(VENUE, account.name, VENUE, SnapshotReason.START, taken)
     events = (InstrumentsLoaded(VENUE, account.name, tuple(state.instruments.values()), taken.sent_ms), seen)
-    found = f"{len(held)} contracts held, {state.position_mode.value}, {taken.mode.value.lower().replace('_', ' ')}"
+    contracts = checks.counted(len(held), "contract")
+    found = f"{contracts} held, {state.position_mode.value}, {taken.mode.value.lower().replace('_', ' ')}"
     lines = [_definitions(state, held), CheckLine(True, "snapshot", found, events), *map(_report, seen.reports)]
     apart = ", ".join(sorted(state.apart()))
     return [*lines, CheckLine(None, "inverse", f"{apart}: {APART}")] if apart else lines
@@ -113,4 +114,4 @@ def _definitions(state: AccountState, held: set[str]) -> CheckLine:
     free = sorted(symbol for symbol in held if known[symbol].taker_fee_rate is None)
     if free:
         return CheckLine(None, "tiers", f"no taker fee rate for {', '.join(free)}; Bybit's base rate is taken")
-    return CheckLine(True, "tiers", f"maintenance tiers and taker fees of {len(held)} contracts held")
+    return CheckLine(True, "tiers", f"maintenance tiers and taker fees of {checks.counted(len(held), 'contract')} held")

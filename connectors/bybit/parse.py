@@ -232,9 +232,9 @@ class ForcedOrders:
 UserEvent = PositionUpdate | WalletUpdate | ForcedOrders
 
 _CREATED = {
-    "CreateByLiq": ("liquidation", "liquidation order"),
+    "CreateByLiq": ("liquidation", "placed by Bybit"),
     "CreateByTakeOver_PassThrough": ("liquidation", "takeover by the liquidation engine"),
-    "CreateByAdl_PassThrough": ("adl", "auto-deleveraging order"),
+    "CreateByAdl_PassThrough": ("adl", "placed by Bybit"),
 }
 _CANCELLED = {
     "CancelByPrepareLiq": ("liquidation", "orders are cancelled before a liquidation"),
@@ -285,7 +285,14 @@ def _wallet(at_ms: int, listed: list[Mapping[str, Any]]) -> WalletUpdate:
 
 def _forced_order(row: Mapping[str, Any], at_ms: int) -> Forced | None:
     how = _CREATED.get(str(row.get("createType"))) or _CANCELLED.get(str(row.get("cancelType")))
-    return Forced(at_ms, how[0], str(row.get("symbol", "")), how[1]) if how else None
+    return Forced(at_ms, how[0], str(row.get("symbol", "")), f"{how[1]}{_what_order(row)}") if how else None
+
+
+def _what_order(row: Mapping[str, Any]) -> str:
+    """``: sell 0.2 at 231``, as far as the order says so: what it was filled at, or else asks for."""
+    what = f"{row.get('side') or ''} {row.get('qty') or ''}".strip().lower()
+    price = next((str(row[key]) for key in ("avgPrice", "price") if str(row.get(key) or "0").strip("0.")), "")
+    return f": {what}{price and f' at {price}'}" if what else ""
 
 
 def _forced_fill(row: Mapping[str, Any], at_ms: int) -> Forced | None:

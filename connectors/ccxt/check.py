@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from math import isnan
 
-from connectors import CheckLine, FeedSettings
+from connectors import CheckLine, FeedSettings, checks
 from connectors.ccxt.asks import Ask
 from connectors.ccxt.config import AccountConfig
 from connectors.ccxt.gateway import Gateway
@@ -50,7 +50,7 @@ async def _snapshot(gateway: Gateway, account: AccountConfig, clock: Clock) -> l
         snapshot, _ = feed.read(found.answers, found.sent_ms)
     except VenueError as error:
         return [CheckLine(False, "snapshot", str(error))]
-    text = f"{len(snapshot.positions)} open positions, {snapshot.position_mode.value}"
+    text = f"{checks.counted(len(snapshot.positions), 'open position')}, {snapshot.position_mode.value}"
     return [CheckLine(True, "snapshot", text, (*loaded, snapshot)), *_pools(snapshot.reports)]
 
 

@@ -18,7 +18,7 @@ from connectors.ccxt import library
 from connectors.ccxt.asks import Ask
 from connectors.ccxt.config import AccountConfig
 from connectors.ccxt.facts import facts
-from monitor.errors import VenueError
+from monitor.errors import VenueError, words_of
 
 CLOSE_S = 3.0
 
@@ -128,7 +128,9 @@ class Gateway:
             return VenueError(f"{self.exchange} {ask.value}: no answer in time", retry=True)
         if isinstance(error, ccxt.BaseError | OSError):
             unreadable = getattr(error, "is_unreadable", False)  # the one error that is ours, see `guard_loop`
-            return VenueError(said, retry=True, code=UNREADABLE if unreadable else None)
+            words = None if unreadable else words_of(error)
+            reached = f"{self.exchange} {ask.value}: the exchange cannot be reached: {words}" if words else said
+            return VenueError(reached, retry=True, code=UNREADABLE if unreadable else None)
         return VenueError(f"{said} while ccxt read the answer", retry=True)
 
     def _wished_pause(self) -> float:

@@ -139,7 +139,7 @@ class Health:
             return (FeedState.LATE if late else FeedState.DOWN), self._error or "waiting for the first snapshot"
         age_s = now - self._synced_at
         if age_s > self._stale_after_s:
-            return FeedState.STALE, self._error or f"no snapshot for {age_s:.0f} s"
+            return FeedState.STALE, self._error or "no new snapshot comes"
         if age_s > self._late_after_s:
             return FeedState.LATE, self._error or "waiting for a snapshot"
         return FeedState.LIVE, ""

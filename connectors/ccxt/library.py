@@ -4,7 +4,7 @@ from functools import cache
 from importlib import import_module
 from typing import Any
 
-HOW_TO = "this needs the package ccxt: install marginwatch with the extra `ccxt` (pip install 'marginwatch[ccxt]')"
+HOW_TO = "this needs the package ccxt; install it with: .venv/bin/pip install -c constraints.txt ccxt"
 
 
 class LibraryMissingError(ValueError):

@@ -1,6 +1,6 @@
 """One look at an address: its role, its mode, its margin tables, one snapshot."""
 
-from connectors import CheckLine, FeedSettings
+from connectors import CheckLine, FeedSettings, checks
 from connectors.config import BaseAccountConfig
 from connectors.hyperliquid import snapshot
 from connectors.hyperliquid.config import AccountConfig
@@ -103,7 +103,11 @@ def _state(asked: Round, account: AccountConfig) -> list[CheckLine]:
             f"none for {', '.join(bare)}" if bare else f"margin tables of {len(assets)} perpetuals",
         ),
         CheckLine(
-            True, "snapshot", f"{len(state.positions)} open positions on {len(state.dexes)} dexes, {mode}", events
+            True,
+            "snapshot",
+            f"{checks.counted(len(state.positions), 'open position')} on "
+            f"{checks.counted(len(state.dexes), 'dex', many='dexes')}, {mode}",
+            events,
         ),
         *odd,
         *map(reported, reports),

@@ -99,7 +99,8 @@ async def _snapshot(rest: Rest, account: AccountConfig) -> list[CheckLine]:
             reported=state.reported,
         ),
     )
-    words = f"{len(state.positions)} open contracts, {state.position_mode.value}, {state.account_mode.value}"
+    contracts = checks.counted(len(state.positions), "open contract")
+    words = f"{contracts}, {state.position_mode.value}, {state.account_mode.value}"
     kinds = sorted({other.kind for other in taken.others})
     others = f"; {', '.join(kinds)} positions beside them are not watched" if kinds else ""
     return [
@@ -117,7 +118,7 @@ def _tiers(state: AccountState) -> CheckLine:
         return CheckLine(False, "tiers", f"no maintenance tiers for {', '.join(bare)}")
     if unpaid:
         return CheckLine(None, "tiers", f"no fee told for {', '.join(unpaid)}; the regular user's 0.05 % is counted")
-    return CheckLine(True, "tiers", f"maintenance tiers and fees of {len(swaps)} swaps")
+    return CheckLine(True, "tiers", f"maintenance tiers and fees of {checks.counted(len(swaps), 'swap')}")
 
 
 def _pool(report: PoolReport) -> CheckLine:

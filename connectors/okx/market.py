@@ -218,7 +218,7 @@ class MarketFeed(SocketMarket):
         silent_s = now - self._heard_at
         if state in (FeedState.LIVE, FeedState.LATE) and self._links.live is not None and silent_s > self._silent_s:
             self._links.replace(now)
-            return self._become(FeedState.STALE, f"connected, but silent for {silent_s:.1f} s", now)
+            return self._become(FeedState.STALE, "connected, but silent", now)
         return super()._verdict(found, state, now)
 
 

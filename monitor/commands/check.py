@@ -1,9 +1,12 @@
 """`marginwatch check`: try everything that the daemon will rely on, before relying on it."""
 
 import asyncio
+import errno
 import os
 import socket
+import stat
 from collections.abc import Awaitable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,12 +21,22 @@ if TYPE_CHECKING:
     from connectors import CheckLine
     from connectors.config import BaseAccountConfig
     from monitor.config import Config
+    from monitor.credential import Secret
+    from monitor.heartbeat import HeartbeatConfig
+    from monitor.http import HttpConfig
     from monitor.model.assessment import PoolAssessment
     from monitor.model.events import Event
 
 PROBE = "check"
 """Name under which a sink is tried: never an account's."""
-_MARKS = {True: "[green]ok     [/]", False: "[bold red]failed [/]", None: "[yellow]unknown[/]"}
+TOKEN_CHARACTERS = 16
+"""A token of people's own that is shorter can be guessed."""
+RUNTIME_SECRETS = Path("/run/secrets")
+"""Where a container finds its secrets; whoever is in there with them is marginwatch."""
+HEALTH_S = 3.0
+"""How long whoever holds our port may take to say that it is a marginwatch."""
+SQLITE = b"SQLite format 3\0"
+"""How a SQLite file begins (its file format, 1.3); the user version is at byte 60."""
 
 
 def check(
@@ -33,10 +46,11 @@ def check(
 ) -> None:
     """Try the file, each key's permissions, the clock, a snapshot of each account, and every sink.
 
-    Prints a line for each: ok, failed, or unknown, with what to do about it. Changes nothing at the venue. Each sink is
-    given one value under a name of its own (marginwatch:check, marginwatch/check), which is then taken away again; an
-    MQTT broker keeps the status of that name, offline. Push routes are tried with --push alone, since somebody is at
-    their end.
+    Prints a line for each: ok, careful, failed, or unknown, with what to do about it. Changes nothing at the venue.
+    Each sink is given one value under a name of its own (marginwatch:check, marginwatch/check), which is then taken
+    away again; an MQTT broker keeps the status of that name, offline. Push routes are tried with --push alone, since
+    somebody is at their end. The dead-man's switch is given one sign of life when nothing has failed; else it is only
+    connected to.
 
     Exit code 1 if something failed, 2 if the file cannot be used.
 
@@ -60,9 +74,15 @@ async def _check_all(config: "Config", path: Path, timeout_s: float, *, push: bo
     from connectors import CheckLine
 
     console = Console(highlight=False, soft_wrap=True)
-    accounts = "1 account" if len(config.accounts) == 1 else f"{len(config.accounts)} accounts"
-    lines = [CheckLine(True, "configuration", f"{path}: {accounts}"), *_check_state(config), *_check_http(config)]
-    waiting: list[Awaitable[list[CheckLine]]] = [
+    lines: list[CheckLine] = []
+
+    def show(found: "Iterable[CheckLine]") -> None:
+        for line in found:
+            console.print(f"{_mark(line)} {escape(line.subject)}: {escape(line.text)}")
+            lines.append(line)
+
+    waiting: list[Awaitable[list[CheckLine]]] = [_bounded("http", _check_http(config.http), timeout_s)]
+    waiting += [
         _bounded(account.name, _check_account(account, config.alerts.model_error.tolerance), timeout_s)
         for account in config.accounts
     ]
@@ -70,13 +90,22 @@ async def _check_all(config: "Config", path: Path, timeout_s: float, *, push: bo
     if config.sinks.push is not None:
         waiting.append(_bounded("sink push", _check_push(config.sinks.push, push=push), timeout_s))
     tasks = [asyncio.ensure_future(each) for each in waiting]
-    for line in lines:
-        console.print(f"{_MARKS[line.ok]} {escape(line.subject)}: {escape(line.text)}")
+    accounts = "1 account" if len(config.accounts) == 1 else f"{len(config.accounts)} accounts"
+    show([CheckLine(True, "configuration", f"{path}: {accounts}"), *_check_secrets(config), *_check_state(config)])
     for task in tasks:
-        for line in await task:
-            console.print(f"{_MARKS[line.ok]} {escape(line.subject)}: {escape(line.text)}")
-            lines.append(line)
+        show(await task)
+    if config.heartbeat.url is not None:
+        well = all(line.ok is not False for line in lines)
+        show(
+            await _bounded("heartbeat", _check_heartbeat(config.heartbeat, config.heartbeat.url, well=well), timeout_s)
+        )
     return lines
+
+
+def _mark(line: "CheckLine") -> str:
+    if line.careful:
+        return "[yellow]careful[/]"
+    return {True: "[green]ok     [/]", False: "[bold red]failed [/]", None: "[yellow]unknown[/]"}[line.ok]
 
 
 async def _bounded(subject: str, work: "Awaitable[list[CheckLine]]", timeout_s: float) -> "list[CheckLine]":
@@ -90,14 +119,68 @@ async def _bounded(subject: str, work: "Awaitable[list[CheckLine]]", timeout_s: 
     except TimeoutError:
         return [CheckLine(False, subject, f"no answer within {timeout_s:g} s; is the address right and reachable?")]
     except (MarginwatchError, OSError) as error:
-        return [CheckLine(False, subject, str(error))]
+        return [CheckLine(False, subject, str(error).removeprefix(f"{subject.removeprefix('sink ')}: "))]
 
 
 # -- this machine ---------------------------------------------------------------------------------
 
 
+def _check_secrets(config: "Config") -> "Iterator[CheckLine]":
+    """Whether others on this machine can read, or guess, what is secret."""
+    from connectors import CheckLine
+
+    for account in config.accounts:
+        if account.allow_dangerous_key:
+            text = "allow_dangerous_key is set: a key that may trade, transfer or withdraw is not refused"
+            yield CheckLine(True, account.name, text, careful=True)
+    for path in dict.fromkeys(_secret_files(config)):
+        if _is_open_to_others(path):
+            text = f"{path} can be read by every user of this machine; chmod 600 {path}"
+            yield CheckLine(True, "secrets", text, careful=True)
+    token = config.http.token
+    if token is not None and len(token.reveal()) < TOKEN_CHARACTERS:
+        text = f"shorter than {TOKEN_CHARACTERS} characters, so it can be guessed; make one: openssl rand -hex 24"
+        yield CheckLine(True, "http.token", text, careful=True)
+
+
+def _secret_files(found: object) -> "Iterator[Path]":
+    """The files that secrets were read from, anywhere in a configuration."""
+    from dataclasses import fields, is_dataclass
+
+    from pydantic import BaseModel
+
+    from monitor.credential import Secret
+
+    if isinstance(found, Secret):
+        kind, _, rest = found.source.partition(":")
+        if kind == "file":
+            yield Path(rest).absolute()
+    elif isinstance(found, BaseModel):
+        for _, value in found:
+            yield from _secret_files(value)
+    elif is_dataclass(found):
+        for each in fields(found):
+            yield from _secret_files(getattr(found, each.name))
+    elif isinstance(found, list | tuple):
+        for value in found:
+            yield from _secret_files(value)
+
+
+def _is_open_to_others(path: Path) -> bool:
+    """Whether everybody may read the file and pass through all directories above it."""
+    if path.is_relative_to(RUNTIME_SECRETS):
+        return False
+    try:
+        real = path.resolve()
+        return bool(real.stat().st_mode & stat.S_IROTH) and all(
+            above.stat().st_mode & stat.S_IXOTH for above in real.parents
+        )
+    except OSError:
+        return False
+
+
 def _check_state(config: "Config") -> "Iterator[CheckLine]":
-    """Whether the state file can be written, without opening it: a daemon may be using it."""
+    """Whether the state file can be used, without opening it as the daemon does: one may be using it."""
     from connectors import CheckLine
 
     path = config.state.path.absolute()
@@ -105,27 +188,78 @@ def _check_state(config: "Config") -> "Iterator[CheckLine]":
         yield CheckLine(False, "state", f"{path} is a directory; name a file in it")
     elif not path.parent.is_dir():
         yield CheckLine(False, "state", f"there is no directory {path.parent}; make it, or change state.path")
-    elif not os.access(path if path.exists() else path.parent, os.R_OK | os.W_OK):
+    elif not os.access(path.parent, os.W_OK) or (path.exists() and not os.access(path, os.R_OK | os.W_OK)):
         yield CheckLine(False, "state", f"{path} may not be written by this user")
+    elif path.exists() and (problem := _unusable_state(path)):
+        yield CheckLine(False, "state", f"{path} {problem}; name another path in state.path")
     else:
         yield CheckLine(True, "state", f"{path} can be written")
 
 
-def _check_http(config: "Config") -> "Iterator[CheckLine]":
-    """Whether the address can be listened on."""
-    from connectors import CheckLine
+def _unusable_state(path: Path) -> str:
+    """Why a file is no state file, empty if it may be one: an empty file becomes one."""
+    from alerts.statefile import SCHEMA_VERSION
 
-    host, port = config.http.address
+    with path.open("rb") as file:
+        head = file.read(100)
+    if head and not head.startswith(SQLITE):
+        return "is another kind of file"
+    if int.from_bytes(head[60:64], "big") > SCHEMA_VERSION:
+        return "was written by a newer marginwatch"
+    return ""
+
+
+async def _check_http(config: "HttpConfig") -> "list[CheckLine]":
+    """Whether the address can be listened on, or a marginwatch does already."""
+    from connectors import CheckLine
+    from monitor.errors import words_of
+
+    host, port = config.address
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         with socket.socket(found[0][0], socket.SOCK_STREAM) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(found[0][4])
     except OSError as error:
-        reason = f"{config.http.listen}: {error.strerror or error}"
-        yield CheckLine(None, "http", f"{reason}; that is as it should be if marginwatch is running already")
-    else:
-        yield CheckLine(True, "http", f"{config.http.listen} is free")
+        if error.errno != errno.EADDRINUSE:
+            return [CheckLine(False, "http", f"{config.listen}: {words_of(error) or error}; change http.listen")]
+        if await _is_marginwatch(host, port):
+            return [CheckLine(True, "http", f"{config.listen}: a marginwatch is running there already")]
+        return [CheckLine(False, "http", f"{config.listen} is in use by another program; change http.listen")]
+    return [CheckLine(True, "http", f"{config.listen} is free")]
+
+
+async def _is_marginwatch(host: str, port: int) -> bool:
+    """Whether what listens there answers /healthz as we do."""
+    import aiohttp
+
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - asked here, not listened on
+    url = f"http://{f'[{host}]' if ':' in host else host}:{port}/healthz"
+    try:
+        async with (
+            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=HEALTH_S)) as session,
+            session.get(url, allow_redirects=False) as answer,
+        ):
+            body = await answer.json()
+            return isinstance(body, dict) and "loop_lag_seconds" in body
+    except (aiohttp.ClientError, TimeoutError, OSError, ValueError):
+        return False
+
+
+async def _check_heartbeat(config: "HeartbeatConfig", url: "Secret", *, well: bool) -> "list[CheckLine]":
+    """One sign of life when all is well. When it is not, nobody must be led to believe so: connect, and no more."""
+    import aiohttp
+
+    from connectors import CheckLine
+    from monitor.heartbeat import ask, reach
+
+    if not well:
+        problem = await reach(url, config.timeout_s)
+        text = problem or "connected, and gave no sign of life, since something has failed"
+        return [CheckLine(not problem, "heartbeat", text)]
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=config.timeout_s)) as session:
+        problem = await ask(session, url, config.timeout_s)
+    return [CheckLine(not problem, "heartbeat", problem or "took a sign of life")]
 
 
 # -- venues ---------------------------------------------------------------------------------------
@@ -135,11 +269,19 @@ async def _check_account(account: "BaseAccountConfig", tolerance: float) -> "lis
     """What the venue's connector finds, and the pools of the snapshot it took held against the venue's own figures."""
     from connectors import CheckLine, connector_of
     from monitor.clock import SystemClock
+    from monitor.model.ids import pool_id
 
     found: list[CheckLine] = []
+    compared: set[str] = set()
     for line in await connector_of(account).check(account, SystemClock()):
-        found.append(CheckLine(line.ok, f"{account.name}: {line.subject}", line.text))
-        found += compare_pools(account, line.events, tolerance)
+        pools = list(compare_pools(account, line.events, tolerance))
+        compared |= {pool.subject for pool in pools}
+        scope = line.subject.removeprefix("pool ")
+        # What the venue reports of a pool stands in the line that compares it, unless there is more to say.
+        told = scope != line.subject and pool_id(account.venue, account.name, scope) in compared
+        if not told or line.ok is not True:
+            found.append(replace(line, subject=f"{account.name}: {line.subject}", events=()))
+        found += pools
     return found
 
 
@@ -170,16 +312,21 @@ def _agreement(pool: "PoolAssessment", tolerance: float) -> bool | None:
 
 
 def _compared(pool: "PoolAssessment") -> str:
+    from alerts.rules import _words
+
     if pool.unknown:
         return f"margin ratio unknown: {', '.join(pool.unknown)}"
     positions = "1 position" if len(pool.legs) == 1 else f"{len(pool.legs)} positions"
-    text = f"margin ratio {pool.margin_ratio:.4f}, {positions}"
+    balance, maintenance = _words.amount(pool.margin_balance), _words.amount(pool.maintenance_margin)
+    figures = f"maintenance margin {maintenance} {pool.unit} of a margin balance of {balance} {pool.unit}"
+    text = f"margin ratio {_words.ratio(pool.margin_ratio)}, {positions}, {figures}"
     if pool.model_error is None:
         return f"{text}; the venue reports nothing to compare it with"
-    differs = f"{text}; differs from what the venue reports by {abs(pool.model_error):.2%}"
+    differs = f"{text}; the venue's report differs by {abs(pool.model_error) * 100:.2f} %"
     if (found := pool.disagreement) is None:
         return differs
-    return f"{differs} ({found.figure} {found.computed:.10g} {pool.unit} computed, {found.reported:.10g} reported)"
+    computed, reported = _words.amount(found.computed), _words.amount(found.reported)
+    return f"{differs} ({found.figure} {computed} {pool.unit} computed, {reported} {pool.unit} reported)"
 
 
 # -- sinks ----------------------------------------------------------------------------------------

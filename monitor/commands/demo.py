@@ -53,6 +53,7 @@ def demo(
     scenario, console = "all-venues" if all_venues else "demo", PipedConsole(highlight=False)
     good = asyncio.run(_interruptible(_demo(scenario, seconds, seed, picture, console)))
     if good is None:
+        console.print("Interrupted. Nothing was left running.")
         raise KeyboardInterrupt
     if not good:
         raise typer.Exit(1)
@@ -78,13 +79,13 @@ async def _demo(scenario: str, seconds: float, seed: int, picture: Path | None, 
     import tempfile
 
     from connectors.simulator.scenario import by_name
-    from monitor.commands.demo_screen import BAR_CELLS, BAR_CELLS_MIN, TABLE_WIDTH, Scene
+    from monitor.commands.demo_screen import Scene
     from monitor.commands.stage import stage
 
     speed = (by_name(scenario).duration_s() or seconds) / seconds
     arguments = ["--scenario", scenario, "--seed", str(seed), "--speed", f"{speed:.6f}"]
     arguments += ["--max-seconds", f"{seconds + SLACK_S:.0f}"]
-    scene = Scene(bar_cells=min(BAR_CELLS, max(BAR_CELLS_MIN, console.width - TABLE_WIDTH)))
+    scene = Scene(width=console.width)
     exchanges = "simulated exchanges" if scenario == "all-venues" else "a simulated exchange"
     console.print(f"Starting {exchanges} and marginwatch ...")
     with tempfile.TemporaryDirectory(prefix="marginwatch-demo-") as directory:
@@ -94,11 +95,26 @@ async def _demo(scenario: str, seconds: float, seed: int, picture: Path | None, 
             await _watch(on_stage, scene, console, seconds + SLACK_S)
     console.print("\nEach pool at its most dangerous:", scene.worst(), scene.summary(), sep="\n")
     good = scene.good()
-    console.print("Every rung left before the liquidation." if good else "[bold red]A rung was missed.[/]")
-    console.print("Nothing was left running. Next: marginwatch check --config marginwatch.toml")
+    every = "Every rung of the margin ratio left before the liquidation."
+    console.print(every if good else "[bold red]A rung was missed.[/]")
+    console.print("Nothing was left running. Next, with any address and without a key:")
+    console.print(f"  {_command()} watch hyperliquid 0x...", soft_wrap=True)
+    console.print("With an account of your own, what README.md says under A read-only key and Configure.")
     if picture is not None:
         _draw(picture, scene)
     return good
+
+
+def _command() -> str:
+    """This program as it can be called from here."""
+    import shutil
+    import sys
+
+    own = Path(sys.executable).parent / "marginwatch"
+    found = shutil.which("marginwatch")
+    if found is not None and Path(found).resolve() == own.resolve():
+        return "marginwatch"
+    return str(own.relative_to(Path.cwd()) if own.is_relative_to(Path.cwd()) else own)
 
 
 def _introduce(console: "Console", on_stage: "Stage") -> None:
@@ -107,7 +123,8 @@ def _introduce(console: "Console", on_stage: "Stage") -> None:
     console.print(f"  board      {on_stage.http_url}/")
     console.print(f"  metrics    {on_stage.http_url}/metrics")
     console.print(f"  health     {on_stage.http_url}/readyz")
-    console.print("  state      SQLite in a temporary directory; warnings go to this terminal\n")
+    console.print("  state      SQLite in a temporary directory; warnings go to this terminal")
+    console.print("  times      UTC\n")
 
 
 async def _watch(on_stage: "Stage", scene: "Scene", console: "Console", limit_s: float) -> None:
@@ -183,12 +200,12 @@ def _draw(picture: Path, scene: "Scene") -> None:
 
     from rich.console import Console
 
-    from monitor.commands.demo_screen import BAR_CELLS
-
     console = Console(record=True, width=PICTURE_WIDTH, file=io.StringIO(), force_terminal=True, highlight=False)
-    console.print(scene.worst(BAR_CELLS))
+    console.print(
+        "Each pool at its most dangerous:\n", scene.worst(PICTURE_WIDTH), "", "The warnings (UTC):\n", sep="\n"
+    )
     for line in scene.lines:
-        console.print(line.text(), overflow="ellipsis", no_wrap=True)
+        console.print(line.wrapped())
     console.print()
     console.print(scene.summary())
     drawn = console.export_svg(title="marginwatch demo")

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from math import inf
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -10,14 +11,18 @@ from rich.table import Table
 from rich.text import Text
 
 from alerts.alert import Severity, State
-from monitor.commands.show import SEVERITY_STYLES, clock_time, duration, warning_line
-from monitor.views import percent
+from alerts.rules import _words
+from monitor.commands.show import SEVERITY_STYLES, clock_time, duration, warning_line, warning_row
 
 BAR_CELLS, BAR_CELLS_MIN = 24, 10
-TABLE_WIDTH = 70
-"""Of the table without its bars."""
+GAP = 2
+"""Between two columns."""
+WIDTHS = {"ratio": 5, "mark": 10, "liquidation": 11, "distance": 8}
+"""Of the columns beside the pool's name and its bar, those that go first when there is no room for all last."""
 RUNGS = {Severity.NOTICE: 0.50, Severity.WARNING: 0.70, Severity.CRITICAL: 0.85, Severity.EMERGENCY: 0.95}
+DISTANCE_RUNGS = {Severity.NOTICE: 0.10, Severity.WARNING: 0.05, Severity.CRITICAL: 0.025, Severity.EMERGENCY: 0.01}
 """The default rungs, on which the demo runs."""
+LADDERS = {"margin_ratio": RUNGS, "distance": DISTANCE_RUNGS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,41 +42,66 @@ class Line:
         """Whether it begins or ends."""
         return State(self.message["state"])
 
+    @property
+    def advice(self) -> str:
+        """What to do about it, with the warnings of the last rung: with each it would bury what happens."""
+        shown = self.severity is Severity.EMERGENCY and self.state is State.FIRING
+        return str(self.message.get("advice", "")) if shown else ""
+
     def text(self) -> Text:
-        """As one line."""
-        return warning_line(clock_time(self.left_at), self.severity, self.state, self.message["text"])
+        """As one line, however long."""
+        text = " · ".join(part for part in (self.message["text"], self.advice) if part)
+        return warning_line(clock_time(self.left_at), self.severity, self.state, text)
+
+    def wrapped(self) -> RenderableType:
+        """As many lines as it takes, none of which breaks a word."""
+        return warning_row(clock_time(self.left_at), self.severity, self.state, self.message["text"], self.advice)
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """One liquidation by the exchange, and what had been said of its pool before: severity to the time it left."""
+    """One liquidation by the exchange, and what had been said of its pool before: severity to the time it left.
+
+    `left_at` is of the ladder on the margin ratio, `near_at` of the one on the distance.
+    """
 
     pool: str
     at: float
     left_at: dict[Severity, float]
+    near_at: dict[Severity, float] = field(default_factory=dict)
 
     @property
     def good(self) -> bool:
-        """Every rung was said, and before."""
+        """Every rung of the margin ratio was said, and before."""
         return all(severity in self.left_at and self.left_at[severity] < self.at for severity in Severity)
 
     def table(self) -> RenderableType:
-        """The rungs with their lead times."""
-        table = Table("rung", "warning", "left at (UTC)", "before the liquidation", box=SIMPLE_HEAD)
-        for severity in Severity:
-            left = self.left_at.get(severity)
-            before = "never" if left is None else duration(self.at - left) if left < self.at else "too late"
-            name = Text(severity.label, SEVERITY_STYLES[severity])
-            table.add_row(f"{RUNGS[severity]:.2f}", name, "" if left is None else clock_time(left), before)
+        """The rungs of both ladders in the order in which they were reached, with their lead times."""
+        table = Table("warning", "rung", "left at (UTC)", "before the liquidation", box=SIMPLE_HEAD)
+        rows = [(f"margin ratio {rung:.2f}", severity, self.left_at) for severity, rung in RUNGS.items()]
+        far = DISTANCE_RUNGS.items()
+        rows += [(f"distance {_words.percent(rung)}", severity, self.near_at) for severity, rung in far]
+        for rung, severity, said in sorted(rows, key=lambda row: row[2].get(row[1], inf)):
+            left, name = said.get(severity), Text(severity.label, SEVERITY_STYLES[severity])
+            when = "" if left is None else clock_time(left)
+            table.add_row(name, rung, when, self._before(severity, said))
         title = f"{self.pool}: liquidated by the exchange at {clock_time(self.at)}"
         return Group(Text(title, "bold"), table)
+
+    def _before(self, severity: Severity, said: Mapping[Severity, float]) -> str:
+        left = said.get(severity)
+        if left is not None:
+            return duration(self.at - left) if left < self.at else "too late"
+        # A price that passes several rungs in one step is told of once, at the worst of them.
+        return "passed over" if any(worse > severity for worse in said) else "never"
 
 
 @dataclass(slots=True)
 class Scene:
     """All that is known at a moment."""
 
-    bar_cells: int = BAR_CELLS
+    width: int = 80
+    """Of what it is shown on, in characters."""
     accounts: tuple[str, ...] = ()
     """Venue and account, ``binance/demo``, of each account in which the exchange is to liquidate something."""
     pools: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -84,23 +114,25 @@ class Scene:
 
     def see(self, present: Mapping[str, dict[str, Any]]) -> None:
         """Take the pools as they are now; those that were there before and are not any more are gone."""
-        self.pools |= present
+        gone = {pool: document for pool, document in self.pools.items() if pool not in present}
+        self.pools = {**present, **gone}
         for pool, document in present.items():
             before, ratio = self.peaks.get(pool), _number(document.get("margin_ratio"))
             if before is None or (ratio is not None and ratio >= (_number(before.get("margin_ratio")) or 0.0)):
                 self.peaks[pool] = document
-        for pool in sorted(set(self.pools) - set(present)):
+        for pool in sorted(gone):
             self.gone[pool] = "liquidated" if pool in self.liquidations else "closed"
 
     def verdicts(self) -> list[Verdict]:
         """What the warnings were worth."""
         verdicts = []
         for pool, at in self.liquidations.items():
-            left: dict[Severity, float] = {}
+            left: dict[str, dict[Severity, float]] = {rule: {} for rule in LADDERS}
             for line in self.lines:
-                if (line.message["pool"], line.message["rule"], line.state) == (pool, "margin_ratio", State.FIRING):
-                    left.setdefault(line.severity, line.left_at)
-            verdicts.append(Verdict(pool, at, left))
+                rule = line.message["rule"]
+                if rule in left and (line.message["pool"], line.state) == (pool, State.FIRING):
+                    left[rule].setdefault(line.severity, line.left_at)
+            verdicts.append(Verdict(pool, at, left["margin_ratio"], left["distance"]))
         return verdicts
 
     def unharmed(self) -> list[str]:
@@ -111,21 +143,38 @@ class Scene:
         """Every account has lost something, and every rung of it was said before."""
         return bool(self.liquidations) and not self.unharmed() and all(verdict.good for verdict in self.verdicts())
 
-    def worst(self, bar_cells: int | None = None) -> Table:
-        """The pools, each at its own most dangerous moment."""
-        return replace(self, pools=self.peaks, gone={}, bar_cells=bar_cells or self.bar_cells).table()
+    def worst(self, width: int | None = None) -> Table:
+        """The pools, each at its own most dangerous moment, the worst first."""
+        worst = dict(sorted(self.peaks.items(), key=lambda item: _danger(item[1]), reverse=True))
+        return replace(self, pools=worst, gone={}, width=width or self.width).table()
 
     def table(self) -> Table:
-        """The pools, in the order they were first seen."""
-        ratio = "margin ratio" if self.bar_cells >= len("margin ratio") else "ratio"
-        columns = ("pool", ratio, "", "mark", "liquidation", "distance")
-        table = Table(*columns, box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
-        for column in table.columns:
-            column.no_wrap = True
-        for column in table.columns[2:]:
-            column.justify = "right"
+        """The pools in the order of the board, the most dangerous first, and at the end those that are gone.
+
+        Where there is not room for all, columns are left out rather than cut.
+        """
+        names = max((len(pool) for pool in self.pools), default=0)
+        shown = list(WIDTHS)
+        while len(shown) > 1 and names + sum(WIDTHS[name] + GAP for name in shown) > self.width:
+            shown.remove("mark" if "mark" in shown else "liquidation" if "liquidation" in shown else shown[-1])
+        room = self.width - names - sum(WIDTHS[name] + GAP for name in shown) - GAP
+        cells = min(BAR_CELLS, room) if room >= BAR_CELLS_MIN else 0
+        table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, GAP - 1, 0, 0))
+        table.add_column("pool", no_wrap=True)
+        if cells:
+            table.add_column("margin ratio" if cells >= len("margin ratio") else "", no_wrap=True)
+        for name in shown:
+            table.add_column(
+                "" if name == "ratio" and cells >= len("margin ratio") else name, justify="right", no_wrap=True
+            )
         for pool, document in self.pools.items():
-            table.add_row(*_row(pool, document, self.gone.get(pool), self.bar_cells))
+            gone = self.gone.get(pool)
+            figures = {} if gone is not None else _figures(document)
+            ratio = _number(document.get("margin_ratio"))
+            drawn = [Text(gone, "bold") if gone is not None else bar(ratio, cells)] if cells else []
+            if gone is not None and not cells:
+                figures = {"ratio": Text(gone, "bold")}
+            table.add_row(pool, *drawn, *(figures.get(name, "") for name in shown))
         return table
 
     def summary(self) -> RenderableType:
@@ -156,27 +205,28 @@ def bar(
     return text
 
 
-def _row(pool: str, document: dict[str, Any], gone: str | None, bar_cells: int) -> list[RenderableType]:
-    name = Text(pool.split("/", 1)[1])
-    if gone is not None:
-        return [name, Text(gone, "bold"), "", "", "", ""]
+def _figures(document: Mapping[str, Any]) -> dict[str, RenderableType]:
+    """What stands in a pool's row, by column: its ratio, and the leg that is nearest to liquidation."""
     ratio = _number(document.get("margin_ratio"))
-    legs = document.get("legs") or []
-    near = min(legs, key=lambda leg: _or_far(leg["distance"]), default=None)
-    cells: list[RenderableType] = [
-        name,
-        bar(ratio, bar_cells),
-        Text("?" if ratio is None else f"{ratio:.3f}", ratio_style(ratio or 0)),
-    ]
+    figures: dict[str, RenderableType] = {
+        "ratio": Text("?" if ratio is None else _words.ratio(ratio), ratio_style(ratio or 0))
+    }
+    near = min(document.get("legs") or [], key=lambda leg: _or_far(leg["distance"]), default=None)
     if near is None:
-        return [*cells, "", "", ""]
+        return figures
     distance = _number(near["distance"])
-    return [
-        *cells,
-        _price(near["mark_price"]),
-        _price(near["liquidation_price"]) or "none",
-        "" if distance is None else percent(distance),
-    ]
+    return figures | {
+        "mark": _price(near["mark_price"]),
+        "liquidation": _price(near["liquidation_price"]) or "none",
+        "distance": "" if distance is None else _words.percent(distance),
+    }
+
+
+def _danger(document: Mapping[str, Any]) -> tuple[int, float]:
+    """The board's order: by severity, then by ratio; what is unknown is not safe."""
+    label, ratio = document.get("severity"), _number(document.get("margin_ratio"))
+    severity = 0 if label is None else Severity[str(label).upper()].value
+    return severity, inf if ratio is None else ratio
 
 
 def ratio_style(ratio: float, rungs: Mapping[Severity, float] = RUNGS) -> str:
@@ -227,7 +277,10 @@ class Screen:
     def refresh(self, now: float) -> None:
         """Show the present."""
         for line in self._scene.lines[self._printed :]:
-            self._console.print(line.text(), soft_wrap=True)  # on a terminal, above the table
+            if self._live is not None:
+                self._console.print(line.wrapped())  # above the table
+            else:
+                self._console.print(line.text(), soft_wrap=True)
         self._printed = len(self._scene.lines)
         if self._live is not None:
             self._live.update(self._scene.table(), refresh=True)
@@ -235,7 +288,7 @@ class Screen:
         if self._scene.pools and now >= self._next_status:
             self._next_status = now + self.STATUS_EVERY_S
             ratios = (
-                f"{pool.split('/', 1)[1]} {_number(document.get('margin_ratio')) or 0.0:.3f}"
+                f"{pool} {_number(document.get('margin_ratio')) or 0.0:.3f}"
                 for pool, document in self._scene.pools.items()
                 if pool not in self._scene.gone
             )

@@ -40,7 +40,9 @@ By = Annotated[str | None, typer.Option(help="Who you are; user and machine unle
 
 
 def ack(
-    key: Annotated[str, typer.Argument(help="The alert's key, as it stands in messages and on the board.")],
+    key: Annotated[
+        str, typer.Argument(metavar="KEY", help="The alert's key, as it stands in messages and on the board.")
+    ],
     by: By = None,
     config: Config = DEFAULT_CONFIG,
     url: Url = None,
@@ -80,7 +82,7 @@ def silence(
     order = {"subject": subject, "for_s": seconds_of(duration), "reason": reason, "by": by or _me()}
     answer = _ask(config, url, "POST", "/api/v1/silences", {**order, "emergency": emergency})
     made = answer["silence"]
-    typer.echo(f"silent until {made['until']}: {subject} (id {made['id']})")
+    typer.echo(f"silent until {_until(made)}: {subject} (id {made['id']})")
     if not answer["fits_now"]:
         typer.echo(
             "it fits no pool and no alert that there is now; is it spelled as `marginwatch top` shows it?", err=True
@@ -97,7 +99,7 @@ def silences(config: Config = DEFAULT_CONFIG, url: Url = None) -> None:
     found = _ask(config, url, "GET", "/api/v1/silences")["silences"]
     for each in found:
         even = " · even emergencies" if each["emergency"] else ""
-        typer.echo(f"{each['id']}  until {each['until']}  {each['subject']}  {each['reason']} ({each['by']}){even}")
+        typer.echo(f"{each['id']}  until {_until(each)}  {each['subject']}  {each['reason']} ({each['by']}){even}")
     if not found:
         typer.echo("no silence is in force")
 
@@ -195,6 +197,16 @@ def _ask(config: Path, url: str | None, method: str, path: str, body: dict[str, 
     except (OSError, HTTPException, ValueError) as error:
         why = legible(str(getattr(error, "reason", error)))
         raise MarginwatchError(f"{base} does not answer ({why}); is marginwatch running there?") from None
+
+
+def _until(silence: dict[str, Any]) -> str:
+    """When a silence ends, on the clock of whoever reads it."""
+    from datetime import datetime
+    from time import time
+
+    from monitor.commands.show import local_time
+
+    return local_time(datetime.fromisoformat(silence["until"]).timestamp(), time())
 
 
 def _me() -> str:

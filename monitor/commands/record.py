@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from connectors.recorder import Recorder
     from monitor.config import Config
 
+NOT_NEEDED = ("sinks", "http", "state", "pair", "heartbeat", "metrics")
+"""Sections of a daemon that warns: their secrets need not be at hand."""
 FAILURE_S = 0.25
 """How often is looked whether the recording can still be written."""
 
@@ -23,7 +25,8 @@ def record(
     """Write down what the venue sends about the accounts of a configuration, as it arrives.
 
     The recording holds raw frames and snapshots with their times of receipt, no keys and no secrets, but all of the
-    accounts' figures: treat it as you would an account statement. Warns nobody; a daemon may run beside it.
+    accounts' figures: treat it as you would an account statement. Warns nobody, and asks for no secret of a sink; a
+    daemon may run beside it.
 
     Examples:
 
@@ -33,10 +36,11 @@ def record(
     """
     from connectors.recorder import Recorder
     from monitor import logs
+    from monitor.commands.show import counted
     from monitor.config import load
     from monitor.errors import ConfigurationError, Fault, MarginwatchError
 
-    loaded = load(config)
+    loaded = load(config, without=NOT_NEEDED)
     logs.configure(loaded.log)
     try:
         recorder = Recorder(out)
@@ -49,7 +53,8 @@ def record(
     if recorder.failure is not None:
         reason = recorder.failure.strerror or recorder.failure
         raise MarginwatchError(f"{out}: {reason}; the recording ends there, and what is in it can be replayed")
-    typer.echo(f"{out}: {out.stat().st_size:,} bytes, {snapshots:,} snapshots, {frames:,} frames of prices", err=True)
+    counts = f"{counted(snapshots, 'snapshot')}, {counted(frames, 'frame')} of prices"
+    typer.echo(f"{out}: {counted(out.stat().st_size, 'byte')}, {counts}", err=True)
     if not snapshots:
         raise MarginwatchError(f"{out}: no account was seen; try marginwatch check --config {config}")
 

@@ -61,7 +61,8 @@ def replay(
             )
         outcome = _replay_path(file, account, rungs, speed, screen)
     elif account is not None:
-        raise DocumentError(str(file), [Fault("", "not a price path, and a recording brings its own account")])
+        problem = "a recording, which brings its own account; leave --account out"
+        raise DocumentError(str(file), [Fault("", problem)])
     else:
         outcome = _replay_recording(file, rungs or AlertsConfig(), speed, screen)
     screen.end(outcome)
@@ -104,8 +105,11 @@ def _replay_recording(file: Path, alerts: "AlertsConfig", speed: float | None, s
                     known.add(account.name)
                     run.pipeline.add_account(account.venue, account.name.partition("/")[2])
             run.feed(events, Moment.known(at))
+    if recording.cut_off and (run is None or not run.outcome.ticks):
+        raise DocumentError(str(file), [Fault("", "nothing to replay: it is cut off before the first price")])
     if run is None:
         raise DocumentError(str(file), [Fault("", "an empty recording")])
+    run.outcome.cut_off = recording.cut_off
     return run.outcome
 
 
@@ -126,6 +130,7 @@ class _Screen:
         from rich.console import Console
 
         self._machine = machine
+        self._said = False
         self._out = Console(highlight=False, soft_wrap=True)
         self._progress_out = Console(stderr=True)
         if self._out.is_terminal and self._progress_out.is_terminal:
@@ -155,20 +160,29 @@ class _Screen:
         """Show an alert or a liquidation as it happens."""
         from rich.text import Text
 
-        from monitor.commands.show import clock_time, warning_line
+        from alerts.alert import Step
+        from monitor.commands.show import clock_time, warning_line, warning_row
         from monitor.replay import Warned
 
         if self._machine:
             return
+        if not self._said:
+            self._said = True
+            self._out.print("times are in UTC", style="dim")
         when = clock_time(what.when.at, with_date=True)
         if isinstance(what, Warned):
             alert = what.alert
-            self._out.print(warning_line(when, alert.severity, alert.state, alert.text))
+            still = " · said again" if alert.step is Step.REPEATED else ""
+            show = warning_row if self._out.is_terminal else warning_line
+            self._out.print(show(when, alert.severity, alert.state, f"{alert.text}{still}"))
         else:
             self._out.print(Text(f"{when}  LIQUIDATED {what.pool} ({_by(what)})", "bold"))
 
     def end(self, outcome: "Outcome") -> None:
         """Show what it all came to."""
+        if outcome.cut_off:
+            why = "its writer was killed, or the disk was full"
+            typer.echo(f"the recording is cut off: {why}; what came later is not in it", err=True)
         if self._machine:
             import orjson
 
@@ -177,15 +191,17 @@ class _Screen:
         self._summary(outcome)
 
     def _summary(self, outcome: "Outcome") -> None:
+        from rich.box import SIMPLE_HEAD
         from rich.console import Console
         from rich.table import Table
 
-        from monitor.commands.show import RULE_WORDS, SEVERITY_STYLES, clock_time, duration
+        from alerts.alert import Step
+        from monitor.commands.show import RULE_WORDS, SEVERITY_STYLES, clock_time, counted, duration
 
         out = Console(highlight=False, soft_wrap=True)
         for liquidated in outcome.liquidations:
             title = f"{liquidated.pool} liquidated {clock_time(liquidated.when.at, with_date=True)} ({_by(liquidated)})"
-            table = Table("warning", "of", "said without a break since", "before, at least")
+            table = Table("severity", "of", "said without a break since", "before, at least", box=SIMPLE_HEAD)
             for lead in (lead for lead in outcome.lead_times if lead.liquidated is liquidated):
                 left = clock_time(lead.warned.when.at, with_date=True)
                 name = f"[{SEVERITY_STYLES[lead.severity]}]{lead.severity.label}[/]"
@@ -193,10 +209,13 @@ class _Screen:
             out.print(f"\n[bold]{title}[/]")
             out.print(table)
         if not outcome.liquidations:
-            out.print("\nNothing was liquidated.")
+            until = f" until {clock_time(outcome.last_at or 0.0, with_date=True)}, where it is cut off"
+            out.print(f"\nNothing was liquidated{until if outcome.cut_off else ''}.")
         for pool, (ratio, at) in outcome.peaks.items():
             out.print(f"highest margin ratio of {pool}: {ratio:.3f} at {clock_time(at, with_date=True)}")
-        out.print(f"{outcome.ticks:,} frames of prices, {len(outcome.warnings):,} messages")
+        messages, repeats = len(outcome.warnings), sum(w.alert.step is Step.REPEATED for w in outcome.warnings)
+        again = f", {repeats:,} of them said again" if repeats else ""
+        out.print(f"{counted(outcome.ticks, 'frame')} of prices, {counted(messages, 'message')}{again}; times in UTC")
 
 
 def _by(liquidated: "Liquidated") -> str:
@@ -216,6 +235,7 @@ def _document(outcome: "Outcome") -> dict[str, Any]:
         "from": time_of(outcome.first_at),
         "to": time_of(outcome.last_at),
         "ticks": outcome.ticks,
+        "cut_off": outcome.cut_off,
         "warnings": [{"at": rfc3339(w.when.at), "message": orjson.loads(encode(w.alert))} for w in outcome.warnings],
         "liquidations": [
             {"pool": each.pool, "at": rfc3339(each.when.at), "by": each.by} for each in outcome.liquidations

@@ -1,5 +1,6 @@
 """`marginwatch run`: the daemon."""
 
+import sys
 from asyncio import AbstractEventLoop, Runner
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -27,7 +28,8 @@ def run(config: ConfigFile = DEFAULT_CONFIG) -> None:
     """Watch the accounts of a configuration and warn, until told to stop.
 
     Ends in bounded time on SIGTERM and Ctrl-C, takes a changed configuration over on SIGHUP, tells systemd how it is.
-    Warnings go to standard output (and to Redis and MQTT where they are configured), logs to standard error.
+    Warnings go to standard output (and to Redis and MQTT where they are configured), logs to standard error; on a
+    terminal also what is watched, where the board is, and each pool once.
     Exit code 2 if only a person can mend it, 1 if the same may go well later, as when the address is in use.
 
     Examples:
@@ -37,11 +39,16 @@ def run(config: ConfigFile = DEFAULT_CONFIG) -> None:
         BINANCE_KEY=... BINANCE_SECRET=... marginwatch run
     """
     from monitor import daemon, logs
+    from monitor.commands import greeting
     from monitor.config import load
 
     loaded = load(config)
     logs.configure(loaded.log)
-    run_loop(daemon.serve(loaded, source=str(config), reread=lambda: load(config)))
+    how: dict[str, Any] = {"source": str(config), "reread": lambda: load(config)}
+    if sys.stderr.isatty():
+        run_loop(greeting.serve(loaded, lambda line: typer.echo(line, err=True), **how))
+    else:
+        run_loop(daemon.serve(loaded, **how))
 
 
 def run_loop(work: Coroutine[Any, Any, Result]) -> Result:

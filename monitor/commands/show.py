@@ -2,7 +2,8 @@
 
 from datetime import UTC, datetime
 
-from rich.console import Console
+from rich.console import Console, RenderableType
+from rich.table import Table
 from rich.text import Text
 
 from alerts.alert import Severity, State
@@ -34,9 +35,34 @@ def warning_line(when: str, severity: Severity, state: State, text: str) -> Text
     return line.append(f"  {text}")
 
 
+def warning_row(when: str, severity: Severity, state: State, text: str, advice: str = "") -> RenderableType:
+    """The same as wide as the console: what does not fit goes on below its beginning, and no word is broken."""
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(no_wrap=True)
+    grid.add_column(no_wrap=True)
+    grid.add_column()
+    label, style = ("resolved", "green") if state is State.RESOLVED else (severity.label, SEVERITY_STYLES[severity])
+    grid.add_row(when, Text(f"{label:<9}", style), Text(text))
+    if advice:
+        grid.add_row("", "", Text(advice, "dim"))
+    return grid
+
+
 def clock_time(seconds: float, *, with_date: bool = False) -> str:
     """A time in UTC to the millisecond."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S.%f" if with_date else "%H:%M:%S.%f")[:-3]
+
+
+def local_time(seconds: float, now: float) -> str:
+    """A time of this machine's clock, to the minute and with its zone; with the day when that is not today."""
+    local, today = (datetime.fromtimestamp(each).astimezone() for each in (seconds, now))
+    day = "" if local.date() == today.date() else f"{local:%Y-%m-%d} "
+    return f"{day}{local:%H:%M} {local:%Z}"
+
+
+def counted(count: int, what: str) -> str:
+    """``1 frame``, ``1,234 frames``."""
+    return f"1 {what}" if count == 1 else f"{count:,} {what}s"
 
 
 def duration(seconds: float) -> str:

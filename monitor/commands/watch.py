@@ -10,11 +10,8 @@ from monitor.commands.run import run_loop
 
 if TYPE_CHECKING:
     from monitor.config import Config
-    from monitor.daemon import Daemon
-    from monitor.model.assessment import PoolAssessment
 
-FIRST_LOOK_S = 0.1
-PATIENCE_S = 60.0
+SHORT_CHARACTERS = 12
 
 
 class PublicVenue(StrEnum):
@@ -24,7 +21,7 @@ class PublicVenue(StrEnum):
 
 
 def watch(
-    venue: Annotated[PublicVenue, typer.Argument(help="A venue whose accounts are public.")],
+    venue: Annotated[PublicVenue, typer.Argument(metavar="VENUE", help="hyperliquid; its accounts are public.")],
     addresses: Annotated[
         list[str],
         typer.Argument(metavar="ADDRESS", help="0x and 40 hexadecimal digits; several are watched at once."),
@@ -40,14 +37,14 @@ def watch(
         str | None, typer.Option(metavar="URL", help="Ask this address instead of the venue's.")
     ] = None,
     ws_url: Annotated[
-        str | None, typer.Option(metavar="URL", help="Read this stream address instead of the venue's.")
+        str | None, typer.Option(metavar="URL", help="Read this stream address instead of the venue's (wss://HOST/ws).")
     ] = None,
 ) -> None:
     """Watch any account of a public venue and warn, until told to stop. Needs no key and no configuration file.
 
     Shows where the board and the metrics are and every pool once; from then on a line for each warning, all on standard
-    output. Thresholds are the default ones; for others, and for Redis, MQTT and keyed venues, write a configuration and
-    use `marginwatch run`. Ends on Ctrl-C and SIGTERM.
+    output. An address is called by its two ends. Thresholds are the default ones; for others, and for Redis, MQTT and
+    keyed venues, write a configuration and use `marginwatch run`. Ends on Ctrl-C and SIGTERM.
 
     Examples:
 
@@ -56,6 +53,7 @@ def watch(
     from tempfile import TemporaryDirectory
 
     from monitor import logs
+    from monitor.commands import greeting
     from monitor.logs import LogConfig, LogLevel
 
     urls = {"rest_url": rest_url, "market_url": ws_url, "private_url": ws_url}
@@ -63,7 +61,9 @@ def watch(
         path = state or Path(directory) / "marginwatch.sqlite"
         config = _configuration(venue.value, addresses, listen, path, {k: url for k, url in urls.items() if url})
         logs.configure(LogConfig(level=LogLevel.WARNING))
-        run_loop(_serve(config))
+        for account in config.accounts:
+            typer.echo(f"{account.name} is {getattr(account, 'address', '')}")
+        run_loop(greeting.serve(config, typer.echo, source="marginwatch watch"))
 
 
 def _configuration(venue: str, addresses: list[str], listen: str, state: Path, urls: dict[str, str]) -> "Config":
@@ -78,7 +78,7 @@ def _configuration(venue: str, addresses: list[str], listen: str, state: Path, u
 
     model, accounts, faults = venues()[venue].AccountConfig, {}, []
     for address in addresses:
-        given = {"name": address.lower(), "address": address, **urls}
+        given = {"name": _short(address, addresses), "address": address, **urls}
         try:
             account = model.model_validate(given)
         except ValidationError as error:
@@ -98,57 +98,11 @@ def _configuration(venue: str, addresses: list[str], listen: str, state: Path, u
     return Config(accounts=tuple(accounts.values()), http=http, state=StateConfig(path=state))
 
 
-async def _serve(config: "Config") -> None:
-    """Run the daemon; show where it is, and every pool once it is known."""
-    import asyncio
+def _short(address: str, others: list[str]) -> str:
+    """``0x0123..4567``, by which a person tells addresses apart; the whole of it where two would look alike."""
 
-    from monitor import daemon
+    def shortened(whole: str) -> str:
+        return f"{whole[:6]}..{whole[-4:]}".lower()
 
-    looking: list[asyncio.Task[None]] = []
-
-    def started(running: "Daemon") -> None:
-        _show_places(config, running)
-        looking.append(asyncio.create_task(_show_pools(running), name="first look"))
-
-    try:
-        await daemon.serve(config, source="marginwatch watch", started=started)
-    finally:
-        for task in looking:
-            task.cancel()
-
-
-def _show_places(config: "Config", running: "Daemon") -> None:
-    for account in config.accounts:
-        typer.echo(f"watching {account.venue} {account.name}")
-    for url in running.urls:
-        typer.echo(f"board {url}/  metrics {url}/metrics")
-
-
-async def _show_pools(running: "Daemon") -> None:
-    """Every pool as soon as nothing is missing, or what is missing after a while."""
-    import asyncio
-
-    pipeline = running.pipeline
-    try:
-        async with asyncio.timeout(PATIENCE_S):
-            while not pipeline.ready()[0]:  # noqa: ASYNC110 - the pipeline decides by itself, about once a second
-                await asyncio.sleep(FIRST_LOOK_S)
-    except TimeoutError:
-        for reason in pipeline.ready()[1]:
-            typer.echo(f"not yet seen: {reason}")
-    pools = sorted(pipeline.assessments().values(), key=lambda pool: pool.pool)
-    for pool in pools:
-        typer.echo(line(pool))
-    if not pools:
-        typer.echo("no open positions")
-
-
-def line(pool: "PoolAssessment") -> str:
-    """A pool in one line."""
-    if pool.unknown:
-        return f"{pool.pool}: margin ratio unknown ({', '.join(pool.unknown)})"
-    from monitor.views import percent
-
-    legs = ", ".join(f"{leg.instrument} {leg.side.value} {leg.size:g}" for leg in pool.legs)
-    away = "" if pool.distance is None else f", liquidation {percent(pool.distance)} away"
-    return f"{pool.pool}: margin ratio {percent(pool.margin_ratio)} ({pool.basis.value}){away}: {legs}"
+    alike = {other.lower() for other in others if shortened(other) == shortened(address)}
+    return shortened(address) if len(address) > SHORT_CHARACTERS and len(alike) == 1 else address.lower()

@@ -551,3 +551,27 @@ async def test_what_another_monitor_said_goes_to_the_sinks_that_lack_it(path: Pa
         assert [each.sequence for each in now.dispatcher.last_said("binance", "main")] == [1, 2]
         now.dispatcher.take_over("binance", "main", [])
         assert now.dispatcher.last_said("binance", "main") == []
+
+
+class Deaf(RecordingSink):
+    """Loses the first cancellation of what it shows, as a client does that has its answer at the same moment."""
+
+    async def publish_state(self, present: Sequence[PoolAssessment], gone: Sequence[PoolAssessment]) -> None:
+        """Wait, and go on when told to end."""
+        if not self.shown:
+            self.shown["waiting"] = a_pool(0.1)
+            with suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
+
+
+async def test_a_cancellation_that_a_client_loses_does_not_hold_up_the_end(path: Path) -> None:
+    """It is told again, until everything has ended."""
+    sink = Deaf(timeout_s=60.0)
+    ended = asyncio.create_task(_run_briefly(path, sink))
+    await until(ended.done, "the end")
+    assert sink.closed
+
+
+async def _run_briefly(path: Path, sink: Deaf) -> None:
+    async with run(path, sink, source=Pools()):
+        await until(lambda: bool(sink.shown), "it shows")

@@ -18,7 +18,9 @@ from tests.support.pools import a_leg, a_pool
 
 POOL = "binance/main/USDT"
 CALM_S = AlertsConfig().margin_ratio.calm_s
-MARKS = Blindness("binance", "main", "mark", FeedState.STALE, ("BTCUSDT", "ETHUSDT"), 7.0, 25_000.0, 0.30, "")
+MARKS = Blindness(
+    "binance", "main", "mark", FeedState.STALE, ("BTCUSDT", "ETHUSDT"), 7.0, 25_000.0, 0.30, "", (("USDT", 25_000.0),)
+)
 
 
 def engine(**config: object) -> Engine:
@@ -254,7 +256,7 @@ def test_blindness_fires_by_the_risk_behind_it_and_recovers_when_absent() -> Non
     assert (blind.severity, blind.reason, blind.value) == (Severity.WARNING, Reason.MARKS_STALE, 7.0)
     assert blind.text == (
         "7 s without data · binance/main · marks of BTCUSDT, ETHUSDT · "
-        "25,000 notional behind it, last margin ratio 0.300"
+        "positions worth 25,000 USDT, last margin ratio 0.300"
     )
     (worse,) = subject.on_blind([replace(MARKS, worst_ratio=0.9)], 1.0)
     assert (worse.step, worse.severity) == (Step.WORSENED, Severity.EMERGENCY)
@@ -262,7 +264,7 @@ def test_blindness_fires_by_the_risk_behind_it_and_recovers_when_absent() -> Non
     (seen,) = due_until(subject, 2.0 + AlertsConfig().stale_feed.calm_s)
     assert (seen.step, seen.text) == (
         Step.RESOLVED,
-        "0 s blind · binance/main · marks of BTCUSDT, ETHUSDT can be seen again · resolved",
+        "7 s blind · binance/main · marks of BTCUSDT, ETHUSDT can be seen again · resolved",
     )
 
 
@@ -275,7 +277,7 @@ def test_an_account_out_of_sync_has_a_moment_to_get_in_sync() -> None:
     assert subject.on_blind([starting], 6.0) == []
     (alert,) = due_until(subject, 16.0)
     assert (alert.severity, alert.reason) == (Severity.WARNING, Reason.ACCOUNT_OUT_OF_SYNC)
-    assert alert.text == "never any data · binance/main · account · risk unknown · no snapshot yet"
+    assert alert.text == "no data yet · binance/main · account · risk unknown · no snapshot yet"
 
 
 def test_a_failing_sink_is_an_alert_after_a_while_and_resolves() -> None:

@@ -399,7 +399,7 @@ async def test_check_holds_every_pool_against_the_venues_report(venue: VenueUnde
     for pool in pools:
         assert pool.subject.startswith(f"{venue.name}/{account.name}/")
         assert pool.ok is True, pool.text
-        assert re.search(r"differs from what the venue reports by .+ \(m.+ computed, .+ reported\)", pool.text)
+        assert re.search(r"the venue's report differs by .+ \(m.+ computed, .+ reported\)", pool.text)
 
 
 # --- secrets, recording

@@ -5,10 +5,14 @@ their configuration: Redis and mosquitto are started with the very commands of c
 """
 
 import getpass
+import os
+import pty
 import re
 import shutil
+import signal
 import socket
 import subprocess
+import termios
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -130,6 +134,63 @@ def test_make_secrets(tmp_path: Path) -> None:
     assert secrets.stat().st_mode & 0o777 == 0o700
     subprocess.run([script], input=b"", capture_output=True, timeout=10, check=True)
     assert {path.name: path.read_text() for path in secrets.iterdir()} == made
+
+
+@pytest.fixture
+def make_secrets(tmp_path: Path) -> Path:
+    """The script beside a directory for secrets of its own."""
+    script = tmp_path / "compose" / "make-secrets"
+    (script.parent / "secrets").mkdir(parents=True)
+    shutil.copy(DEPLOY / "compose" / "make-secrets", script)
+    return script
+
+
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        (b"\n\n", "the Binance API key (read-only) is empty, and nothing was kept; run this again"),
+        (b"   \n", "the Binance API key (read-only) is empty"),
+        (b"", "standard input ended before the Binance API key (read-only) was given; run this in a terminal"),
+        (b"the key\n", "standard input ended before the Binance API secret was given"),
+    ],
+    ids=["empty", "blank", "closed", "half"],
+)
+def test_make_secrets_refuses_what_is_no_answer(make_secrets: Path, given: bytes, problem: str) -> None:
+    """With a sentence, and asks again the next time: nothing empty is kept."""
+    refused = subprocess.run([make_secrets], input=given, capture_output=True, timeout=10, check=False)
+    assert refused.returncode == 1
+    assert f"make-secrets: {problem}" in refused.stderr.decode()
+    again = subprocess.run([make_secrets], input=b"the key\nthe secret\n", capture_output=True, timeout=10, check=False)
+    assert again.returncode == 0
+    assert (make_secrets.parent / "secrets" / "binance_secret").read_text() in ("the secret\n", "the key\n")
+
+
+def test_make_secrets_asks_again_for_what_is_empty(make_secrets: Path) -> None:
+    """A file of one line without anything in it, which may not be written, is no key."""
+    empty = make_secrets.parent / "secrets" / "binance_key"
+    empty.write_text("\n")
+    empty.chmod(0o444)
+    subprocess.run([make_secrets], input=b"the key\nthe secret\n", capture_output=True, timeout=10, check=True)
+    assert empty.read_text() == "the key\n"
+
+
+def test_make_secrets_leaves_the_terminal_as_it_was(make_secrets: Path) -> None:
+    """Ctrl-C at the question, which is asked without an echo."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen([make_secrets], stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True)
+    try:
+        deadline = time.monotonic() + 10
+        while termios.tcgetattr(theirs)[3] & termios.ECHO:
+            assert time.monotonic() < deadline, "it does not ask"
+            time.sleep(0.01)
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.wait(10) == 130
+        assert termios.tcgetattr(theirs)[3] & termios.ECHO
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)
+        os.close(theirs)
 
 
 def test_the_container_s_configuration(tmp_path: Path) -> None:

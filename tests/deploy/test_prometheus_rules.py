@@ -42,14 +42,17 @@ def test_promtool_accepts_the_configuration() -> None:
 @pytest.mark.integration
 def test_the_recipe_of_the_readme(tmp_path: Path) -> None:
     """What README says to add to a configuration is one, beside a copy of the rules, and scrapes where we listen."""
-    block = re.search(r"```yaml\n( *rule_files.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    block = re.search(r"```yaml\n( *global: .*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     assert block is not None
     shutil.copy(RULES, tmp_path)
     config = tmp_path / "prometheus.yml"
     config.write_text(textwrap.dedent(block[1]))
     checked = promtool("check", "config", config)
     assert checked.returncode == 0, checked.stderr
-    (scraped,) = yaml.safe_load(config.read_text())["scrape_configs"]
+    recipe = yaml.safe_load(config.read_text())
+    assert recipe["global"]["evaluation_interval"] == "5s", "a minute would hold back every alert"
+    assert recipe["alerting"], "somebody must tell people"
+    (scraped,) = recipe["scrape_configs"]
     assert (scraped["job_name"], scraped["static_configs"]) == ("marginwatch", [{"targets": [HttpConfig().listen]}])
 
 

@@ -89,6 +89,32 @@ async def _falls_silent(count: Callable[[], int], quiet_s: float = 1.0, deadline
             last, since = now, loop.time()
 
 
+async def test_a_switch_that_hears_nothing_is_an_alert(tmp_path: Path) -> None:
+    """The sinks say so, and say when it hears again; its address is in none of it."""
+    port = free_port()
+
+    async def ping(request: web.Request) -> web.Response:
+        return web.Response()
+
+    more = '[heartbeat]\nurl = "env:BEAT"\nevery_s = 0.1\n[alerts.sink_failure]\nafter_s = 0.3\ncalm_s = 0\n'
+    async with venue_in_process() as venue, daemon(venue, tmp_path / "daemon", more) as running:
+        await running.start(env={"BEAT": f"http://127.0.0.1:{port}/d1e2-secret"})
+
+        def told(state: str) -> list[str]:
+            return [m["text"] for m in running.said() if (m["key"], m["state"]) == ("sink_failure:heartbeat", state)]
+
+        await running.until(lambda: told("firing"), "the failure said")
+        assert "s failing · dead-man's switch · cannot be reached: connection refused" in told("firing")[0]
+        app = web.Application()
+        app.router.add_get("/d1e2-secret", ping)
+        runner = web.AppRunner(app)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", port).start()
+        await running.until(lambda: told("resolved"), "the end said")
+        await runner.cleanup()
+        assert "secret" not in running.log() + str(running.said())
+
+
 async def test_a_daemon_that_nobody_would_hear_withholds_its_sign(tmp_path: Path) -> None:
     """Everything is seen, but no sink takes a warning: then somebody must be called another way."""
     port = free_port()

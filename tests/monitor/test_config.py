@@ -25,6 +25,9 @@ api_key = "env:TEST_KEY"
 api_secret = "env:TEST_SECRET"
 """
 VENUES = ", ".join(sorted(venues()))
+ANY_KEY = "account #1.zzz: unknown key; allowed here: " + ", ".join(
+    sorted({key for each in venues().values() for key in known_keys(each.AccountConfig)})
+)
 PUSH_URL = "ntfys://ntfy.sh/a-topic"
 EXAMPLE = Path(__file__).parents[2] / "deploy" / "marginwatch.example.toml"
 
@@ -124,24 +127,27 @@ FAULTS = {
         ACCOUNT.replace("[[account]]", "[account]"),
         ["account: must be a list of tables; write [[account]], not [account]"],
     ),
-    "an account that is no table": ("account = [1]", ["account[0]: must be a table"]),
-    "no venue": (ACCOUNT.replace('venue = "binance"', ""), [f"account[0].venue: missing; must be one of: {VENUES}"]),
+    "an account that is no table": ("account = [1]", ["account #1: must be a table"]),
+    "no venue": (
+        ACCOUNT.replace('venue = "binance"', ""),
+        [f'account "main".venue: missing; must be one of: {VENUES}'],
+    ),
     "unknown venue": (
         ACCOUNT.replace('"binance"', '"binanse"'),
-        [f'account[0].venue: found "binanse"; must be one of: {VENUES} (did you mean binance?)'],
+        [f'account "main".venue: found "binanse"; must be one of: {VENUES} (did you mean binance?)'],
     ),
     "venue of the wrong kind": (
         ACCOUNT.replace('"binance"', "1"),
-        [f"account[0].venue: found 1; must be one of: {VENUES}"],
+        [f'account "main".venue: found 1; must be one of: {VENUES}'],
     ),
-    "no name": (ACCOUNT.replace('name = "main"', ""), ["account[0].name: missing; it has no default"]),
+    "no name": (ACCOUNT.replace('name = "main"', ""), ["account #1.name: missing; it has no default"]),
     "one name twice": (
         ACCOUNT + ACCOUNT,
-        ['account[1].name: found "main"; already the name of account[0]; must be unique'],
+        ['account #2.name: found "main"; already the name of account #1; must be unique'],
     ),
     "misspelt account key": (
         ACCOUNT.replace("api_key", "api_kye"),
-        ["account[0].api_kye: unknown key; did you mean api_key?"],
+        ['account "main".api_kye: unknown key; did you mean api_key?'],
     ),
     "misspelt section": (ACCOUNT + "[alrts]\n", ["alrts: unknown key; did you mean alerts?"]),
     "accounts for account": (
@@ -181,11 +187,50 @@ FAULTS = {
     ),
     "an endless number": (
         ACCOUNT + "reconcile_s = inf\n",
-        ["account[0].reconcile_s: found inf; must be a finite number"],
+        ['account "main".reconcile_s: found inf; must be a finite number'],
     ),
     "rungs out of order": (
         ACCOUNT + "[alerts.margin_ratio]\nnotice = 0.8\nwarning = 0.7\n",
         ["alerts.margin_ratio: warning = 0.7 must be above notice = 0.8"],
+    ),
+    "a whole ladder out of order": (
+        ACCOUNT + "[alerts.margin_ratio]\nnotice = 0.8\nwarning = 0.7\ncritical = 0.6\n",
+        ["alerts.margin_ratio: warning = 0.7 must be above notice = 0.8; critical = 0.6 must be above warning = 0.7"],
+    ),
+    "a wrong venue, and more in the same account": (
+        ACCOUNT.replace('"binance"', '"binanse"')
+        .replace("api_secret =", "api_secrt =")
+        .replace("env:TEST_KEY", SECRET),
+        [
+            f'account "main".venue: found "binanse"; must be one of: {VENUES} (did you mean binance?)',
+            'account "main".api_secrt: unknown key; did you mean api_secret?',
+            'account "main".api_key: a secret is not written into this file; write env:NAME to take it from the '
+            "environment or file:PATH to read it from a file",
+        ],
+    ),
+    "a venue from nowhere, and more in the same account": (
+        ACCOUNT.replace('"binance"', '"zzz"').replace('"main"', '"my main"').replace("env:TEST_KEY", "env:NOT_SET")
+        + "zzz = 1\n",
+        [
+            f'account #1.venue: found "zzz"; must be one of: {VENUES}',
+            ANY_KEY,
+            'account #1.name: found "my main"; must be 1 to 64 letters, digits, "_", "." or "-"',
+            "account #1.api_key: environment variable NOT_SET is not set",
+        ],
+    ),
+    "a pair without Redis, and more": (
+        ACCOUNT + "[pair]\nenabled = true\n[state]\npaht = 1\n",
+        [
+            "state.paht: unknown key; did you mean path?",
+            "pair.enabled: needs [sinks.redis]: through it two monitors agree who speaks",
+        ],
+    ),
+    "a push URL that is none": (
+        ACCOUNT + '[[sinks.push.route]]\nname = "phone"\nurl = "env:TEST_SECRET"\n',
+        [
+            'sinks.push.route "phone".url: is no URL that apprise can use; https://appriseit.com/services/ shows what '
+            "each service's looks like"
+        ],
     ),
     "distance rungs out of order": (
         ACCOUNT + "[alerts.distance]\nnotice = 0.02\nwarning = 0.05\n",
@@ -203,32 +248,32 @@ FAULTS = {
     "keys in the clear": (
         ACCOUNT + 'rest_url = "http://fapi.example"\n',
         [
-            'account[0].rest_url: found "http://fapi.example"; '
+            'account "main".rest_url: found "http://fapi.example"; '
             "http:// sends keys and balances in the clear; only https:// is accepted here"
         ],
     ),
     "a pasted secret": (
         ACCOUNT.replace("env:TEST_SECRET", SECRET),
         [
-            "account[0].api_secret: a secret is not written into this file; write env:NAME to take it from the "
+            'account "main".api_secret: a secret is not written into this file; write env:NAME to take it from the '
             "environment or file:PATH to read it from a file"
         ],
     ),
     "a secret that is a number": (
         ACCOUNT.replace('"env:TEST_SECRET"', "12345678"),
-        ["account[0].api_secret: write env:NAME or file:PATH"],
+        ['account "main".api_secret: write env:NAME or file:PATH'],
     ),
     "an unset variable": (
         ACCOUNT.replace("env:TEST_KEY", "env:NOT_SET_ANYWHERE"),
-        ["account[0].api_key: environment variable NOT_SET_ANYWHERE is not set"],
+        ['account "main".api_key: environment variable NOT_SET_ANYWHERE is not set'],
     ),
     "an empty variable": (
         ACCOUNT.replace("env:TEST_KEY", "env:EMPTY"),
-        ["account[0].api_key: the secret from env:EMPTY is empty"],
+        ['account "main".api_key: the secret from env:EMPTY is empty'],
     ),
     "a missing secret file": (
         ACCOUNT.replace("env:TEST_KEY", "file:/nonexistent/key"),
-        ["account[0].api_key: cannot read /nonexistent/key: No such file or directory"],
+        ['account "main".api_key: cannot read /nonexistent/key: No such file or directory'],
     ),
     "a password in a URL": (
         ACCOUNT + f'[sinks.redis]\nurl = "redis://user:{SECRET}@host"\n',
@@ -236,6 +281,14 @@ FAULTS = {
             'sinks.redis.url: found "redis://***@host"; a password does not belong into the url; '
             'write password = "env:NAME" or password = "file:PATH"'
         ],
+    ),
+    "a dead-man's switch that is no URL": (
+        ACCOUNT + '[heartbeat]\nurl = "env:TEST_SECRET"\n',
+        ['heartbeat.url: found "env:TEST_SECRET"; the URL there must begin with http:// or https:// and name a host'],
+    ),
+    "a consent that is text": (
+        ACCOUNT + 'allow_dangerous_key = "yes"\n',
+        ['account "main".allow_dangerous_key: must be true or false'],
     ),
     "a broken line": ('[[account]]\nname = "main"\nvenue =\n', ["line 3, column 8: not TOML: Invalid value"]),
     "a table twice": (
@@ -263,8 +316,8 @@ def test_all_faults_are_named_at_once(tmp_path: Path) -> None:
         + "[alerts.margin_ratio]\nnotice = 7\n[http]\nlisten = 80\n[state]\npaht = 1\n"
     )
     assert sorted(line.partition(":")[0] for line in faults(tmp_path / "marginwatch.toml", text)) == [
-        "account[0].nmae",
-        "account[1].api_key",
+        'account "main".api_key',
+        "account #1.nmae",
         "alerts.margin_ratio.notice",
         "http.listen",
         "state.paht",
@@ -274,7 +327,11 @@ def test_all_faults_are_named_at_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda path: None, "cannot be read: No such file or directory"),
+        (
+            lambda path: None,
+            "there is no such file; write one (README.md, Configure; deploy/marginwatch.example.toml has every key), "
+            "or name another: --config FILE",
+        ),
         (lambda path: path.mkdir(), "cannot be read: Is a directory"),
         (lambda path: path.write_bytes(b"a = 1\nb = '\xff'"), "line 2: not UTF-8 text"),
         (lambda path: path.write_bytes(b"#" * 1_000_001), "larger than 1,000,000 bytes; is it the right file?"),
@@ -321,7 +378,7 @@ def test_the_example_explains_every_key(monkeypatch: pytest.MonkeyPatch) -> None
     """With each key behind a # switched on the example holds every key there is, and is still a configuration."""
     text = EXAMPLE.read_text(encoding="utf-8")
     for name in re.findall(r'"env:([A-Z_]{3,})"', text.replace("env:NAME", "")):
-        monkeypatch.setenv(name, PUSH_URL if name == "PUSH_PHONE" else SECRET)
+        monkeypatch.setenv(name, {"PUSH_PHONE": PUSH_URL, "HEARTBEAT_URL": "https://hc.example/x"}.get(name, SECRET))
     text = re.sub(r"(?m)^#(?=\[|[a-z_]+ = )", "", text)
     assert parse(text, "example").sinks.mqtt is not None
     document = tomllib.loads(text)

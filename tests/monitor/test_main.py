@@ -53,7 +53,17 @@ async def test_a_missing_configuration_is_a_sentence() -> None:
     """A file that is not there exits 2 with one line."""
     finished = await marginwatch("run", "--config", "nowhere.toml")
     assert (finished.code, finished.out) == (2, "")
-    assert finished.err == "nowhere.toml: cannot be read: No such file or directory\n"
+    assert finished.err == (
+        "nowhere.toml: there is no such file; write one (README.md, Configure; deploy/marginwatch.example.toml has "
+        "every key), or name another: --config FILE\n"
+    )
+
+
+async def test_whoever_orders_without_a_configuration_may_name_the_daemon() -> None:
+    """It is the daemon's file that is missing: not one to be written."""
+    finished = await marginwatch("silences", "--config", "nowhere.toml")
+    assert finished.code == 2
+    assert "name the daemon's with --config FILE, or the daemon itself with --url URL" in finished.err
 
 
 async def test_every_fault_of_a_configuration_is_printed(tmp_path: Path) -> None:
@@ -63,8 +73,8 @@ async def test_every_fault_of_a_configuration_is_printed(tmp_path: Path) -> None
     finished = await marginwatch("check", "--config", path)
     assert finished.code == 2
     assert finished.err.splitlines() == [
-        f"{path}: account[0].api_key: missing; it has no default",
-        f"{path}: account[0].api_secret: missing; it has no default",
+        f'{path}: account "main".api_key: missing; it has no default',
+        f'{path}: account "main".api_secret: missing; it has no default',
         f"{path}: htp: unknown key; did you mean http?",
     ]
 

@@ -6,7 +6,7 @@ from time import perf_counter
 
 import pytest
 
-from alerts.alert import Alert, Severity, State
+from alerts.alert import Alert, Severity, State, Step
 from alerts.config import AlertsConfig
 from alerts.engine import Engine
 from alerts.rules.margin_ratio import MarginRatioConfig
@@ -171,7 +171,7 @@ def test_an_account_without_a_snapshot_is_blindness() -> None:
     watch = Watch()
     watch.pipeline.add_account("binance", "main")
     watch.warm(1.0)
-    assert watch.pipeline.ready() == (False, ("binance/main: account down no snapshot yet",))
+    assert watch.pipeline.ready() == (False, ("binance/main: account down: no snapshot yet",))
     watch.warm(30.0)
     assert watch.severities("stale_feed") == ["warning"]
     watch.add(long())
@@ -371,6 +371,38 @@ def test_marks_that_come_ever_later_are_blindness() -> None:
         watch.mark(99.0)
         watch.warm(1.0)
     assert watch.pipeline.ready() == (True, ())
+
+
+def test_what_cannot_be_seen_is_told_with_its_present_age() -> None:
+    """And with the state that the stream list shows, however long ago that was said; amounts have their units."""
+    watch = Watch()
+    watch.add(long())
+    watch.mark(100.0)
+    last = watch.clock.now()
+    watch.warm(6.0)
+    watch.pipeline.handle(
+        FeedChanged("binance", "", "binance", "mark", FeedState.DOWN, watch.clock.now(), "connection refused", last),
+        perf_counter(),
+    )
+    watch.warm(6.0)
+    ready, reasons = watch.pipeline.ready()
+    assert (ready, reasons) == (
+        False,
+        (f"binance/main: marks of {SYMBOLS[0]} down: no data for 12 s, connection refused",),
+    )
+    watch.warm(50.0)
+    assert "no data for 62 s" in watch.pipeline.ready()[1][0]
+    (alert,) = [a for a in watch.said if a.rule == "stale_feed" and a.step is Step.RAISED]
+    assert "positions worth 100 USDT, last margin ratio" in alert.text
+    watch.mark(100.0)
+    watch.pipeline.handle(
+        FeedChanged("binance", "", "binance", "mark", FeedState.LIVE, watch.clock.now(), ""), perf_counter()
+    )
+    watch.warm(1.0)
+    watch.mark(100.0)
+    watch.warm(4.5)
+    (over,) = [a for a in watch.said if a.rule == "stale_feed" and a.state is State.RESOLVED]
+    assert over.text == f"62 s blind · binance/main · marks of {SYMBOLS[0]} can be seen again · resolved"
 
 
 def test_a_fault_in_one_pool_is_shown_as_unknown_and_stops_no_other(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -60,7 +60,7 @@ class Daemon:
         self.port = free_port()
         self.path = directory / "marginwatch.toml"
         self.path.write_text(configuration(venue, directory, self.port, more, reconcile_s))
-        self._secrets = {
+        self.secrets = {
             f"{key.name.upper()}_{part}": value
             for key in venue.keys.values()
             for part, value in (("KEY", key.api_key), ("SECRET", key.api_secret))
@@ -74,7 +74,7 @@ class Daemon:
             self._process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "monitor", "run", "--config", str(self.path)),
                 cwd=ROOT,
-                env={**os.environ, **self._secrets, **(env or {})},
+                env={**os.environ, **self.secrets, **(env or {})},
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,

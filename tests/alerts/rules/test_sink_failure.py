@@ -31,6 +31,25 @@ def test_an_alert_that_is_refused_for_good_is_told_at_once() -> None:
     assert text == ("1 alert refused for good · sink mqtt · margin_ratio:binance/main/USDT warning firing: too large")
 
 
+def test_the_end_says_how_long_it_lasted() -> None:
+    """Counted to the last look at which it failed, and kept while its calm runs."""
+    failing = SinkFailure("redis", 75.0, 3, "connection refused", 100.0)
+    works = SinkFailure("redis", None, 0, "", 101.0).after(failing)
+    for failure in (works, SinkFailure("redis", None, 0, "", 105.0).after(works)):
+        text = describe(failure, judge(failure, SinkFailureConfig())).text
+        assert text == "25 s failing · sink redis works again"
+    unseen = SinkFailure("redis", None, 0, "", 101.0).after(None)
+    assert describe(unseen, judge(unseen, SinkFailureConfig())).text == "sink redis works again"
+
+
+def test_a_dead_mans_switch_that_hears_nothing_is_told_as_one() -> None:
+    """It is no sink, and no alert waits for it."""
+    failure = SinkFailure("heartbeat", 0.0, 0, "cannot be reached: connection refused", 60.0)
+    wording = describe(failure, judge(failure, SinkFailureConfig()))
+    assert wording.text == "60 s failing · dead-man's switch · cannot be reached: connection refused"
+    assert wording.advice.startswith("It does not hear this monitor")
+
+
 def test_text_counts_what_waits() -> None:
     """One alert waits, two alerts wait."""
     failure = SinkFailure("mqtt", 0.0, 1, "no answer within 3 s", 600.0)

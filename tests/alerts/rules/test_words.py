@@ -20,6 +20,25 @@ def test_amounts_keep_what_matters(value: float, text: str) -> None:
     assert _words.amount(value) == text
 
 
+@pytest.mark.parametrize(
+    ("share", "text"),
+    [
+        (0.123_4, "12.3 %"),
+        (0.02, "2.0 %"),
+        (0.009_96, "1.0 %"),
+        (0.009_9, "0.99 %"),
+        (0.005, "0.50 %"),
+        (0.000_83, "0.083 %"),
+        (0.0, "0 %"),
+        (-0.01, "-1.0 %"),
+        (nan, "unknown"),
+    ],
+)
+def test_per_cents_that_stand_beside_each_other_look_alike(share: float, text: str) -> None:
+    """The number of digits goes by what is shown."""
+    assert _words.percent(share) == text
+
+
 def test_amounts_that_are_none() -> None:
     """Words instead of nan and inf."""
     assert (_words.amount(nan), _words.amount(inf), _words.ratio(inf)) == ("unknown", "infinite", "infinite")

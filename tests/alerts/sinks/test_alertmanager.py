@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from aiohttp import web
@@ -566,7 +567,9 @@ async def test_outages_are_worth_another_try(server: Alertmanager) -> None:
         with pytest.raises(SinkError) as caught:
             await sink.tend([])
         assert caught.value.retry
-    assert (await fault(make(server.url))).retry
+    refused = await fault(make(server.url))
+    assert refused.retry
+    assert str(refused) == f"alertmanager: connection refused ({urlsplit(server.url).netloc})"
     server.start()
     async with connected(server, timeout_s=0.3) as sink:
         server.suspend()

@@ -3,13 +3,14 @@
 import asyncio
 import io
 import os
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 
 import pytest
 
-from alerts.alert import Acknowledgement, Alert, Silence
+from alerts.alert import Acknowledgement, Alert, Silence, Step
 from alerts.config import AlertsConfig
 from alerts.engine import Engine
 from alerts.message import encode
@@ -32,16 +33,54 @@ def envelopes(alerts: Iterable[Alert]) -> list[Envelope]:
 
 
 async def test_one_line_an_alert() -> None:
-    """Severity, text and advice; no colours where there is no terminal."""
+    """Severity, text and advice, under the day; no colours where there is no terminal."""
     stream = io.StringIO()
     sink = ConsoleSink(ConsoleConfig(), stream)
     await sink.connect()
     await sink.deliver(envelopes(said(3)))
     lines = stream.getvalue().splitlines()
-    assert len(lines) == 4
-    assert "warning   0.750 margin ratio · binance/main/P0 · Add at least 123.456 USDT" in lines[0]
-    assert "resolved  0 positions left · binance/main/P0" in lines[3]
+    assert len(lines) == 5
+    assert "warning   0.750 margin ratio · binance/main/P0 · Add at least 123.456 USDT" in lines[1]
+    assert "resolved  0 positions left · binance/main/P0" in lines[4]
     assert "\x1b" not in stream.getvalue()
+
+
+@pytest.fixture
+def in_new_york(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A machine whose clock is not UTC."""
+    monkeypatch.setenv("TZ", "America/New_York")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+async def test_times_are_local_and_say_so_once_a_day(in_new_york: None) -> None:
+    """The zone and the date stand above the lines, and again when one of them changes; a line has the time alone."""
+    stream = io.StringIO()
+    sink = ConsoleSink(ConsoleConfig(), stream)
+    await sink.connect()
+    (alert,) = said(1)[:1]
+    day = 1_798_948_800.0  # 2027-01-02 23:00 in New York
+    for at in (day, day + 60.0, day + 7_200.0):
+        await sink.deliver(envelopes([replace(alert, at=at)]))
+    lines = [line.split(" warning")[0] for line in stream.getvalue().splitlines()]
+    assert lines == [
+        "# 2027-01-02, times in EST (UTC-05:00)",
+        "23:00:00",
+        "23:01:00",
+        "# 2027-01-03, times in EST (UTC-05:00)",
+        "01:00:00",
+    ]
+
+
+def test_the_end_of_a_silence_has_its_day(in_new_york: None) -> None:
+    """Where that is not the day of the line."""
+    alert = replace(said(1)[0], at=1_798_948_800.0)
+    silence = Silence("s", "binance/main", alert.at + 60, "ann", "moving", emergency=False, at=alert.at)
+    assert line(replace(alert, silenced=silence)).plain.split(" · ")[-2] == "silenced until 23:01"
+    later = replace(silence, until=alert.at + 7_200)
+    assert " · silenced until 2027-01-03 01:00" in line(replace(alert, silenced=later)).plain
 
 
 def test_what_people_did_about_an_alert_is_said() -> None:
@@ -52,6 +91,14 @@ def test_what_people_did_about_an_alert_is_said() -> None:
     silence = Silence("s", "binance/main", alert.at + 60, "ann", "moving", emergency=False, at=alert.at)
     assert " · silenced until " in line(replace(alert, silenced=silence)).plain
     assert "acknowledged" not in line(alert).plain
+
+
+def test_what_is_only_said_again_is_marked() -> None:
+    """It would look like a new alert."""
+    alert = said(1)[0]
+    assert "said again" not in line(alert).plain
+    again = line(replace(alert, step=Step.REPEATED)).plain
+    assert "0.750 margin ratio · binance/main/P0 · said again · Add at least" in again
 
 
 async def test_json_is_the_message_itself() -> None:

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from math import nan
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiomqtt
 import pytest
@@ -237,11 +238,12 @@ async def test_a_connection_that_comes_too_late_is_left(server: Mosquitto) -> No
 
 
 async def test_a_broker_that_is_not_there_is_worth_another_try(server: Mosquitto) -> None:
-    """Refused now, perhaps not later."""
+    """Refused now, perhaps not later; it says where in words."""
     server.kill()
     with pytest.raises(SinkError) as caught:
         await sink_for(server).connect()
     assert caught.value.retry
+    assert str(caught.value) == f"mqtt: connection refused ({urlsplit(server.url).netloc})"
 
 
 async def test_passwords(tmp_path: Path) -> None:

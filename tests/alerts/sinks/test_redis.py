@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from math import inf, nan
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -133,10 +134,11 @@ async def test_publishing_nothing_still_proves_the_connection(server: RedisServe
 
 
 async def test_a_server_that_is_not_there_is_worth_another_try(server: RedisServer) -> None:
-    """Refused now, perhaps not later."""
+    """Refused now, perhaps not later; it says where in words."""
     server.kill()
     error = await fault(build(RedisConfig(url=server.url), Surroundings(SystemClock(), "box")))
     assert error.retry
+    assert str(error) == f"redis: connection refused ({urlsplit(server.url).netloc})"
 
 
 async def test_a_hung_server_never_answers_and_can_be_left(server: RedisServer) -> None:

@@ -301,7 +301,7 @@ def test_a_socket_that_connects_acknowledges_and_says_nothing_is_stale_and_repla
     stale = stage.of(FeedChanged)[1]
     assert (stale.stream, stale.account, stale.feed) == ("mark", "", "binance")
     assert START_S + MARK_S < stale.at <= START_S + MARK_S + 1.0
-    assert "no mark of BTCUSDT" in stale.detail
+    assert "no mark of BTCUSDT yet" in stale.detail
     assert stale.data_at is None
     assert len(stage.did(Connect)) >= 2
     assert len(stage.open) <= 1

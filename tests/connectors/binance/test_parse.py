@@ -91,12 +91,33 @@ def test_a_liquidation_is_known_by_the_order_type_too() -> None:
 
 
 def test_a_margin_call_names_positions_and_their_maintenance() -> None:
-    """The sentence has what a person needs."""
-    call = user_event(load("ws_margin_call"))
+    """The sentence has what a person needs: the side in words, whatever the position mode, and the unit."""
+    frame = load("ws_margin_call")
+    call = user_event(frame)
     assert isinstance(call, MarginCall)
-    ((symbol, sentence),) = call.positions
-    assert symbol == "ETHUSDT"
-    assert "short -4 at mark 3160.25, maintenance margin 63.205" in sentence
+    short = ("ETHUSDT", "short 4 at mark 3,160.25, maintenance margin 63.205 USDT")
+    assert call.sentences(lambda symbol: "USDT") == [short]
+    frame["p"][0]["ps"] = "BOTH"
+    call = user_event(frame)
+    assert isinstance(call, MarginCall)
+    assert call.sentences(lambda symbol: "USDT") == [short]
+    assert call.sentences(lambda symbol: "")[0][1].endswith("maintenance margin 63.205")
+
+
+def test_both_sides_of_a_hedge_are_called_in_one_sentence() -> None:
+    """A second one with the same name would take the place of the first."""
+    frame = load("ws_margin_call")
+    long = frame["p"][0] | {"ps": "LONG", "pa": "6"}
+    frame["p"] = [long, *frame["p"], frame["p"][0] | {"s": "BTCUSDT"}]
+    call = user_event(frame)
+    assert isinstance(call, MarginCall)
+    hedge, other = call.sentences(lambda symbol: "USDT")
+    assert hedge == (
+        "ETHUSDT",
+        "long 6 at mark 3,160.25, maintenance margin 63.205 USDT; "
+        "short 4 at mark 3,160.25, maintenance margin 63.205 USDT",
+    )
+    assert other[0] == "BTCUSDT"
 
 
 @pytest.mark.parametrize("text", ["isolated", "ISOLATED"])

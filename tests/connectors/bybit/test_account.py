@@ -622,7 +622,7 @@ def test_the_report_of_an_account_with_a_contract_that_is_not_described_is_as_by
 @pytest.mark.parametrize(
     ("name", "kind", "words"),
     [
-        ("ws_order_liquidation", "liquidation", "liquidation order"),
+        ("ws_order_liquidation", "liquidation", "placed by Bybit: sell 0.2 at 231"),
         ("ws_order_cancelled_for_liquidation", "liquidation", "cancelled before a liquidation"),
         ("ws_execution_adl", "adl", "closed by auto-deleveraging: 0.2 at 231"),
         ("ws_position_liquidated", "liquidation", "being liquidated"),

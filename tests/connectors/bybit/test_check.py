@@ -57,7 +57,7 @@ async def test_a_good_account_has_good_lines_only(server: BybitServer) -> None:
     assert list(lines) == ["clock", "permissions", "tiers", "snapshot", "pool multi"]
     assert all(line.ok for line in lines.values())
     assert "the key can only read; it expires in 60 days" in lines["permissions"].text
-    assert "1 contracts held, one-way, regular margin" in lines["snapshot"].text
+    assert "1 contract held, one-way, regular margin" in lines["snapshot"].text
 
 
 async def test_a_cross_account_of_every_kind_of_contract_agrees_with_its_report(server: BybitServer) -> None:

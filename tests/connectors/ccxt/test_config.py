@@ -40,7 +40,7 @@ def test_a_venue_with_a_connector_of_its_own_is_not_read_through_ccxt(exchange: 
 def test_names_are_checked() -> None:
     """Against what ccxt has."""
     assert "did you mean bitget?" in refused(f'exchange = "bitgett"\n{KEYS}')
-    assert "account[0].exchange" in refused(KEYS)
+    assert 'account "main".exchange' in refused(KEYS)
     assert "cannot read positions" in refused(f'exchange = "gemini"\n{KEYS}')
     assert "rest_url" in refused(f'exchange = "gate"\nrest_url = "http://example.org"\n{KEYS}')
 
@@ -77,6 +77,6 @@ def test_without_the_library_the_account_is_refused_with_what_to_install(monkeyp
     library.streaming.cache_clear()
     monkeypatch.setattr(library, "import_module", missing)
     try:
-        assert "marginwatch[ccxt]" in refused(f'exchange = "gate"\n{KEYS}')
+        assert "pip install -c constraints.txt ccxt" in refused(f'exchange = "gate"\n{KEYS}')
     finally:
         library.streaming.cache_clear()

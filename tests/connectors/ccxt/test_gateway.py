@@ -207,7 +207,17 @@ def test_a_missing_library_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     library.streaming.cache_clear()
     monkeypatch.setattr(library, "import_module", missing)
     try:
-        with pytest.raises(library.LibraryMissingError, match=r"marginwatch\[ccxt\]"):
+        with pytest.raises(library.LibraryMissingError, match=r"pip install -c constraints\.txt ccxt"):
             library.exchanges()
     finally:
         library.streaming.cache_clear()
+
+
+async def test_an_exchange_that_is_not_there_is_said_in_words() -> None:
+    """What the system says, not the name of ccxt's class for it."""
+    async with ccxt_server("bitget") as server:
+        configured = account(server)
+    gateway = Gateway(configured, SETTINGS, keys=True)
+    with pytest.raises(VenueError, match="bitget fetch_balance: the exchange cannot be reached: connection refused"):
+        await gateway.call(Ask.FETCH_BALANCE)
+    await gateway.close()

@@ -53,7 +53,7 @@ async def test_an_unstated_mode_says_what_it_is_taken_for() -> None:
         address = server.add(Address(ADDRESS, None, cash={"": 4_000.0}))
         address.positions["BTC"] = Held("BTC", 1.0, 75_000.0)
         found = await lines(server)
-    assert found["snapshot"].text == "1 open positions on 2 dexes, unified mode (the venue says it is unstated)"
+    assert found["snapshot"].text == "1 open position on 2 dexes, unified mode (the venue says it is unstated)"
     assert "maintenance margin 986.842, margin ratio 0.2467 (Hyperliquid's own 0.2344)" in found["pool USDC"].text
 
 

@@ -101,7 +101,7 @@ def test_a_coin_that_does_not_answer_is_stale() -> None:
     ticking(stage, 8.0, "BTC")
     assert states(stage)[:2] == [FeedState.LATE, FeedState.STALE]
     stale = stage.of(FeedChanged)[1]
-    assert stale.detail.startswith("no mark of ETH for 5.")
+    assert stale.detail == "connected, but nothing newer comes; ETH is the oldest"
     assert len(stage.did(Connect)) >= 2
 
 

@@ -2,10 +2,13 @@
 
 import os
 import re
+import sqlite3
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
+from aiohttp import web
 
 from connectors.config import BaseAccountConfig
 from connectors.simulator.scenario import BUILT_IN
@@ -15,6 +18,7 @@ from monitor.model.events import AccountSnapshot, InstrumentsLoaded, PoolReport,
 from monitor.model.ids import Slot
 from tests.support.accounts import flat_tier, isolated, linear
 from tests.support.cli import Finished, configuration, credentials, marginwatch
+from tests.support.daemon import daemon
 from tests.support.mosquitto import Mosquitto
 from tests.support.push_server import Fault, PushServer
 from tests.support.redis_server import RedisServer
@@ -55,10 +59,11 @@ async def test_everything_is_tried(tmp_path: Path) -> None:
         "sink mqtt: connected, and took a value",
     ):
         assert f"ok      {subject}" in finished.out
+    assert "as Binance reports" not in finished.out, "each pool is a line, and one only"
     for pool in ("binance/demo/SOLUSDT:long", "binance/demo/USDT"):
         (line,) = (line for line in finished.out.splitlines() if f" {pool}: " in line)
-        assert re.search(r"; differs from what the venue reports by 0\.00% \(margin balance ([\d.]+) USDT computed, "
-                         r"\1\d* reported\)", line)  # fmt: skip
+        assert re.search(r" of a margin balance of ([\d.,]+) USDT; the venue's report differs by 0\.00 % "
+                         r"\(margin balance \1 USDT computed, \1 USDT reported\)", line)  # fmt: skip
     assert "failed" not in finished.out
 
 
@@ -138,7 +143,7 @@ async def test_a_venue_that_is_not_there_failed(tmp_path: Path) -> None:
 
 
 async def test_this_machine_is_looked_at(tmp_path: Path) -> None:
-    """A state file in a directory that is not there failed; an address in use may be the daemon's own."""
+    """A state file in a directory that is not there failed, and an address that another program has."""
     async with venue_in_process() as venue:
         path = configuration(tmp_path, venue)
         port = venue.rest_url.rpartition(":")[2]
@@ -147,7 +152,87 @@ async def test_this_machine_is_looked_at(tmp_path: Path) -> None:
         finished = await marginwatch("check", "--config", path, env=credentials(venue) | {"HOME": os.environ["HOME"]})
     assert finished.code == 1
     assert "failed  state: there is no directory /nowhere; make it, or change state.path" in finished.out
-    assert f"unknown http: 127.0.0.1:{port}: Address already in use" in finished.out
+    assert f"failed  http: 127.0.0.1:{port} is in use by another program; change http.listen" in finished.out
+
+
+async def test_what_run_would_refuse_failed(tmp_path: Path) -> None:
+    """A state file that is something else, or of a newer version; it is left as it is."""
+    async with venue_in_process() as venue:
+        path, state = configuration(tmp_path, venue), tmp_path / "state.sqlite"
+        env = credentials(venue)
+        state.write_text("[[account]]\n")
+        other = await marginwatch("check", "--config", path, env=env)
+        assert state.read_text() == "[[account]]\n"
+        state.unlink()
+        with sqlite3.connect(state) as database:
+            database.execute("PRAGMA user_version = 99")
+        newer = await marginwatch("check", "--config", path, env=env)
+    assert (other.code, newer.code) == (1, 1)
+    assert f"failed  state: {state} is another kind of file; name another path in state.path" in other.out
+    assert f"failed  state: {state} was written by a newer marginwatch; name another path" in newer.out
+
+
+async def test_a_daemon_that_runs_already_is_as_it_should_be(tmp_path: Path) -> None:
+    """It holds the address and the state file, and goes on undisturbed."""
+    async with venue_in_process() as venue, daemon(venue, tmp_path) as running:
+        await running.start()
+        finished = await marginwatch("check", "--config", running.path, env=running.secrets)
+        assert await running.is_ready()
+    assert finished.code == 0, finished.out
+    assert f"ok      http: 127.0.0.1:{running.port}: a marginwatch is running there already" in finished.out
+
+
+async def test_what_a_person_should_look_at_is_marked(tmp_path: Path) -> None:
+    """Secrets that others can read or guess, and a key that is not held to reading; the exit code stays 0."""
+    with TemporaryDirectory() as directory:
+        secret = Path(directory) / "secret"
+        async with venue_in_process() as venue:
+            secret.write_text(venue.key.api_secret)
+            secret.chmod(0o644)
+            path = configuration(tmp_path, venue, lines="allow_dangerous_key = true")
+            text = path.read_text().replace("env:TEST_SECRET", f"file:{secret}")
+            path.write_text(text.replace("[http]", '[http]\ntoken = "env:TOKEN"'))
+            env = credentials(venue) | {"TOKEN": "secret"}
+            closed = await marginwatch("check", "--config", path, env=env)
+            secret.parent.chmod(0o755)
+            opened = await marginwatch("check", "--config", path, env=env)
+    assert (opened.code, closed.code) == (0, 0)
+    assert f"careful secrets: {secret} can be read by every user of this machine; chmod 600 {secret}" in opened.out
+    assert "careful secrets: " not in closed.out
+    assert "careful http.token: shorter than 16 characters, so it can be guessed" in opened.out
+    assert "careful main: allow_dangerous_key is set" in opened.out
+
+
+async def test_the_dead_mans_switch_is_asked_once_when_all_is_well(tmp_path: Path) -> None:
+    """When something has failed it is connected to and hears nothing: it is not to be told that all is well."""
+    asked: list[str] = []
+
+    async def ping(request: web.Request) -> web.Response:
+        asked.append(request.path)
+        return web.Response(status=404 if "wrong" in request.path else 200)
+
+    app = web.Application()
+    app.router.add_get("/{key}", ping)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    port = free_port()
+    await web.TCPSite(runner, "127.0.0.1", port).start()
+    more = '[heartbeat]\nurl = "env:BEAT"\n'
+    broken = f'{more}[sinks.redis]\nurl = "redis://127.0.0.1:{free_port()}"\n'
+    async with venue_in_process() as venue:
+        good = await check(tmp_path, venue, more, BEAT=f"http://127.0.0.1:{port}/d1e2")
+        assert asked == ["/d1e2"]
+        failed = await check(tmp_path, venue, broken, BEAT=f"http://127.0.0.1:{port}/d1e2")
+        assert asked == ["/d1e2"]
+        wrong = await check(tmp_path, venue, more, BEAT=f"http://127.0.0.1:{port}/wrong-d1e2")
+        await runner.cleanup()
+        gone = await check(tmp_path, venue, more, BEAT=f"http://127.0.0.1:{port}/d1e2")
+    assert "ok      heartbeat: took a sign of life" in good.out
+    assert "ok      heartbeat: connected, and gave no sign of life, since something has failed" in failed.out
+    assert "failed  heartbeat: it answered 404; is the address whole, and does the switch still exist?" in wrong.out
+    assert "failed  heartbeat: cannot be reached: connection refused" in gone.out
+    assert (good.code, failed.code, wrong.code, gone.code) == (0, 1, 1, 1)
+    assert all("d1e2" not in each.out + each.err for each in (good, failed, wrong, gone))
 
 
 def test_a_pool_that_the_venue_sees_otherwise_failed_with_both_numbers() -> None:
@@ -164,5 +249,5 @@ def test_a_pool_that_the_venue_sees_otherwise_failed_with_both_numbers() -> None
     (line,) = compare_pools(account, events, tolerance=0.02)
     assert (line.ok, line.subject) == (False, "binance/main/BTCUSDT:long")
     assert line.text.endswith(
-        "differs from what the venue reports by 50.00% (maintenance margin 1 USDT computed, 2 reported)"
+        "; the venue's report differs by 50.00 % (maintenance margin 1 USDT computed, 2 USDT reported)"
     )

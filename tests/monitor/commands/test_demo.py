@@ -3,17 +3,20 @@
 import asyncio
 import io
 import os
+import re
 import signal
+import sys
 from pathlib import Path
 
 import psutil
 import pytest
-from rich.console import Console
+from rich.console import Console, RenderableType
 
 from alerts.alert import Severity
 from monitor.commands.demo_screen import Line, Scene, Verdict, bar
 from tests.support.cli import marginwatch, read_until, started
 from tests.support.server_process import until
+from tests.support.venue_server import ROOT
 
 GOOD = {Severity.NOTICE: 1.0, Severity.WARNING: 2.0, Severity.CRITICAL: 3.0, Severity.EMERGENCY: 4.0}
 
@@ -49,7 +52,12 @@ async def test_every_rung_leaves_before_the_exchange_liquidates(tmp_path: Path) 
     assert finished.code == 0, finished.out + finished.err
     for text in ("/metrics", "notice     0.5", "emergency  0.95", "liquidated by the exchange at"):
         assert text in finished.out
-    assert "Every rung left before the liquidation." in finished.out
+    assert "Every rung of the margin ratio left before the liquidation." in finished.out
+    assert " distance 1.0 % " in finished.out
+    assert re.search(r"emergency .* · Add at least [\d,.]+ USDT of margin", finished.out)
+    assert f"\n  {Path(sys.executable).parent}/marginwatch watch hyperliquid 0x...\n" in finished.out.replace(
+        " .venv/", f" {ROOT}/.venv/"
+    )
     assert "SOLUSDT:long" in picture.read_text()
     assert left_over("whole") == []
 
@@ -67,12 +75,10 @@ async def test_at_all_venues_every_rung_leaves_before_the_exchange_liquidates() 
     tables = finished.out.split("liquidated by the exchange at")[1:]
     assert len(tables) == len(ALL_LOST)
     for table in tables:
-        assert [line.split()[1] for line in table.splitlines() if line.strip().startswith("0.")] == [
-            severity.label for severity in Severity
-        ]
-        assert "never" not in table
-        assert "too late" not in table
-    assert "Every rung left before the liquidation." in finished.out
+        ladder = [line for line in table.splitlines() if " margin ratio 0." in line]
+        assert [line.split()[0] for line in ladder] == [severity.label for severity in Severity]
+        assert not any("never" in line or "too late" in line for line in ladder)
+    assert "Every rung of the margin ratio left before the liquidation." in finished.out
     assert left_over("venues") == []
 
 
@@ -95,9 +101,10 @@ async def test_nothing_stays_however_it_ends(number: signal.Signals, code: int, 
         assert len(left_over(name)) == 3
         process.send_signal(number)
         async with asyncio.timeout(15):
-            _, err = await process.communicate()
+            out, err = await process.communicate()
         assert process.returncode == code
         assert b"Traceback" not in err
+        assert (b"Interrupted. Nothing was left running." in out) is (code == 130)
         await until(lambda: left_over(name) == [], "all processes of the demo are gone", 15)
 
 
@@ -140,6 +147,70 @@ def test_a_verdict_takes_the_first_of_each_severity() -> None:
     ]
     (verdict,) = scene.verdicts()
     assert verdict.left_at == {Severity.NOTICE: 1.0, Severity.EMERGENCY: 6.0}
+    assert verdict.near_at == {Severity.WARNING: 3.0}
+
+
+def test_a_verdict_lists_both_ladders_by_time() -> None:
+    """When each warning left; a rung that a worse one passed over is not missed, one that nobody heard of is."""
+    shown = printed(
+        Verdict("pool", 5.0, {Severity.NOTICE: 2.0}, {Severity.WARNING: 1.0, Severity.CRITICAL: 6.0}).table()
+    )
+    rows = [line.split() for line in shown.splitlines()[4:] if line.strip()]
+    assert [" ".join(row) for row in rows] == [
+        "warning distance 5.0 % 00:00:01.000 4.00 s",
+        "notice margin ratio 0.50 00:00:02.000 3.00 s",
+        "critical distance 2.5 % 00:00:06.000 too late",
+        "warning margin ratio 0.70 never",
+        "critical margin ratio 0.85 never",
+        "emergency margin ratio 0.95 never",
+        "notice distance 10.0 % passed over",
+        "emergency distance 1.0 % never",
+    ]
+
+
+def printed(what: RenderableType, width: int = 80) -> str:
+    """As on a terminal of this width."""
+    console = Console(record=True, file=io.StringIO(), width=width)
+    console.print(what)
+    return console.export_text()
+
+
+LONGEST = "binance-coinm/coinm/BTCUSD_PERP:long"
+
+
+@pytest.mark.parametrize("width", [50, 60, 80, 100, 132])
+def test_nothing_is_cut_where_it_is_narrow(width: int) -> None:
+    """Columns are left out, digits never; the pools stand in the order of the board, by the names of the warnings."""
+    near = {"mark_price": 73_357.321, "liquidation_price": 35_261.449, "distance": 0.519}
+    scene = Scene(width=width)
+    scene.see(
+        {"okx/okx/SOL:long": {"margin_ratio": 0.9, "legs": [near]}, LONGEST: {"margin_ratio": 0.6, "legs": [near]}}
+    )
+    shown = printed(scene.table(), width)
+    assert "…" not in shown
+    assert [line.split()[0] for line in shown.splitlines()[2:]] == ["okx/okx/SOL:long", LONGEST]
+    assert ("73,357.32" in shown, "51.9 %" in shown) == (width >= 80, width >= 60)
+
+
+def test_a_warning_is_wrapped_between_words() -> None:
+    """Below its own beginning; the last rung comes with what to do."""
+    said = line(1.0, "emergency", pool=LONGEST)
+    said.message["text"] = f"0.951 margin ratio · {LONGEST} · BTCUSD_PERP long at 2,972.123, liquidation at 2,954.49"
+    said.message["advice"] = "Add at least 35,576.16 USDT of margin, or cut the position by 68.1 %"
+    shown = printed(said.wrapped()).splitlines()
+    assert max(map(len, shown)) <= 80
+    words = f"{said.message['text']} {said.message['advice']}".split()
+    assert " ".join(shown).split()[2:] == words
+    assert all(each.startswith(" " * 25) for each in shown[1:])
+    assert line(1.0, "critical").advice == ""
+
+
+def test_the_worst_moments_stand_in_the_order_of_the_board() -> None:
+    """By severity, then by ratio."""
+    scene = Scene(width=100)
+    mild = {"margin_ratio": 0.9, "severity": "notice", "legs": []}
+    scene.see({"v/a/mild": mild, "v/a/bad": {"margin_ratio": 0.2, "severity": "emergency", "legs": []}})
+    assert [line.split()[0] for line in printed(scene.worst(), 100).splitlines()[2:]] == ["v/a/bad", "v/a/mild"]
 
 
 def test_each_pool_is_kept_at_its_own_worst() -> None:

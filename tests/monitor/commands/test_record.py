@@ -33,6 +33,22 @@ async def test_a_recorded_crash_is_warned_about_again(tmp_path: Path) -> None:
     assert [each["pool"] for each in outcome["liquidations"]] == ["binance/demo/SOLUSDT:long"]
     severities = [lead["severity"] for lead in outcome["lead_times"] if lead["rule"] == "margin_ratio"]
     assert severities[-1] == "emergency"
+    assert not outcome["cut_off"]
+    await cut_off(tmp_path, out.read_bytes())
+
+
+async def cut_off(directory: Path, whole: bytes) -> None:
+    """One that ends too early says so; one without any price is unusable, since it does not show that all is well."""
+    half, stub = directory / "half.jsonl.gz", directory / "stub.jsonl.gz"
+    half.write_bytes(whole[: len(whole) // 2])
+    stub.write_bytes(whole[:1500])
+    replayed = await marginwatch("replay", half)
+    assert replayed.code == 0
+    assert "the recording is cut off: its writer was killed" in replayed.err
+    assert json.loads((await marginwatch("replay", half, "--json")).out)["cut_off"]
+    nothing = await marginwatch("replay", stub)
+    assert nothing.code == 2
+    assert "nothing to replay: it is cut off before the first price" in nothing.err
 
 
 async def test_an_account_through_ccxt_is_recorded_and_replayed(tmp_path: Path) -> None:
@@ -61,6 +77,19 @@ async def test_an_account_through_ccxt_is_recorded_and_replayed(tmp_path: Path) 
     warned = [each["message"] for each in outcome["warnings"] if each["message"]["rule"] == "margin_ratio"]
     assert {each["pool"] for each in warned} == {"bitget/main/BTCUSDT:long"}
     assert warned[-1]["severity"] == "emergency"
+
+
+async def test_only_what_it_needs_must_be_at_hand(tmp_path: Path) -> None:
+    """It warns nobody, so the secrets of those who would be warned may be missing."""
+    path = tmp_path / "marginwatch.toml"
+    path.write_text(
+        '[[account]]\nname = "main"\nvenue = "binance"\napi_key = "env:K"\napi_secret = "env:K"\n'
+        '[heartbeat]\nurl = "env:NOT_SET"\n[[sinks.push.route]]\nname = "phone"\nurl = "env:NOT_SET"\n'
+        '[sinks.redis]\npassword = "env:NOT_SET"\n[pair]\nenabled = true\n[http]\ntoken = "env:NOT_SET"\n'
+    )
+    out = tmp_path / "nowhere" / "monday.jsonl"
+    finished = await marginwatch("record", out, "--config", path, env={"K": "x"})
+    assert finished.err == f"{out}: cannot be written: No such file or directory\n"
 
 
 async def test_an_existing_file_is_not_overwritten(tmp_path: Path) -> None:
@@ -93,7 +122,7 @@ async def test_a_full_disk_ends_the_recording_with_a_sentence(tmp_path: Path) ->
     async with venue_process("demo", speed=8.0) as venue:
         path = configuration(tmp_path, venue, account="demo")
         process = await asyncio.create_subprocess_exec(
-            *("sh", "-c", 'ulimit -f 20; exec "$@"', "sh", *COMMAND, "record", str(out), "--config", str(path)),
+            *("sh", "-c", 'ulimit -f 200; exec "$@"', "sh", *COMMAND, "record", str(out), "--config", str(path)),
             cwd=ROOT,
             env={**os.environ, **credentials(venue, "demo")},
             stdin=asyncio.subprocess.DEVNULL,
@@ -111,4 +140,7 @@ async def test_a_full_disk_ends_the_recording_with_a_sentence(tmp_path: Path) ->
     assert f"marginwatch: {out}: File too large; the recording ends there" in said.decode()
     assert b"Traceback" not in said
     assert out.stat().st_size > 0
-    assert (await marginwatch("replay", out)).code == 0
+    replayed = await marginwatch("replay", out)
+    assert replayed.code == 0
+    assert "the recording is cut off" in replayed.err
+    assert ", where it is cut off." in replayed.out

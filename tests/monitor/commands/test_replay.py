@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 import time
 from pathlib import Path
 
@@ -47,6 +48,7 @@ async def test_prints_warnings_and_lead_times(tmp_path: Path) -> None:
     assert finished.code == 0
     assert finished.err == ""
     lines = finished.out.splitlines()
+    assert lines[0] == "times are in UTC"
     assert any("  notice     0.5" in line and "margin ratio · binance/replay/BTCUSDT:long" in line for line in lines)
     assert any("LIQUIDATED binance/replay/BTCUSDT:long (by the model)" in line for line in lines)
     assert any("notice" in line and "margin ratio" in line and "1 min 0 s" in line for line in lines)
@@ -80,6 +82,18 @@ async def test_a_price_that_swings_around_a_rung_for_an_hour_says_little(tmp_pat
     assert [(each["severity"], each["state"]) for each in ladder] == [("notice", "firing"), ("warning", "firing")]
 
 
+async def test_what_is_only_said_again_is_marked(tmp_path: Path) -> None:
+    """A price that stays past a rung brings repeats, which are no new warnings."""
+    path, account = tmp_path / "still.csv", tmp_path / "long.toml"
+    rows = (f"{1_700_000_000_000 + n * 60_000},BTCUSDT,69390,69390,69390,69390\n" for n in range(130))
+    path.write_text("ts_ms,symbol,open,high,low,close\n" + "".join(rows))
+    account.write_text(LONG_NEAR)
+    finished = await marginwatch("replay", path, "--account", account)
+    ladder = [line for line in finished.out.splitlines() if "warning    0.712 margin ratio" in line]
+    assert [line.endswith(" · said again") for line in ladder] == [False, True, True]
+    assert re.search(r"\d+ messages, [1-9]\d* of them said again; times in UTC", finished.out)
+
+
 async def test_speed_keeps_the_pace(tmp_path: Path) -> None:
     """The 200 seconds to the liquidation take two at `--speed 100`."""
     path, account = price_path(tmp_path, *CRASH), account_file(tmp_path)
@@ -103,11 +117,27 @@ async def test_rungs_come_from_a_configuration(tmp_path: Path) -> None:
     [
         (b"ts_ms,symbol,open,high,low,close\n", (), "a price path needs an account: --account FILE (README, Replay)"),
         (b"ts_ms,symbol,open,high,low,close\n", ("--account", "A"), "BTCUSDT: the account holds it but the file has"),
-        (b"ts_ms,symbol,open\n0,A,1\n", ("--account", "A"), "line 1: must be the header ts_ms,symbol,open,"),
-        (b"hello\n", (), "line 1: not a line of a recording"),
-        (b"", (), "an empty recording"),
+        (
+            b"time,sym,open\n0,A,1\n",
+            ("--account", "A"),
+            "line 1: found time,sym,open; must be the header ts_ms,symbol,open,high,low,close",
+        ),
+        (b"", ("--account", "A"), "line 1: found nothing; must be the header ts_ms,symbol,open,"),
+        (
+            b"ts_ms,symbol,open,high,low,close\n1621382400,BTCUSDT,1,1,1,1\n",
+            ("--account", "A"),
+            "line 2: ts_ms: found 1621382400, which looks like seconds; multiply by 1000",
+        ),
+        (
+            b"ts_ms,symbol,open,high,low,close\n1735689600000000,BTCUSDT,1,1,1,1\n",
+            ("--account", "A"),
+            "line 2: ts_ms: found 1735689600000000, which looks like microseconds; divide by 1000",
+        ),
+        (b"hello\n", (), "a price path needs an account: --account FILE (README, Replay)"),
+        (b"{hello}\n", (), "line 1: not a line of a recording"),
+        (b'{"t": 1, "k": "pl', (), "nothing to replay: it is cut off before the first price"),
         (b'{"t": 1, "k": "plan", "v": 1, "venue": "nyse"}\n', (), "venue nyse is not known here"),
-        (b"hello\n", ("--account", "A"), "not a price path, and a recording brings its own account"),
+        (b"{}\n", ("--account", "A"), "a recording, which brings its own account; leave --account out"),
         (gzip.compress(b"x" * 1000, mtime=0)[:-12], (), "cannot be read: damaged, or not a text file"),
     ],
 )

@@ -1,16 +1,21 @@
 """`marginwatch run` as a user (or systemd) runs it."""
 
 import asyncio
+import contextlib
 import json
+import os
+import pty
 import signal
+import socket
 from pathlib import Path
 
 import pytest
 from aiohttp import ClientSession
 from psutil import Process
 
-from tests.support.cli import configuration, credentials, marginwatch, read_until, started
-from tests.support.venue_server import Venue, venue_in_process
+from tests.support.cli import COMMAND, configuration, credentials, marginwatch, read_until, started
+from tests.support.server_process import until
+from tests.support.venue_server import ROOT, Venue, venue_in_process
 
 pytestmark = pytest.mark.integration
 
@@ -49,6 +54,77 @@ async def test_warns_on_standard_output_and_stops_on_sigterm(tmp_path: Path) -> 
             _, err = await ended(process)
     assert process.returncode == 0
     assert all(json.loads(line)["event"] for line in err.splitlines())
+
+
+async def on_a_terminal(path: Path, env: dict[str, str], found: str) -> str:
+    """What `run` shows on a terminal until `found` was shown, and from then until Ctrl-C has ended it."""
+    ours, theirs = pty.openpty()
+    process = await asyncio.create_subprocess_exec(
+        *(*COMMAND, "run", "--config", str(path)),
+        cwd=ROOT,
+        env={**os.environ, "NO_COLOR": "1", **env},
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+    )
+    os.close(theirs)
+    shown = bytearray()
+
+    def read() -> None:
+        with contextlib.suppress(OSError):  # the other side has ended
+            while part := os.read(ours, 4096):
+                shown.extend(part)
+
+    reading = asyncio.create_task(asyncio.to_thread(read))
+    try:
+        await until(lambda: found in shown.decode(errors="replace"), found)
+        process.send_signal(signal.SIGINT)
+        async with asyncio.timeout(STOP_S):
+            await process.wait()
+            await reading
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+        os.close(ours)
+    return shown.decode(errors="replace").replace("\r\n", "\n")
+
+
+async def test_a_person_at_a_terminal_is_told_how_it_stands(tmp_path: Path) -> None:
+    """Accounts, board, sinks, how to end it, each pool, and after a restart what went on firing; else nothing of it."""
+    async with venue_in_process() as venue:
+        await in_danger(venue)
+        marking = asyncio.create_task(keep_marking(venue))
+        path = configuration(tmp_path, venue, '[log]\nformat = "json"\n')
+        shown = await on_a_terminal(path, credentials(venue), "margin ratio 60.00 % (computed)")
+        again = await on_a_terminal(path, credentials(venue), "fires since an earlier run")
+        async with started("run", "--config", path, env=credentials(venue)) as process:
+            await read_until(process.stderr, lambda line: "account stream live" in line)
+            process.send_signal(signal.SIGINT)
+            _, quiet = await ended(process)
+        marking.cancel()
+        await asyncio.gather(marking, return_exceptions=True)
+    for line in (
+        "watching binance/main\n",
+        "/  metrics http://127.0.0.1:",
+        "warnings go to this terminal\n",
+        "Ctrl-C ends it\n",
+        "binance/main/BTCUSDT:long: margin ratio 60.00 % (computed), liquidation 0.27 % away: BTCUSDT long 1\n",
+    ):
+        assert line in shown
+    assert "fires since an earlier run" not in shown
+    assert "fires since an earlier run: notice 0.600 margin ratio · binance/main/BTCUSDT:long" in again
+    assert shown.endswith("stopped\n")
+    assert "watching" not in quiet
+    assert "stopped" not in quiet
+
+
+async def keep_marking(venue: Venue) -> None:
+    """The same price, ten times a second."""
+    while True:
+        await venue.marks(BTCUSDT="70000")
+        await asyncio.sleep(0.1)
 
 
 async def test_ctrl_c_is_an_orderly_end(tmp_path: Path) -> None:
@@ -100,14 +176,53 @@ async def test_a_changed_configuration_is_taken_over_on_sighup(tmp_path: Path) -
             await read_until(process.stderr, lambda line: "http listens" in line)
             path.write_text(good.replace("emergency = 0.95", "emergncy = 0.95"))
             process.send_signal(signal.SIGHUP)
-            *_, line = await read_until(process.stderr, lambda line: "not reloaded" in line)
-            assert json.loads(line)["errors"] == [
+            *_, line = await read_until(process.stderr, lambda line: "was refused and nothing has changed" in line)
+            assert json.loads(line)["problem"] == (
                 f"{path}: alerts.margin_ratio.emergncy: unknown key; did you mean emergency?"
-            ]
+            )
             path.write_text(good.replace("emergency = 0.95", "warning = 0.55"))
             process.send_signal(signal.SIGHUP)
             *_, line = await read_until(process.stdout, lambda line: '"margin_ratio:' in line)
             assert json.loads(line)["severity"] == "warning"
+
+
+async def test_a_reload_tells_what_only_the_next_start_takes_over(tmp_path: Path) -> None:
+    """By what it runs with, so that a change that was taken back is none; also to the service manager."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    listener.bind(str(tmp_path / "notify"))
+    listener.setblocking(False)
+    heard: list[str] = []
+
+    def said(words: str) -> bool:
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                heard.append(listener.recv(4096).decode())
+        return any(words in each for each in heard)
+
+    async with venue_in_process() as venue:
+        path = configuration(tmp_path, venue, JSON_CONSOLE)
+        good = path.read_text()
+        env = credentials(venue) | {"NOTIFY_SOCKET": str(tmp_path / "notify")}
+        async with started("run", "--config", path, env=env) as process:
+            await until(lambda: said("READY=1\nSTATUS=watching 1 account"), "it is ready")
+
+            async def reload(text: str) -> str:
+                heard.clear()
+                path.write_text(text)
+                process.send_signal(signal.SIGHUP)
+                await until(lambda: said("READY=1"), "it has reloaded")
+                return heard[-1].partition("STATUS=")[2]
+
+            changed = await reload(good + "[heartbeat]\nevery_s = 30\n[metrics]\nmax_pools = 7\n")
+            reverted = await reload(good)
+            refused = await reload(good.replace("[http]", "[htpt]") + "[stat]\n")
+            process.send_signal(signal.SIGTERM)
+            await ended(process)
+    listener.close()
+    later = "these sections changed and take effect at the next start: [heartbeat], [metrics]"
+    assert changed == f"watching 1 account; {later}"
+    assert reverted == "watching 1 account"
+    assert refused.startswith("watching 1 account; the changed configuration was refused and nothing has changed: ")
 
 
 async def test_a_dangerous_key_is_refused(tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ from aiohttp import ClientSession
 
 from connectors.simulator.hyperliquid import Address, Held, HyperliquidServer
 from monitor.clock import SystemClock
-from monitor.commands.watch import line
+from monitor.commands.greeting import line
+from monitor.commands.watch import _short
 from tests.support.cli import marginwatch, read_until, started
 from tests.support.pools import a_pool
 
@@ -19,6 +20,7 @@ pytestmark = pytest.mark.integration
 
 ADDRESS = "0x" + "aB" * 20
 OTHER = "0x" + "cd" * 20
+SHORT, OTHER_SHORT = "0xabab..abab", "0xcdcd..cdcd"
 STOP_S = 10.0
 
 
@@ -39,24 +41,34 @@ async def test_needs_nothing_but_an_address() -> None:
         server.add(long_btc(OTHER, 75_000.0, "unifiedAccount"))
         ticking = asyncio.create_task(tick(server))
         async with started("watch", "hyperliquid", ADDRESS, OTHER, *at(server)) as process:
-            lines = await read_until(process.stdout, lambda line: OTHER.lower() in line and "margin ratio" in line)
-            assert lines[:2] == [f"watching hyperliquid {a.lower()}\n" for a in (ADDRESS, OTHER)]
+            lines = await read_until(process.stdout, lambda line: OTHER_SHORT in line and "margin ratio" in line)
+            assert lines[:2] == [f"{SHORT} is {ADDRESS.lower()}\n", f"{OTHER_SHORT} is {OTHER}\n"]
+            assert lines[2:4] == [f"watching hyperliquid/{name}\n" for name in (SHORT, OTHER_SHORT)]
             shown = "".join(lines)
-            assert f"hyperliquid/{ADDRESS.lower()}/USDC: margin ratio 23.44 % (computed)" in shown
+            assert f"hyperliquid/{SHORT}/USDC: margin ratio 23.44 % (computed)" in shown
             assert "BTC long 1" in shown
+            assert shown.count(ADDRESS.lower()) == 1, "an address is told whole once"
             url = shown.split("board ")[1].split("/  ")[0]
             async with ClientSession(url) as http, http.get("/api/v1/pools") as answer:
                 pools = {pool["pool"]: pool for pool in json.loads(await answer.text())["pools"]}
-            assert pools[f"hyperliquid/{OTHER}/USDC"]["margin_ratio"] == pytest.approx(0.0125 / 0.95)
+            assert pools[f"hyperliquid/{OTHER_SHORT}/USDC"]["margin_ratio"] == pytest.approx(0.0125 / 0.95)
             server.mark(BTC=72_000.0)
             said = await read_until(process.stdout, lambda line: "margin ratio" in line or "%" in line)
-            assert ADDRESS.lower() in said[-1]
+            assert SHORT in said[-1]
             process.send_signal(signal.SIGINT)
             async with asyncio.timeout(STOP_S):
-                _, err = await process.communicate()
+                out, err = await process.communicate()
         ticking.cancel()
     assert process.returncode == 0
+    assert out.decode().endswith("stopped\n")
     assert "Traceback" not in err.decode()
+
+
+def test_addresses_that_look_alike_are_called_by_the_whole() -> None:
+    """Nobody is to take one for the other."""
+    twin = f"{ADDRESS[:20]}{'0' * 18}{ADDRESS[38:]}"
+    assert _short(ADDRESS, [ADDRESS, OTHER, ADDRESS.lower()]) == SHORT
+    assert _short(ADDRESS, [ADDRESS, twin]) == ADDRESS.lower()
 
 
 async def tick(server: HyperliquidServer) -> None:
