@@ -7,10 +7,10 @@ acknowledged is marked after it acknowledged, so a kill in between repeats it, u
 import asyncio
 import random
 from collections import deque
-from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import structlog
 
@@ -23,6 +23,7 @@ from alerts.sink import Envelope, Sink
 from monitor.clock import Clock
 from monitor.errors import SinkError
 from monitor.model.sources import PoolSource
+from monitor.tasks import CANCEL_S, end, first_of, until_one_ends
 from monitor.telemetry import Telemetry
 
 TAIL_MAX = 4_096
@@ -44,8 +45,6 @@ REFUSED_SHOWN_S = 60.0
 """How long a message that was given up is reported by `health`."""
 DRAIN_S = 2.0
 CLOSE_S = 1.0
-CANCEL_S = 0.1
-"""A task that goes on for so long is told once more to end."""
 
 log = structlog.get_logger(__name__)
 
@@ -228,7 +227,7 @@ class Dispatcher:
         finally:
             self._save()
             await self._drain()
-            await _end(tasks, CLOSE_S + CANCEL_S)
+            await end(tasks, CLOSE_S + CANCEL_S)
             self._loop = None
 
     async def _drain(self) -> None:
@@ -270,7 +269,7 @@ class Dispatcher:
         lane.proven.clear()
         async with asyncio.timeout(lane.sink.config.timeout_s):
             await lane.sink.connect()
-        await _until_one_ends(self._deliver(lane), self._publish_states(lane))
+        await until_one_ends(self._deliver(lane), self._publish_states(lane))
 
     async def _deliver(self, lane: Lane) -> None:
         sent: set[str] | None = set()
@@ -336,7 +335,7 @@ class Dispatcher:
         handing = asyncio.create_task(self._hand_over(lane, batch, "delivered"))
         try:
             while not handing.done():
-                await _first_of(handing, lane.wake)
+                await first_of(handing, lane.wake)
                 await asyncio.wait({handing}, timeout=max(0.0, lane.rushed_until - now()))
                 lane.wake.clear()
                 if not handing.done() and (urgent := self._urgent(lane, after)):
@@ -491,39 +490,6 @@ async def _close(sink: Sink) -> None:
             await sink.close()
     except Exception as error:  # noqa: BLE001 - nothing that happens here may end the sink's task
         log.debug("sink was not left in good order", sink=sink.name, error=repr(error))
-
-
-async def _first_of(task: asyncio.Task[None], event: asyncio.Event) -> None:
-    """Wait until a task is done or an event is set."""
-    waiting = asyncio.create_task(event.wait())
-    try:
-        await asyncio.wait({task, waiting}, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        waiting.cancel()
-
-
-async def _until_one_ends(*coroutines: Coroutine[Any, Any, None]) -> None:
-    """Run these together; when one ends, by failing, the others are cancelled and its error is raised."""
-    tasks = [asyncio.create_task(coroutine) for coroutine in coroutines]
-    try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
-            task.result()
-    finally:
-        await _end(tasks, CANCEL_S)
-
-
-async def _end(tasks: Sequence[asyncio.Task[None]], again_s: float) -> None:
-    """Cancel tasks until they have ended, those that go on every `again_s`.
-
-    Once is not always enough: before Python 3.12 `asyncio.wait_for`, which the clients use, loses a cancellation that
-    comes together with the result.
-    """
-    while left := [task for task in tasks if not task.done()]:
-        for task in left:
-            task.cancel()
-        await asyncio.wait(left, timeout=again_s)
-    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _cut(items: Sequence[Item], size: int) -> list[Sequence[Item]]:

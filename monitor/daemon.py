@@ -6,7 +6,7 @@ import platform
 import signal
 import socket
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from dataclasses import fields
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
@@ -38,6 +38,7 @@ from monitor.kernel import best_kernel
 from monitor.model.assessment import FeedHealth
 from monitor.pipeline import Pipeline, PipelineSettings
 from monitor.sdnotify import Notifier
+from monitor.tasks import end
 from monitor.telemetry import Telemetry
 from monitor.token import own_token
 from monitor.vitality import Vitality, is_heard
@@ -49,8 +50,8 @@ WARM_S = 0.05
 """Pause between two slices of the warm side when nothing waits."""
 WARM_BUSY_S = 0.01
 SINKS_S = 1.0
-STOP_S = 3.0
-"""How long connections may take to say goodbye."""
+STOP_S = 5.0
+"""How long connections may take to say goodbye, before they are told once more to end."""
 RESTART_S = 2.0
 RETRY_REFUSED_S = 300.0
 """An account that its venue refused is asked for again so often: a key may be mended there without a word to us."""
@@ -142,7 +143,7 @@ class Daemon:
             stack.push_async_callback(http.stop)
             self.urls = http.urls
             delivery = asyncio.create_task(self._dispatcher.run(), name="dispatcher")
-            stack.push_async_callback(_cancel, [delivery])
+            stack.push_async_callback(end, [delivery], STOP_S)
             self._deliver(self._engine.retain(self._configured(), self._sink_names(), now))
             self._failed = asyncio.get_running_loop().create_future()
             stack.push_async_callback(self._stop_accounts)
@@ -151,13 +152,13 @@ class Daemon:
                     self._start_venue(venue)
             self._vitality = Vitality.beginning(now)
             warm = asyncio.create_task(self._warm(), name="warm")
-            stack.push_async_callback(_cancel, [warm])
+            stack.push_async_callback(end, [warm], STOP_S)
             if self.config.heartbeat.url is not None:
                 self._heartbeat = Heartbeat(
                     self.config.heartbeat, self.config.heartbeat.url, self._is_well, self._clock, self.telemetry
                 )
                 beating = asyncio.create_task(self._heartbeat.run(), name="heartbeat")
-                stack.push_async_callback(_cancel, [beating])
+                stack.push_async_callback(end, [beating], STOP_S)
             quiet_collector()
             self._notifier.ready(self._watching())
             await _maybe(started(self))
@@ -214,10 +215,10 @@ class Daemon:
 
     async def _stop_venue(self, venue: str) -> None:
         self._runners.pop(venue, None)
-        await _cancel(self._tasks.pop(venue, []))
+        await end(self._tasks.pop(venue, []), STOP_S)
 
     async def _stop_accounts(self) -> None:
-        await _cancel(list(self._restarts.values()))
+        await end(list(self._restarts.values()), STOP_S)
         self._restarts.clear()
         for venue in list(self._tasks):
             await self._stop_venue(venue)
@@ -301,7 +302,7 @@ class Daemon:
         await pair.first_beat()
         self.view.pair = pair
         keeping = asyncio.create_task(pair.run(), name="pair")
-        stack.push_async_callback(_cancel, [keeping])
+        stack.push_async_callback(end, [keeping], STOP_S)
 
     def _begin_to_speak(self, account: tuple[str, str], words: Sequence[Word] | None) -> None:
         """Go on from what others said; without `words`, from what this monitor itself said last."""
@@ -512,13 +513,3 @@ def _version() -> str:
 async def _maybe(result: Awaitable[None] | None) -> None:
     if result is not None:
         await result
-
-
-async def _cancel(tasks: Sequence[asyncio.Task[None]]) -> None:
-    """Cancel tasks and wait for them, in bounded time."""
-    for task in tasks:
-        task.cancel()
-    if tasks:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(STOP_S + 2.0):
-                await asyncio.gather(*tasks, return_exceptions=True)

@@ -16,6 +16,7 @@ BASE = (
     "monitor.telemetry",
     "monitor.credential",
     "monitor.legible",
+    "monitor.tasks",
 )
 
 # Downwards only. The first prefix that fits a module says what of the project it may import; "*" is everything.
