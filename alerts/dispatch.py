@@ -10,11 +10,11 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from typing import TypeVar
 
 import structlog
 
 from alerts.alert import STATE_FILE, Alert, Severity, State
+from alerts.batches import batches
 from alerts.lane import Lane, SinkHealth
 from alerts.message import encode
 from alerts.outbox import Outbox
@@ -47,8 +47,6 @@ DRAIN_S = 2.0
 CLOSE_S = 1.0
 
 log = structlog.get_logger(__name__)
-
-Item = TypeVar("Item")
 
 
 class Dispatcher:
@@ -351,7 +349,7 @@ class Dispatcher:
         if lane.reassert:
             skipped = {*sent, *lane.refusals.given_up}
             firing = [each for each in self._speakable() if each.alert.id not in skipped]
-            for batch in _cut(
+            for batch in batches(
                 [each for each in firing if not lane.refusals.is_doubtful(each)], 1 if lane.refusals else BATCH_MAX
             ):
                 try:
@@ -422,7 +420,7 @@ class Dispatcher:
             present = dict(self._source.assessments()) if self._source is not None else {}
             gone = [pool for name, pool in lane.shown.items() if name not in present]
             # At least one call, even of nothing: it is the round trip that notices a dead connection.
-            for index, batch in enumerate(_cut(list(present.values()), STATE_BATCH_MAX) or [[]]):
+            for index, batch in enumerate(batches(list(present.values()), STATE_BATCH_MAX) or [[]]):
                 async with asyncio.timeout(lane.sink.config.timeout_s):
                     await lane.sink.publish_state(batch, () if index else gone)
                 lane.shown.update((pool.pool, pool) for pool in batch)
@@ -490,7 +488,3 @@ async def _close(sink: Sink) -> None:
             await sink.close()
     except Exception as error:  # noqa: BLE001 - nothing that happens here may end the sink's task
         log.debug("sink was not left in good order", sink=sink.name, error=repr(error))
-
-
-def _cut(items: Sequence[Item], size: int) -> list[Sequence[Item]]:
-    return [items[start : start + size] for start in range(0, len(items), size)]

@@ -81,6 +81,7 @@ ALLOWED: list[tuple[str, tuple[str, ...]]] = [
         (
             "alerts.redis_link",
             "alerts.alert",
+            "alerts.batches",
             "alerts.danger",
             "alerts.message",
             "alerts.orders",
@@ -97,12 +98,14 @@ ALLOWED: list[tuple[str, tuple[str, ...]]] = [
     ("alerts.sink", ("alerts.alert", *BASE)),
     ("alerts.outbox", ("alerts.alert", "alerts.message", "alerts.sink", "alerts.statefile", *BASE)),
     ("alerts.lane", ("alerts.alert", "alerts.refusals", "alerts.sink", *BASE)),
+    ("alerts.batches", ()),
     ("alerts.refusals", ("alerts.sink",)),
     ("alerts.redis_link", ("alerts.sink", *BASE)),
     (
         "alerts.pair",
         (
             "alerts.alert",
+            "alerts.batches",
             "alerts.lease",
             "alerts.redis_link",
             "alerts.scripts",
@@ -118,6 +121,7 @@ ALLOWED: list[tuple[str, tuple[str, ...]]] = [
     (
         "alerts.dispatch",
         (
+            "alerts.batches",
             "alerts.lane",
             "alerts.refusals",
             "alerts.alert",
@@ -138,7 +142,7 @@ PURE = ("monitor.margin", "monitor.model", "monitor.assess", "monitor.book", "mo
         "monitor.anchoring",
         "monitor.ledger", "monitor.columns",
         "monitor.kernel", "monitor.vitality", "alerts.silences", "alerts.substance", "alerts.danger", "alerts.refusals",
-        "alerts.lease",
+        "alerts.batches", "alerts.lease",
         "alerts.scripts", "alerts.shared_silences", "alerts.words",
         "alerts.track", "alerts.rules",
         "alerts.lifecycle", "alerts.engine", "alerts.message", "alerts.paging",

@@ -23,7 +23,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 import orjson
@@ -31,6 +31,7 @@ from pydantic import Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
 from alerts.alert import Alert, State
+from alerts.batches import batches
 from alerts.message import rfc3339
 from alerts.sink import (
     Envelope,
@@ -72,7 +73,6 @@ RUNBOOKS = {
 ANY_RUNBOOK = "what-each-alert-means-and-what-to-do"
 
 Entry = dict[str, Any]
-Item = TypeVar("Item")
 
 
 class AlertmanagerConfig(SinkConfig):
@@ -225,7 +225,7 @@ class AlertmanagerSink:
                 words[alert.key] = alert
         lives_until = self._clock.now() + self.config.state_ttl_s
         # Made and sent by the handful: thousands in one go would keep a price from being decided.
-        for some in _cut(list(words.values())) or [[]]:
+        for some in batches(list(words.values()), POST_MAX) or [[]]:
             found = [
                 post
                 for alert in some
@@ -243,7 +243,7 @@ class AlertmanagerSink:
         now = self._clock.now()
         self._over = {identity: over for identity, over in self._over.items() if now < over[0]}
         if now < self._doubtful_until:
-            for some in _cut([post for _, post in self._over.values()]):
+            for some in batches([post for _, post in self._over.values()], POST_MAX):
                 await self._post([post.entry for post in some])
 
     async def _post(self, alerts: Sequence[Entry]) -> None:
@@ -370,10 +370,6 @@ def _entry(alert: Alert, ends_at: float, summary: str, ahead: float, links: Link
         "endsAt": rfc3339(max(ends_at, alert.raised_at) + ahead),
     }
     return entry | ({"generatorURL": links.board} if links.board else {})
-
-
-def _cut(items: Sequence[Item]) -> list[Sequence[Item]]:
-    return [items[start : start + POST_MAX] for start in range(0, len(items), POST_MAX)]
 
 
 def _stands(alert: Alert) -> bool:
