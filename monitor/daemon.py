@@ -295,7 +295,7 @@ class Daemon:
         pair.share_salt, pair.share_silences = self._engine.share_salt, self._share_silences
         pair.firing = self._engine.firing
         pair.acknowledge = lambda key, by: self._deliver(self._engine.acknowledge(key, by, self._clock.now()))
-        self._dispatcher.speaks, self._dispatcher.noted = pair.speaks, pair.said
+        self._dispatcher.spoken.speaks, self._dispatcher.noted = pair.speaks, pair.said
         pair.watch(self._configured())
         pair.recall(self._outbox)
         pair.tell_silences(self._engine.silences())
@@ -308,9 +308,9 @@ class Daemon:
         """Go on from what others said; without `words`, from what this monitor itself said last."""
         now, pair = self._clock.now(), self._pair
         if words is None and pair is not None:
-            for each in self._dispatcher.last_said(*account):
+            for each in self._dispatcher.spoken.last_said(*account):
                 pair.said(each.sequence, each.alert)
-        own = self._dispatcher.last_words(*account)
+        own = self._dispatcher.spoken.last_words(*account)
         alerts = own if words is None else [word.alert for word in words]
         # What this monitor said and nobody knows of any more: as far as it goes it fires, so that its end is not lost.
         doubtful = {alert.key for alert in own} - {alert.key for alert in alerts}
@@ -319,7 +319,7 @@ class Daemon:
         for word in words or ():
             if lacking := word.lacking & self._dispatcher.reached().keys():
                 self._dispatcher.submit([word.alert], only=lacking)
-        self._deliver(self._engine.take_over(*account, alerts, now, self._dispatcher.spoken, doubtful))
+        self._deliver(self._engine.take_over(*account, alerts, now, self._dispatcher.spoken.serials, doubtful))
         self.pipeline.rejudge(*account, now)
 
     def _share_silences(self, silences: Sequence[Silence]) -> None:
