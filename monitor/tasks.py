@@ -6,6 +6,8 @@ from typing import Any
 
 CANCEL_S = 0.1
 """A task that goes on for so long is told once more to end."""
+STOP_S = 5.0
+"""The same of one that has to say goodbye."""
 
 
 async def first_of(task: asyncio.Task[None], event: asyncio.Event) -> None:
@@ -28,7 +30,7 @@ async def until_one_ends(*coroutines: Coroutine[Any, Any, None]) -> None:
         await end(tasks, CANCEL_S)
 
 
-async def end(tasks: Sequence[asyncio.Task[None]], again_s: float) -> None:
+async def end(tasks: Sequence[asyncio.Task[None]], again_s: float = STOP_S) -> None:
     """Cancel tasks until they have ended, those that go on every `again_s`.
 
     Once is not always enough: before Python 3.12 `asyncio.wait_for`, which the clients use, loses a cancellation that

@@ -38,6 +38,8 @@ ALLOWED: list[tuple[str, tuple[str, ...]]] = [
     ("monitor.token", BASE),
     ("monitor.vitality", ()),
     ("monitor.views", ("alerts", *BASE)),
+    ("monitor.accounts", ("connectors", "monitor.pipeline", *BASE)),
+    ("monitor.sharing", ("alerts", "monitor.pipeline", *BASE)),
     (
         "monitor.pipeline",
         ("monitor.book", "monitor.pools", "monitor.margin", "alerts.engine", "alerts.outbox", "alerts.alert", *BASE),
