@@ -9,7 +9,8 @@ import pytest
 
 from connectors.account import DEFINITIONS_S
 from connectors.session import Request, Session
-from connectors.simulator.okx import OkxServer, Position
+from connectors.simulator.okx import OkxServer
+from connectors.simulator.okx_account import Position
 from monitor.book import Book
 from monitor.errors import VenueError
 from monitor.margin.rules import wallet_value
