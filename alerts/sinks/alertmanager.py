@@ -22,7 +22,6 @@ from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import unquote, urlsplit, urlunsplit
 
@@ -36,12 +35,11 @@ from alerts.message import rfc3339
 from alerts.sink import (
     Envelope,
     PositiveSeconds,
-    SinkConfig,
     Surroundings,
+    TlsConfig,
     Trouble,
     check_url,
     refuse_password_in_url,
-    tls_context,
 )
 from monitor.credential import Secret
 from monitor.errors import SinkError, words_of
@@ -75,7 +73,7 @@ ANY_RUNBOOK = "what-each-alert-means-and-what-to-do"
 Entry = dict[str, Any]
 
 
-class AlertmanagerConfig(SinkConfig):
+class AlertmanagerConfig(TlsConfig):
     """``[sinks.alertmanager]``. `password` is that of the user in the URL (``https://user@host/prefix``).
 
     Without a user it is sent as a bearer token.
@@ -91,9 +89,6 @@ class AlertmanagerConfig(SinkConfig):
     watchdog: bool = False
     state_s: PositiveSeconds = 15.0
     state_ttl_s: Annotated[int, Field(ge=2)] = 240
-    ca_file: Path | None = None
-    cert_file: Path | None = None
-    key_file: Path | None = None
 
     @field_validator("url")
     @classmethod
@@ -292,7 +287,7 @@ class AlertmanagerSink:
 def build(config: AlertmanagerConfig, surroundings: Surroundings) -> AlertmanagerSink:
     """Make the sink; nothing is connected yet. Raises SinkError when its TLS files cannot be used."""
     secure = config.url.startswith("https:")
-    tls = tls_context("alertmanager", config.ca_file, config.cert_file, config.key_file) if secure else True
+    tls = config.tls_context("alertmanager") if secure else True
     return AlertmanagerSink(config, surroundings, tls)
 
 
