@@ -7,8 +7,9 @@ Everything here takes something away from the stream of alerts, so it is written
 - A page takes one of the `per_hour` places of a sliding hour; without one it is held. An emergency and an escalation go
   past the cap, as do a worsening and a new critical alert, these once an hour for each alert and severity.
 - In quiet hours a page is held unless it has something critical.
-- Of one pool, and of one account that cannot be seen, what is no worse than what people have heard of it and still
-  fires is held as long as that stands.
+- Margin ratio and distance of one pool tell of one danger, and so does all that cannot be seen of one account. Of each,
+  what is no worse than what those who were to hear it know already, and still fires, is held as long as that fires and
+  is not silenced. To acknowledge what is known is to know of what was there at that time, and of nothing later.
 - What is held is said in one page when it may leave, if it still fires; what ended meanwhile is said to be over only to
   those who had heard of it. An acknowledgement or a silence takes it out.
 
@@ -19,13 +20,13 @@ said in the morning. What only the first one's cap held back is said at its next
 
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, tzinfo
 from typing import Any
 
 from alerts.alert import Alert, Severity, State, Step
 from alerts.message import pack, unpack
-from alerts.rules import STALE_FEED
+from alerts.rules import DISTANCE, MARGIN_RATIO, STALE_FEED
 from alerts.silences import fits
 
 HOUR_S = 3600.0
@@ -109,23 +110,16 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class _Held:
-    """What waits. `unheard`: nobody knows of the alert, so nobody needs to know when it is over.
+    """What waits: a word that fires, which is found among what fires when its time has come, or that it is `over`.
 
-    `covered`: only because something as bad is known of its pool, so that this holds for a critical one as well.
+    `unheard`: nobody knows of the alert, so nobody needs to know when it is over. `covered`: only because something as
+    bad is known of its danger, so that this holds for a critical one as well.
     """
 
-    alert: Alert
+    word: tuple[int, float]
     unheard: bool
     covered: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class _Standing:
-    """What people have heard of a subject and still fires; the one they heard first covers others as bad."""
-
-    subject: str
-    severity: Severity
-    order: float
+    over: Alert | None = None
 
 
 class Pager:
@@ -135,8 +129,10 @@ class Pager:
         self._routes = tuple(routes)
         self._policy = policy
         self._said: OrderedDict[str, tuple[int, float]] = OrderedDict()
+        # Which routes know that it fires.
         self._heard: dict[str, set[str]] = {}
-        self._standing: dict[str, _Standing] = {}
+        # What fires as far as we know, by what it tells of: from `due`, and from what came since.
+        self._firing: dict[str, dict[str, Alert]] = {}
         # At most one for each key that fires or has just ended.
         self._held: dict[str, _Held] = {}
         self._places: deque[float] = deque()
@@ -144,9 +140,9 @@ class Pager:
         self._passed: dict[tuple[str, Severity], float] = {}
 
     @property
-    def held(self) -> tuple[Alert, ...]:
-        """What waits for the end of quiet hours or for a place in the hour."""
-        return tuple(held.alert for held in self._held.values())
+    def held(self) -> tuple[str, ...]:
+        """The keys of what waits: for the end of quiet hours, for a place in the hour, or for what covers it."""
+        return tuple(self._held)
 
     # What is decided
 
@@ -155,7 +151,7 @@ class Pager:
         groups: dict[tuple[str | None, tuple[str, ...], tuple[str, ...]], list[Alert]] = {}
         for words in _by_key(alert for alert in alerts if not self._is_said(alert)):
             last = words[-1]
-            self._stand_down(last)
+            self._know(last)
             if not self._is_for_people(words):
                 self._held.pop(last.key, None)
                 continue
@@ -177,13 +173,16 @@ class Pager:
     def due(self, firing: Sequence[Alert], now: float) -> list[Page]:
         """The pages that time brings: what was held and may leave. `firing` is the last word about all that fires."""
         present = {alert.key: alert for alert in firing}
+        self._firing = {}
+        for each in firing:
+            self._know(each)
         # Only held for now: if it is on its way to `plan`, it is said or held there before this is called again.
         found = {alert.key: alert for alert in firing if alert.key not in self._held and self._was_quiet(alert)}
         self._hold(found.values())
         groups: dict[tuple[tuple[str, ...], tuple[str, ...]], list[Alert]] = {}
         for key, held in self._held.items():
-            alert = held.alert if held.alert.state is State.RESOLVED else present.get(key)
-            if alert is None or _word(alert) != _word(held.alert) or key in found:
+            alert = present.get(key) if held.over is None else held.over
+            if alert is None or _word(alert) != held.word or key in found:
                 continue  # a later word, or the last one, is on its way to `plan`
             if _is_handled(alert) or self._is_quiet(alert.severity, now) or self._is_covered(alert):
                 continue
@@ -202,19 +201,15 @@ class Pager:
         """A route has taken the page; it is not said again."""
         for alert in page.alerts:
             word = _word(alert)
-            self._said[alert.key] = max(word, self._said.get(alert.key, word))
+            latest = max(word, self._said.get(alert.key, word))
+            self._said[alert.key] = latest
             self._said.move_to_end(alert.key)
-            if alert.state is State.FIRING:
-                self._heard.setdefault(alert.key, set()).add(route)
-                subject, before = _subject(alert), self._standing.get(alert.key)
-                if subject is not None:
-                    order = alert.at if before is None else before.order
-                    self._standing[alert.key] = _Standing(subject, alert.severity, order)
-            else:
+            if alert.state is State.RESOLVED:
                 self._heard.pop(alert.key, None)
-                self._standing.pop(alert.key, None)
+            elif word == latest or alert.key in self._heard:  # else it was late, and is known to be over
+                self._heard.setdefault(alert.key, set()).add(route)
             held = self._held.get(alert.key)
-            if held is not None and _word(held.alert) <= word:
+            if held is not None and held.word <= word:
                 del self._held[alert.key]
         while len(self._said) > SAID_MAX:
             self._said.popitem(last=False)
@@ -235,8 +230,10 @@ class Pager:
         return {
             "said": said,
             "heard": {key: sorted(routes) for key, routes in self._heard.items() if key in said},
-            "held": [(pack(held.alert).decode(), held.unheard, held.covered) for held in self._held.values()],
-            "standing": {key: (each.subject, int(each.severity), each.order) for key, each in self._standing.items()},
+            "held": {
+                key: (held.word, held.unheard, held.covered, None if held.over is None else pack(held.over).decode())
+                for key, held in self._held.items()
+            },
             "places": list(self._places),
             "passed": [(key, int(severity), at) for (key, severity), at in self._passed.items()],
         }
@@ -244,21 +241,21 @@ class Pager:
     def recall(self, memory: Mapping[str, Any], now: float) -> None:
         """Go on from what another run remembered. Raises ValueError, KeyError or TypeError for anything else.
 
-        A clock that was set back since must not keep places taken: what lies in the future is left out.
+        A clock that was set back since must not keep places taken: what lies in the future is left out. So is who has
+        heard what by a route that is no more.
         """
         said = [(key, (int(serial), float(at))) for key, (serial, at) in memory["said"].items()]
-        held = [_Held(unpack(packed), bool(unheard), bool(covered)) for packed, unheard, covered in memory["held"]]
-        standing = {
-            key: _Standing(str(subject), Severity(severity), float(order))
-            for key, (subject, severity, order) in memory["standing"].items()
+        held = {
+            key: _Held((int(serial), float(at)), bool(unheard), bool(covered), None if over is None else unpack(over))
+            for key, ((serial, at), unheard, covered, over) in memory["held"].items()
         }
         passed = {(key, Severity(severity)): float(at) for key, severity, at in memory["passed"]}
-        heard = {key: set(routes) for key, routes in memory["heard"].items()}
+        names = {route.name for route in self._routes}
+        heard = {key: names.intersection(routes) for key, routes in memory["heard"].items()}
         places = [float(place) for place in memory["places"]]
         self._said = OrderedDict(said)
         self._heard = heard
-        self._standing = standing
-        self._held = {each.alert.key: each for each in held}
+        self._held = held
         self._places = deque(place for place in places if place <= now)
         self._passed = {which: at for which, at in passed.items() if at <= now}
 
@@ -291,7 +288,7 @@ class Pager:
             to = [route.name for route in self._routes if route.name in heard]
         elif not groups:
             return (), ()
-        elif alert.step is Step.ESCALATED:
+        elif heard and alert.step is Step.ESCALATED:
             to = groups[reached]
         else:
             first = {name for group in groups[: reached + 1] for name in group}
@@ -335,28 +332,45 @@ class Pager:
         for alert in group:
             before = self._held.get(alert.key)
             begins = alert.step in (Step.RAISED, Step.HEARD_AGAIN) and alert.key not in self._heard
-            self._held[alert.key] = _Held(alert, begins if before is None else before.unheard, covered)
+            unheard = begins if before is None else before.unheard
+            over = alert if alert.state is State.RESOLVED else None
+            self._held[alert.key] = _Held(_word(alert), unheard, covered, over)
 
-    def _stand_down(self, alert: Alert) -> None:
-        """Note that an alert is over or has eased, whether or not people are told: it covers no more than it is."""
-        before = self._standing.get(alert.key)
-        if before is not None and alert.state is State.RESOLVED:
-            del self._standing[alert.key]
-        elif before is not None and alert.severity < before.severity:
-            self._standing[alert.key] = replace(before, severity=alert.severity)
+    def _know(self, alert: Alert) -> None:
+        """Note that an alert fires, or that it is over."""
+        danger = _danger(alert)
+        if danger is None:
+            return
+        if alert.state is State.FIRING:
+            self._firing.setdefault(danger, {})[alert.key] = alert
+        else:
+            self._firing.get(danger, {}).pop(alert.key, None)
 
     def _is_covered(self, alert: Alert) -> bool:
-        """Whether people know of something as bad about the same subject, which tells them of the same danger."""
-        subject = _subject(alert)
-        if subject is None or alert.state is State.RESOLVED:
+        """Whether all who are to hear it first know of something as bad about the same danger."""
+        danger = _danger(alert)
+        if danger is None or alert.state is State.RESOLVED:
             return False
-        mine = self._standing.get(alert.key)
-        return any(
-            key != alert.key
-            and other.subject == subject
-            and (other.severity > alert.severity or (other.severity == alert.severity and _is_first(other, mine)))
-            for key, other in self._standing.items()
-        )
+        others = [other for other in self._firing.get(danger, {}).values() if self._covers(other, alert)]
+        if not others:
+            return False
+        groups = _groups(self._routes, alert)
+        to = self._destination(alert)[0] if alert.key in self._heard else groups[0] if groups else ()
+        return any(self._heard[other.key].issuperset(to) for other in others)
+
+    def _covers(self, other: Alert, alert: Alert) -> bool:
+        """Whether people know of the other one as it is now, and by that of this one. Of two as bad that they know of,
+        the first covers the second."""
+        if other.key == alert.key or other.severity < alert.severity or not self._is_known(other):
+            return False
+        if other.severity == alert.severity and self._is_known(alert) and _order(other) > _order(alert):
+            return False
+        return other.acknowledged is None or alert.raised_at <= other.acknowledged.at
+
+    def _is_known(self, alert: Alert) -> bool:
+        """Whether somebody has heard of an alert as it is now, but for repeats, and may hear of it again."""
+        serial, _ = self._said.get(alert.key, (None, 0.0))
+        return serial == alert.serial and alert.key in self._heard and alert.silenced is None
 
     def _page(
         self, group: Sequence[Alert], to: tuple[str, ...], instead: tuple[str, ...], now: float, *, held: bool = False
@@ -439,15 +453,17 @@ def _worst(group: Sequence[Alert]) -> int:
     return max((int(alert.severity) for alert in group if alert.state is State.FIRING), default=0)
 
 
-def _subject(alert: Alert) -> str | None:
-    """What several alerts may speak of: a pool, or what cannot be seen of an account; None where each is its own."""
-    if alert.pool is None and alert.rule == STALE_FEED.name:
+def _danger(alert: Alert) -> str | None:
+    """What several alerts may tell of: the danger to a pool, or that an account cannot be seen; else None."""
+    if alert.rule in (MARGIN_RATIO.name, DISTANCE.name):
+        return alert.pool
+    if alert.rule == STALE_FEED.name:
         return f"{alert.venue}/{alert.account}"
-    return alert.pool
+    return None
 
 
-def _is_first(other: _Standing, mine: _Standing | None) -> bool:
-    return mine is None or other.order < mine.order
+def _order(alert: Alert) -> tuple[float, str]:
+    return alert.raised_at, alert.key
 
 
 def _is_handled(alert: Alert) -> bool:

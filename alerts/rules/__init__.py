@@ -31,9 +31,11 @@ class Rule(Generic[Subject]):
     describe: Callable[[Subject, Verdict], Wording]
 
 
+MARGIN_RATIO: Rule[PoolAssessment] = Rule("margin_ratio", margin_ratio.judge, margin_ratio.describe)
+DISTANCE: Rule[PoolAssessment] = Rule("distance", distance.judge, distance.describe)
 POOL_RULES: tuple[Rule[PoolAssessment], ...] = (
-    Rule("margin_ratio", margin_ratio.judge, margin_ratio.describe),
-    Rule("distance", distance.judge, distance.describe),
+    MARGIN_RATIO,
+    DISTANCE,
     Rule("unknown", unknown.judge, unknown.describe),
     Rule("model_error", model_error.judge, model_error.describe),
 )

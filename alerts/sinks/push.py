@@ -65,7 +65,8 @@ def _check_url(url: Secret) -> Secret:
 class RouteConfig(BaseModel):
     """``[[sinks.push.route]]``: where to, and what. Every filter that is there narrows; without any it takes all.
 
-    `url` and `urls` are URLs of apprise, as secrets; several all get it. Patterns may hold ``*``; an account fits all
+    `url` and `urls` are URLs of apprise, as secrets; several all get it, and one that takes it is enough: they are one
+    person's. Two people are two routes, the first with `also`. Patterns may hold ``*``; an account fits all
     of its pools as ``venue/account``.
     """
 
@@ -178,16 +179,49 @@ def _minutes(hours: str) -> tuple[int, int]:
 
 
 @dataclass(slots=True)
-class _Way:
-    """One route and how it does."""
+class _Line:
+    """One URL of a route and how it does. `detail`: what went wrong last, empty while it works."""
 
-    channels: tuple[Channel, ...]
-    is_tried: bool = False
+    channel: Channel
     failures: int = 0
-    since: float | None = None
     detail: str = ""
     rests_until: float = 0.0
     paused_until: float = 0.0
+
+    def is_paused(self, now: float) -> bool:
+        """Whether it is not to be asked at all."""
+        return now < self.paused_until
+
+    def answered(self, answer: Answer, now: float) -> None:
+        """Take note of what became of a push."""
+        if answer.ok:
+            self.failures, self.detail, self.rests_until, self.paused_until = 0, "", 0.0, 0.0
+            return
+        self.detail = answer.detail
+        self.rests_until = now + min(REST_MAX_S, REST_FIRST_S * 2.0 ** min(self.failures, 16))
+        self.failures += 1
+        # Where only a person can mend it, nobody is asked the same again and again.
+        wish_s = min(PAUSE_MAX_S, answer.retry_after_s or 0.0)
+        self.paused_until = now + wish_s if answer.retry else self.rests_until
+
+
+@dataclass(slots=True)
+class _Way:
+    """One route and how it does."""
+
+    lines: tuple[_Line, ...]
+    is_tried: bool = False
+    since: float | None = None
+
+    @property
+    def detail(self) -> str:
+        """What is wrong with it."""
+        return "; ".join(dict.fromkeys(line.detail for line in self.lines if line.detail))
+
+    @property
+    def rests_until(self) -> float:
+        """Until when another route is better asked first: the first of its URLs that is worth trying again decides."""
+        return min(max(line.rests_until, line.paused_until) for line in self.lines)
 
 
 class PushSink:
@@ -203,7 +237,7 @@ class PushSink:
         self._pager = Pager([route.route for route in config.route], config.policy)
         self._remembered = ""
         self._recall()
-        self._ways = {route.name: _Way(tuple(map(Channel, route.all_urls))) for route in config.route}
+        self._ways = {route.name: _Way(tuple(_Line(Channel(url)) for url in route.all_urls)) for route in config.route}
 
     async def connect(self) -> None:
         """Do nothing: there is no way to try a route that would not disturb whoever is at its end."""
@@ -261,8 +295,8 @@ class PushSink:
         async def ask(way: _Way) -> Sequence[Answer]:
             return await asyncio.gather(
                 *(
-                    channel.push(TEST_TITLE, TEST_BODY, Severity.WARNING, self.config.push_s, lambda: None)
-                    for channel in way.channels
+                    line.channel.push(TEST_TITLE, TEST_BODY, Severity.WARNING, self.config.push_s, lambda: None)
+                    for line in way.lines
                 )
             )
 
@@ -311,21 +345,20 @@ class PushSink:
         return way.rests_until if self._is_resting(way) else 0.0
 
     def _is_resting(self, way: _Way) -> bool:
-        return self._clock.now() < max(way.rests_until, way.paused_until)
+        return self._clock.now() < way.rests_until
 
     async def _push(self, name: str, page: Page, end: float) -> bool:
         """Push through everything of one route. It has taken the page when one of its URLs has."""
-        way = self._ways[name]
-        if self._clock.now() < way.paused_until or _time() > end:
+        way, now = self._ways[name], self._clock.now()
+        lines = [line for line in way.lines if not line.is_paused(now)]
+        if not lines or _time() > end:
             return False
-        answers = await asyncio.gather(*(self._push_to(channel, name, page, end) for channel in way.channels))
+        answers = await asyncio.gather(*(self._push_to(line.channel, name, page, end) for line in lines))
         way.is_tried = True
-        wrong = [answer for answer in answers if not answer.ok]
-        if wrong:
-            self._has_failed(name, way, wrong)
-        else:
-            self._works(name, way)
-        return len(wrong) < len(answers)
+        for line, answer in zip(lines, answers, strict=True):
+            line.answered(answer, self._clock.now())
+        self._judge(name, way)
+        return any(answer.ok for answer in answers)
 
     async def _push_to(self, channel: Channel, name: str, page: Page, end: float) -> Answer:
         """A few tries; what hangs or will not change its mind is not tried again."""
@@ -343,24 +376,12 @@ class PushSink:
             await asyncio.sleep(wish_s)
             pause_s *= 2
 
-    def _has_failed(self, name: str, way: _Way, wrong: Sequence[Answer]) -> None:
-        now = self._clock.now()
-        way.detail = "; ".join(dict.fromkeys(answer.detail for answer in wrong))
-        if len(wrong) == len(way.channels):
-            way.rests_until = now + min(REST_MAX_S, REST_FIRST_S * 2.0 ** min(way.failures, 16))
-            way.failures += 1
-            wish_s = min(answer.retry_after_s or 0.0 for answer in wrong)
-            way.paused_until = now + min(PAUSE_MAX_S, wish_s)
-            if not any(answer.retry for answer in wrong):
-                # Only a person can mend it: nobody is asked the same again and again.
-                way.paused_until = way.rests_until
-        if way.since is None:
-            way.since = now
+    def _judge(self, name: str, way: _Way) -> None:
+        """A route works while all of its URLs do."""
+        if way.detail and way.since is None:
+            way.since = self._clock.now()
             log.warning("push route lost", route=name, error=way.detail)
-
-    def _works(self, name: str, way: _Way) -> None:
-        way.failures, way.rests_until, way.paused_until, way.detail = 0, 0.0, 0.0, ""
-        if way.since is not None:
+        elif not way.detail and way.since is not None:
             way.since = None
             log.info("push route works again", route=name)
 

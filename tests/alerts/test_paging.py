@@ -516,17 +516,23 @@ def test_one_outage_is_one_page() -> None:
 
 def test_what_was_covered_is_said_when_it_is_the_worst_that_is_left() -> None:
     """The alert that covered it eases below it, or is over; what ends meanwhile, nobody hears of."""
-    pager = a_pager()
-    push(pager, of_distance(CRITICAL))
-    warning, other = an_alert(at=DAY + 1), an_alert("P1", NOTICE, key="unknown:binance/main/P1", at=DAY + 1)
-    assert push(pager, warning, other) == []
-    assert pager.due([warning, other], DAY + 2) == []
+    pager, worst, other = a_pager(), of_distance(CRITICAL), an_alert(at=DAY + 1)
+    push(pager, worst)
+    assert push(pager, other) == []
+    assert pager.due([worst, other], DAY + 2) == []
     eased = of_distance(NOTICE, Step.EASED, DAY + 60)
     push(pager, eased)
-    assert keys(taken(pager, pager.due([warning, other, eased], DAY + 62))) == [{"P1"}]
-    assert push(pager, replace(other, step=Step.RESOLVED, state=State.RESOLVED, serial=other.serial + 99)) == []
-    push(pager, of_distance(NOTICE, Step.RESOLVED, DAY + 90))
-    assert pager.due([warning], DAY + 92) == []
+    assert [page.alerts for page in taken(pager, pager.due([other, eased], DAY + 62))] == [(other,)]
+    again = of_distance(CRITICAL, Step.WORSENED, DAY + 70)
+    push(pager, again)
+    eased = an_alert(severity=NOTICE, step=Step.EASED, at=DAY + 80)
+    assert push(pager, eased) == []
+    assert push(pager, of_distance(CRITICAL, Step.RESOLVED, DAY + 90)) != []
+    assert [page.alerts for page in pager.due([eased], DAY + 92)] == [(eased,)]
+    unheard, worst = a_pager(), of_distance(CRITICAL)
+    push(unheard, worst)
+    assert push(unheard, other) == []
+    assert push(unheard, replace(other, step=Step.RESOLVED, state=State.RESOLVED, serial=other.serial + 99)) == []
 
 
 def test_of_two_as_bad_the_first_is_repeated() -> None:
@@ -538,6 +544,100 @@ def test_of_two_as_bad_the_first_is_repeated() -> None:
         pages += push(pager, of_distance(EMERGENCY, Step.REPEATED, DAY + 60 * minute))
         pages += push(pager, an_alert(severity=EMERGENCY, step=Step.REPEATED, at=DAY + 60 * minute + 1))
     assert [{alert.rule for alert in page.alerts} for page in pages] == [{"distance"}] * 5
+
+
+@pytest.mark.parametrize("rule", ["unknown", "model_error", "rules_changed", "venue_notice"])
+def test_what_tells_of_something_else_is_not_covered_and_covers_nothing(rule: str) -> None:
+    """Who knows that the model disagrees with the venue does not know that the margin ratio is past a rung."""
+    pager = a_pager()
+    for alert in (
+        an_alert(severity=CRITICAL, key=f"{rule}:binance/main/P1", rule=rule),
+        an_alert(),
+        of_distance(NOTICE),
+    ):
+        before = [page.alerts for page in push(pager, alert)]
+        assert before == ([] if alert.rule == "distance" else [(alert,)])
+    late = an_alert(severity=NOTICE, key=f"{rule}:binance/main/P1", rule=rule, step=Step.EASED)
+    assert [page.alerts for page in push(pager, late)] == [(late,)]
+
+
+def test_an_acknowledgement_covers_what_was_there_and_nothing_later() -> None:
+    """Of a pool, and of an account that cannot be seen: what is raised, or changes, after it is news."""
+    pager, seen = a_pager(), Acknowledgement("ann", DAY + 60)
+    push(pager, of_distance(CRITICAL))
+    ratio = an_alert(severity=CRITICAL, at=DAY + 30)
+    assert push(pager, ratio) == []
+    known = of_distance(CRITICAL, Step.ACKNOWLEDGED, acknowledged=seen)
+    known = replace(known, serial=known.serial - 2)  # handling is no change
+    assert pager.due([known, ratio], DAY + 62) == []
+    again = replace(ratio, step=Step.REPEATED, at=DAY + 330)
+    assert push(pager, again) == pager.due([known, again], DAY + 332) == []
+    eased, worse = (
+        an_alert(step=Step.EASED, at=DAY + 400),
+        an_alert(severity=CRITICAL, step=Step.WORSENED, at=DAY + 500),
+    )
+    assert [page.alerts for alert in (eased, worse) for page in push(pager, alert)] == [(eased,), (worse,)]
+
+
+def test_another_stream_that_falls_silent_after_the_acknowledgement_is_news() -> None:
+    """Whoever has seen that events are missing has not seen that marks are."""
+    pager = a_pager()
+    events = an_alert(severity=EMERGENCY, key="stale_feed:binance/main/user", rule="stale_feed", pool=None)
+    push(pager, events)
+    pager.due([replace(events, acknowledged=Acknowledgement("ann", DAY + 10))], DAY + 12)
+    marks = an_alert(severity=EMERGENCY, at=DAY + 60, key="stale_feed:binance/main/mark", rule="stale_feed", pool=None)
+    assert [page.alerts for page in push(pager, marks)] == [(marks,)]
+
+
+def test_what_is_silenced_covers_nothing() -> None:
+    """A silence over one alert says nothing of the other one, which nobody silenced."""
+    pager, known, other = a_pager(), of_distance(CRITICAL), an_alert(at=DAY + 1)
+    push(pager, known)
+    assert push(pager, other) == []
+    silenced = replace(known, silenced=SILENCE)
+    assert [page.alerts for page in pager.due([silenced, other], DAY + 2)] == [(other,)]
+
+
+def test_what_one_person_knows_is_not_known_to_another() -> None:
+    """The trader hears of ratios and the risk officer of distances: each hears all of theirs."""
+    pager = a_pager(Route("trader", rules=("margin_ratio",)), Route("risk", rules=("distance",)))
+    first, second = an_alert(severity=EMERGENCY), of_distance(EMERGENCY, at=DAY + 1)
+    assert [page.to for alert in (first, second) for page in push(pager, alert)] == [("trader",), ("risk",)]
+    both = a_pager(replace(PHONE, also=True), Route("ratios", rules=("margin_ratio",), also=True), DESK)
+    push(both, second)
+    assert [page.to for page in push(both, first)] == [("phone", "ratios", "desk")]
+
+
+def test_what_nobody_heard_of_does_not_escalate_past_those_who_know_the_danger() -> None:
+    """It is said to the first as soon as nothing covers it any more, however often it was to be passed on meanwhile."""
+    pager, known, other = a_pager(PHONE, DESK), of_distance(CRITICAL), an_alert(severity=CRITICAL, at=DAY + 1)
+    push(pager, known)
+    assert push(pager, other) == []
+    passed_on = an_alert(severity=CRITICAL, step=Step.ESCALATED, escalation=1, at=DAY + 301)
+    assert push(pager, passed_on) == []
+    push(pager, of_distance(CRITICAL, Step.RESOLVED, DAY + 310))
+    assert [page.to for page in pager.due([passed_on], DAY + 312)] == [("phone", "desk")]
+
+
+def test_a_push_that_is_taken_late_covers_nothing_when_its_alert_is_over() -> None:
+    """The server answered when another route had already said the end."""
+    pager = a_pager(PHONE, DESK)
+    (late,) = pager.plan([of_distance(CRITICAL)], DAY)
+    pager.took(late, "desk")
+    push(pager, of_distance(CRITICAL, Step.RESOLVED, DAY + 5))
+    pager.took(late, "phone")
+    assert len(push(pager, an_alert(at=DAY + 600))) == 1
+    assert push(pager, of_distance(NOTICE, at=DAY + 700), of_distance(NOTICE, Step.RESOLVED, DAY + 701)) == []
+
+
+def test_what_another_monitor_ended_covers_nothing_when_this_one_speaks_again() -> None:
+    """This one's push said the emergency; that it was over, the other one's did."""
+    pager = a_pager()
+    push(pager, of_distance(EMERGENCY))
+    pager, ratio = restarted(pager, DAY + 7000), an_alert(severity=CRITICAL, at=DAY + 7200)
+    assert [page.alerts for page in push(pager, ratio)] == [(ratio,)]
+    anew = of_distance(EMERGENCY, at=DAY + 7300)
+    assert [page.alerts for page in push(pager, anew)] == [(anew,)]
 
 
 def test_what_is_acknowledged_stays_quiet_when_a_silence_over_it_ends() -> None:
@@ -587,6 +687,16 @@ def test_the_end_goes_to_those_whom_an_earlier_run_told() -> None:
     assert over.to == ("desk",)
 
 
+def test_a_route_that_is_no_more_has_heard_nothing() -> None:
+    """Renamed or removed: what it knew, whoever is first now is told, the end included."""
+    pager, fires = a_pager(Route("old")), an_alert()
+    push(pager, fires)
+    pager = restarted(pager, DAY, Route("new"))
+    (over,) = push(pager, an_alert(step=Step.RESOLVED, at=DAY + 60))
+    assert over.to == ("new",)
+    assert len(push(pager, an_alert("P2", EMERGENCY))) == 1
+
+
 def test_a_clock_that_was_set_back_takes_no_places() -> None:
     """What another run did in what is the future now counts for nothing."""
     pager = a_pager(per_hour=1)
@@ -597,13 +707,14 @@ def test_a_clock_that_was_set_back_takes_no_places() -> None:
 
 def test_what_people_know_of_a_pool_is_known_after_a_restart() -> None:
     """It covers what is no worse, as before."""
-    pager = a_pager()
-    push(pager, an_alert(severity=CRITICAL))
+    pager, known = a_pager(), an_alert(severity=CRITICAL)
+    push(pager, known)
     pager = restarted(pager, DAY)
-    assert push(pager, an_alert(key="distance:binance/main/P1")) == []
+    assert pager.due([known], DAY) == []
+    assert push(pager, of_distance(WARNING)) == []
 
 
-@pytest.mark.parametrize("memory", [{}, {"said": {"k": 1}}, {"said": {}, "held": [["nonsense", True, False]]}])
+@pytest.mark.parametrize("memory", [{}, {"said": {"k": 1}}, {"said": {}, "held": {"k": ["nonsense", True, False]}}])
 def test_a_memory_that_cannot_be_read_is_refused(memory: dict[str, Any]) -> None:
     """And nothing of it is taken up."""
     pager = a_pager()

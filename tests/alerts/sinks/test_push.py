@@ -296,6 +296,27 @@ async def test_a_server_that_wants_to_be_left_alone_is(server: PushServer, wish:
     assert server.tries("phone") == 1
 
 
+async def test_one_of_two_that_wants_to_be_left_alone_is_while_the_other_takes_everything(server: PushServer) -> None:
+    """Two addresses of one person; that one of them is not reached stays a trouble until it takes something again."""
+    clock = ManualClock(AT)
+    server.faults["one"] = Fault(429, headers={"Retry-After": "600"})
+    config = push_config({"name": "both", "urls": [server.ntfy("one"), server.ntfy("two")]})
+    sink = build(config, Surroundings(clock, "box"))
+    for account in "abc":
+        await sink.deliver(said(account=account))
+    assert (server.tries("one"), len(server.to("two"))) == (1, 3)
+    (trouble,) = sink.troubles()
+    assert trouble.since == AT
+    server.faults["two"] = Fault(500)
+    with pytest.raises(SinkError, match="both: HTTP 429 Too Many Requests; HTTP 500"):
+        await sink.deliver(said(account="d"))
+    assert server.tries("one") == 1
+    del server.faults["one"], server.faults["two"]
+    clock.advance(601.0)
+    await sink.deliver(said(account="d"))
+    assert (len(server.to("one")), sink.troubles()[0].since) == (1, None)
+
+
 async def test_a_short_wish_is_waited_for(server: PushServer) -> None:
     """One second later the same route is asked again."""
     server.faults["phone"] = Fault(429, times=1, headers={"Retry-After": "1"})
