@@ -20,7 +20,7 @@ from alerts.outbox import Outbox
 from alerts.sink import Envelope, Sink, Trouble
 from monitor.clock import SystemClock
 from monitor.errors import SinkError
-from monitor.model.assessment import FeedHealth, PoolAssessment, PoolTable
+from monitor.model.assessment import AccountSight, FeedHealth, PoolAssessment, PoolTable
 from monitor.telemetry import Telemetry
 from tests.support.pools import a_pool
 from tests.support.recording_sink import RecordingSink
@@ -40,6 +40,10 @@ class Pools:
     def table(self) -> PoolTable:
         """Not asked here."""
         raise AssertionError("the dispatcher does not look at the table")
+
+    def accounts(self) -> Sequence[AccountSight]:
+        """Not asked here."""
+        return ()
 
     def health(self) -> Sequence[FeedHealth]:
         """Not asked here."""
