@@ -114,6 +114,23 @@ async def test_before_the_first_state_nothing_is_known(browser: Browser) -> None
         assert await page.evaluate(none) == said
 
 
+async def test_no_pool_is_not_no_risk(browser: Browser) -> None:
+    """While an account was not read, or is not seen, nobody knows that no pool has risk open."""
+    desk = Desk([], reasons=("binance/main: account down: no snapshot yet",), unread=(("binance", "main"),))
+    said = "document.getElementById('pools-none').innerText"
+    worst = "document.documentElement.dataset.worst"
+    async with board(browser, desk) as page:
+        await page.until(f"{said} === 'Not read yet: binance/main. What risk is open there is not known.'")
+        assert await page.text("#summary") == "0 pools · 1 account not read yet · 0 alerts"
+        assert await page.evaluate(worst) == "unknown"
+        desk.unread, desk.reasons = (), ("binance/main: user stream down: no data for 62 s",)
+        await page.until(f"{said} === 'What risk is open is not known: not everything is seen.'")
+        assert await page.evaluate(worst) == "unknown"
+        desk.reasons = ()
+        await page.until(f"{said} === 'No pool has risk open.'")
+        assert await page.evaluate(worst) == "calm"
+
+
 async def test_the_rungs_are_the_configured_ones(browser: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ticks, words and colours follow the ladder that is in force."""
     ladder = {("margin_ratio", "warning"): 0.30, ("margin_ratio", "critical"): 0.90}
@@ -155,7 +172,7 @@ async def test_an_old_mark_looks_old(browser: Browser) -> None:
     desk = busy()
     desk.pools[0] = replace(desk.pools[0], stale=True)
     async with board(browser, desk) as page:
-        assert "marks are old" in await page.text(".row.pool:nth-child(3) .name")
+        assert "the figures are old" in await page.text(".row.pool:nth-child(3) .name")
         gray = "getComputedStyle(document.querySelector('.row.pool:nth-child({}) .ratio')).filter"
         assert await page.evaluate(gray.format(3)) == "grayscale(1)"
         assert await page.evaluate(gray.format(1)) == "none"
