@@ -18,7 +18,7 @@ from alerts.danger import Cause, Danger
 from monitor.commands.demo_screen import bar
 from monitor.commands.show import SEVERITY_STYLES, warning_line
 from monitor.legible import legible_all
-from monitor.views import percent
+from monitor.views import percent, without_pools
 
 OLD_S = 4.0
 """Without an answer for so long, what is shown is old."""
@@ -109,7 +109,8 @@ class Look:
         table = self._table(pools, state, width)
         below = [Text(f"{state['total'] - len(pools)} pools with less risk are not shown.", "dim")]
         if not state["total"]:
-            below = [Text("No pool has risk open.")]
+            ready = state["ready"]
+            below = [Text(without_pools(ready["ready"], ready.get("unread", ())))]
         elif state["total"] == len(pools):
             below = []
         shown = Group(*_fitting(lines[1:]), table, *below) if pools else Group(*_fitting(lines[1:]), *below)
@@ -145,7 +146,10 @@ class Look:
                 f" as of {at} UTC{why}", "bold red"
             )
         alerts = state["alerts_total"]
-        line.append(f"  {state['total']} pools · {alerts} alert{'' if alerts == 1 else 's'} · ")
+        unread = len(state["ready"].get("unread", ()))
+        line.append(f"  {state['total']} pools · ")
+        line.append(f"{unread} account{'' if unread == 1 else 's'} not read yet · " if unread else "", "bold red")
+        line.append(f"{alerts} alert{'' if alerts == 1 else 's'} · ")
         count = len(state["silences"])
         line.append(f"{count} silence{'' if count == 1 else 's'}  " if state["silences"] else "").append(
             self.url, "dim"
@@ -263,7 +267,7 @@ def _row(
     short = Text(pool["scope"]).append(f"  {pool['account']} {pool['venue']}", "dim")
     yield Text(pool["pool"]) if wide else short
     yield Text("unknown" if ratio is None else percent(ratio), style)
-    yield Text("marks are old", "reverse red") if pool["stale"] else _label(danger, why=width >= WHY)
+    yield Text("old figures", "reverse red") if pool["stale"] else _label(danger, why=width >= WHY)
     legs = pool["legs"] or []
     near = min(legs, key=lambda leg: inf if leg["distance"] is None else float(leg["distance"]), default=None)
     pnl = [_figure(leg["unrealized_pnl"]) for leg in legs]

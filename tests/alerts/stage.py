@@ -17,7 +17,7 @@ from alerts.engine import Engine
 from alerts.outbox import Outbox
 from alerts.sink import Sink
 from monitor.clock import SystemClock
-from monitor.model.assessment import FeedHealth, PoolAssessment, PoolTable
+from monitor.model.assessment import AccountSight, FeedHealth, PoolAssessment, PoolTable
 from monitor.telemetry import Telemetry
 from tests.support.pools import a_pool
 from tests.support.server_process import until
@@ -36,6 +36,10 @@ class Pools:
     def table(self) -> PoolTable:
         """Not asked here."""
         raise AssertionError("the dispatcher does not look at the table")
+
+    def accounts(self) -> Sequence[AccountSight]:
+        """Not asked here."""
+        return ()
 
     def health(self) -> Sequence[FeedHealth]:
         """Not asked here."""
