@@ -379,6 +379,20 @@ def test_a_position_that_cannot_be_read_is_not_left_out() -> None:
             translate.holding(POSITION | fault, known)
 
 
+def test_a_size_that_is_missing_is_not_nothing() -> None:
+    """Kraken's rows have no other figure that counts, yet a row with a side or an entry price is of something held."""
+    made = client("krakenfutures", KRAKEN)
+    row = frame("krakenfutures_openpositions")["openPositions"][0]
+    for size in ("", None, "x"):
+        with pytest.raises(UnreadableError):
+            translate.holding(made.parse_position(row | {"size": size}), catalogue(made))
+    blank = {"symbol": "BTC/USD:USD", "contracts": None, "side": None}
+    for said in ({"side": "long"}, {"entryPrice": 70_000.0}, {"liquidationPrice": "1"}, {"initialMargin": 5}):
+        with pytest.raises(UnreadableError):
+            translate.holding(blank | said, catalogue(made))
+    assert translate.holding(blank, catalogue(made)) is None
+
+
 @pytest.mark.parametrize(
     ("mode", "isolated"), [("isolated", True), ("cross", False), (None, None), ("", None), ("portfolio", None)]
 )
