@@ -673,7 +673,7 @@ VENUES: dict[str, Callable[[Clock], AbstractAsyncContextManager[VenueUnderTest]]
 }
 
 SOAKED = {"ccxt-gate", "ccxt-krakenfutures"}
-"""The same connector as another one's, once more: with the long rounds only."""
+"""The same connector as another one's, once more: with the long rounds only, but for what differs by exchange."""
 
 
 @dataclass
