@@ -228,8 +228,9 @@ class AccountState:
         wallets = {}
         for token in sorted({self.tokens[dex] for dex in self.dexes if dex in self.tokens}):
             isolated, profit, at_ms = self._sums(token)
-            total = totals.get(token, nan if self._draws(token) else 0.0)
-            if total:
+            draws = self._draws(token)
+            total = totals.get(token, nan if draws else 0.0)
+            if total or draws:
                 wallets[token] = Wallet(token, total - isolated - profit, updated_ms=at_ms)
         return wallets
 

@@ -1,6 +1,6 @@
 """What follows from the states of an address: modes, wallets, positions, reports."""
 
-from math import isnan
+from math import inf, isnan
 from typing import Any
 
 import pytest
@@ -440,3 +440,17 @@ def test_in_unified_mode_funding_is_paid_out_of_spot() -> None:
     after = pools(state)
     assert after["USDC"].margin_balance == pytest.approx(before["USDC"].margin_balance - 3.0)
     assert after["HYPE:short"].margin_balance == pytest.approx(before["HYPE:short"].margin_balance - 1.0)
+
+
+@pytest.mark.parametrize("total", ["0.0", "0", "-25.0"])
+def test_a_token_of_which_nothing_is_left_backs_its_positions_with_nothing(total: str) -> None:
+    """The total counts every profit: without it, the profit would be taken for a balance."""
+    spot = load(UNIFIED)
+    spot["balances"][0]["total"] = total
+    state = state_of(Abstraction.UNIFIED, spot=spot)
+    isolated, profit, _ = state._sums("USDC")
+    assert state.wallets["USDC"].balance == pytest.approx(float(total) - isolated - profit)
+    pool = pools(state)["USDC"]
+    assert pool.margin_balance == pytest.approx(float(total) - isolated)
+    assert pool.margin_ratio == inf
+    assert "USDC" in {report.scope for report in state.reports()}
