@@ -454,3 +454,31 @@ def test_a_token_of_which_nothing_is_left_backs_its_positions_with_nothing(total
     assert pool.margin_balance == pytest.approx(float(total) - isolated)
     assert pool.margin_ratio == inf
     assert "USDC" in {report.scope for report in state.reports()}
+
+
+def unread(state: AccountState, *, held: str) -> AccountState:
+    """The account once more, when its builder's dex could not be read and spot has this reserved."""
+    state.unread = frozenset({"xyz"})
+    state.spot = spot_state({"balances": [{"coin": "USDC", "token": 0, "hold": held, "total": "5000.0"}]})
+    state.decide_mode()
+    return state
+
+
+def test_a_mode_that_a_dex_out_of_sight_would_decide_stays_what_it_was() -> None:
+    """What spot holds beyond the dexes in sight may be reserved for that one; what it lacks shows that none is."""
+    unified = state_of(Abstraction.UNSTATED, spot=UNIFIED)
+    assert unified.stands_for is Abstraction.UNIFIED
+    assert unread(unified, held="2700.0").stands_for is Abstraction.UNIFIED
+    assert unread(unified, held="12.0").stands_for is Abstraction.STANDARD
+    standard = state_of(Abstraction.UNSTATED, spot=reserving("3.0"))
+    assert unread(standard, held="9000.0").stands_for is Abstraction.STANDARD
+    never = AccountState()
+    never.load(assets(raw("rest_all_perp_metas")))
+    take(never)
+    never.abstraction = Abstraction.UNSTATED
+    assert unread(never, held="9000.0").stands_for is Abstraction.STRANGE
+
+
+def reserving(hold: str) -> dict[str, Any]:
+    """Spot balances of which so much is reserved."""
+    return {"balances": [{"coin": "USDC", "token": 0, "hold": hold, "total": "5000.0"}]}
