@@ -14,7 +14,7 @@ from typing import Generic, Protocol, TypeVar
 from connectors.backoff import Backoff
 from connectors.health import AccountHealth
 from connectors.private import PrivateStream, Wiring
-from connectors.rounds import Round
+from connectors.rounds import Round, Unanswered
 from connectors.session import Action, Halt, Request, Timers, Warn
 from connectors.wire import BadFrame, Defect
 from monitor.errors import MarginwatchError, VenueError
@@ -106,6 +106,7 @@ class AccountBase(ABC, Generic[R]):
         self._request_count = 0
         self._last_asked: dict[str, str] = {}
         self._round: R | None = None
+        self._without_answer = Unanswered()
         self._synced = False
         self._streaming = True
         """Whether there is to be a private stream at all."""
@@ -184,7 +185,9 @@ class AccountBase(ABC, Generic[R]):
             if kind and (own := self._answered(kind, body, now)) is not None:
                 return own
             if self._round is not None and kind in self._round.missing:
-                return self._go_on(self._round, self._round.take(kind, body, sent_ms), now)
+                further = self._round.take(kind, body, sent_ms)
+                self._without_answer.told(kind)
+                return self._go_on(self._round, further, now)
         except BadFrame as bad:
             return self._without(kind, self._unusable(kind, bad), now)
         return ()
@@ -226,12 +229,22 @@ class AccountBase(ABC, Generic[R]):
         try:
             further = self._round.do_without(kind)
             if further is not None:
+                self._do_without(kind, error)
                 return self._go_on(self._round, further, now)
         except BadFrame as bad:
             error = self._unusable(kind, bad)
         if not error.retry and not self._synced:
             return self._halt(error, now)
         return self._round_failed(error, now)
+
+    def _do_without(self, kind: str, error: VenueError) -> None:
+        """Tell a person, once until it is answered again."""
+        if self._without_answer.untold(kind):
+            self.actions.append(Warn(f"{self.name}: {error}; {self._meanwhile(kind)}"))
+
+    def _meanwhile(self, kind: str) -> str:
+        """What holds while a question that a snapshot can do without is not answered."""
+        return "what it told before stands, what it never told is unknown, and it is asked again"
 
     def _ask(self, request: Request) -> None:
         """Number a question. Its kind is what stands before the number; only the latest of a kind is waited for."""
@@ -299,6 +312,7 @@ class AccountBase(ABC, Generic[R]):
 
     def _end_round(self, outcome: str) -> None:
         self._round = None
+        self._without_answer.end_round()
         self._timers.clear("round")
         self._telemetry.reconciliations.add(self.venue, self._account, outcome)
 

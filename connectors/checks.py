@@ -1,5 +1,7 @@
 """What `marginwatch check` says of every venue in the same words."""
 
+from collections.abc import Mapping
+
 from connectors import CheckLine
 from connectors.rest import Rest
 from monitor.errors import VenueError
@@ -29,6 +31,11 @@ def able(dangerous: tuple[str, ...], how_to: str, *, allowed: bool, more: str = 
     if allowed:
         return CheckLine(True, "permissions", f"{text}; allow_dangerous_key is set{more}")
     return CheckLine(False, "permissions", f"{text}. {how_to}")
+
+
+def unanswered(kinds: Mapping[str, str]) -> list[CheckLine]:
+    """What the snapshot did without, and why, by the kind of question."""
+    return [CheckLine(None, kind, f"{why}; what it would have told is unknown") for kind, why in kinds.items()]
 
 
 def counted(count: int, what: str, *, many: str = "") -> str:

@@ -1,7 +1,10 @@
-"""When the definitions of contracts are asked for: tiers, fees and funding intervals. Pure; time is passed in.
+"""When what may go on from its last good answer is asked for again. Pure; time is passed in.
 
-They change without an event and are read again on a timer. What a venue did not tell is asked for sooner, after pauses
-that grow: a contract that it never describes must not use up the requests of every account behind the address.
+A snapshot is believed when positions, balances and the account's mode were told. What else makes figures of them
+(contracts, tiers, fees, collateral ratios, which parts a venue has) changes seldom and without an event: it is read
+again on a timer, and where it is not told, the last good answer stands and it is asked for sooner, after pauses that
+grow. What never was told is unknown. Neither a question that nobody answers nor a contract that the venue never
+describes is to use up the requests of every account behind the address.
 """
 
 from collections.abc import Collection, Iterable
@@ -11,27 +14,37 @@ from connectors.backoff import Backoff
 
 
 class DefinitionTimes:
-    """From when on each contract is to be asked for; one that never was is due at once."""
+    """From when on each contract, or question, is to be asked for; one that never was is due at once."""
 
-    def __init__(self, every_s: float, backoff: Backoff) -> None:
+    def __init__(self, every_s: float, backoff: Backoff, *, soonest_s: float = 0.0) -> None:
         self._every_s = every_s
         self._backoff = backoff
+        self._soonest_s = soonest_s
         self._due_at: dict[str, float] = {}
-        self._lacking: frozenset[str] = frozenset()
+        self.lacking: frozenset[str] = frozenset()
+        """Those of which not everything was told when they were last asked for."""
 
     def fresh(self, now: float) -> frozenset[str]:
-        """Contracts that need not be asked for at present."""
-        return frozenset(symbol for symbol, due_at in self._due_at.items() if due_at > now)
+        """Names that need not be asked for at present."""
+        return frozenset(name for name, due_at in self._due_at.items() if due_at > now)
 
-    def asked(self, symbols: Collection[str], lacking: Collection[str], now: float) -> None:
+    def is_due(self, name: str, now: float) -> bool:
+        """Whether to ask for this one with the next round."""
+        return self._due_at.get(name, -inf) <= now
+
+    def asked(self, names: Collection[str], lacking: Collection[str], now: float) -> None:
         """These were asked for, and of some of them not everything was told."""
-        if not self._lacking.issuperset(lacking):
+        if not self.lacking.issuperset(lacking):
             self._backoff.reset()  # the pauses of one that is never described are not another's
-        again_at = now + self._backoff.next() if lacking else inf
-        for symbol in symbols:
-            self._due_at[symbol] = again_at if symbol in lacking else now + self._every_s
-        self._lacking = self._lacking.difference(symbols).union(lacking)
+        again_at = now + self._backoff.next(self._soonest_s) if lacking else inf
+        for name in names:
+            self._due_at[name] = again_at if name in lacking else now + self._every_s
+        self.lacking = self.lacking.difference(names).union(lacking)
+
+    def want(self, name: str) -> None:
+        """Something shows that what is known of this one is not all."""
+        self._due_at.pop(name, None)
 
     def next(self, held: Iterable[str]) -> float | None:
-        """When the first of these contracts is due; None without any."""
-        return min((self._due_at.get(symbol, -inf) for symbol in held), default=None)
+        """When the first of these is due; None without any."""
+        return min((self._due_at.get(name, -inf) for name in held), default=None)

@@ -30,6 +30,7 @@ class AccountHealth:
         self._error = ""
         self._denied = ""
         self._refused = ""
+        self._unseen = ""
         self._states: dict[str, tuple[FeedState, str]] = {}
         self.well_since: float | None = None
 
@@ -106,6 +107,10 @@ class AccountHealth:
         """The account cannot be watched at all."""
         self._refused = reason
 
+    def unseen(self, what: str) -> None:
+        """A part of the account that snapshots cannot see, though all that is known of it is in sync; "" for none."""
+        self._unseen = what
+
     def judge(self, now: float) -> list[FeedChanged]:
         """What changed since the last time."""
         changed = []
@@ -165,4 +170,4 @@ class AccountHealth:
             return FeedState.STALE, self._error or "no new snapshot comes"
         if age_s > self._late_after_s or self._gap_at is not None:
             return FeedState.LATE, self._error or "waiting for a snapshot"
-        return FeedState.LIVE, ""
+        return FeedState.LIVE, self._unseen

@@ -4,7 +4,7 @@ Endpoints and keys: Binance's documentation of USD-M futures.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import isfinite, nan
 from typing import Any
 
@@ -157,8 +157,3 @@ def brackets(body: bytes) -> dict[str, tuple[Tier, ...]]:
     answer = document(body)
     listed = answer if isinstance(answer, list) else [mapping(answer)]
     return dict(usable(listed, lambda row: (text(row.get("symbol")), tiers(rows(row.get("brackets"))))))
-
-
-def instruments(listing: Exchange, tables: Mapping[str, tuple[Tier, ...]]) -> dict[str, Instrument]:
-    """Every linear contract with the account's tiers; empty tiers where the venue gave none."""
-    return {symbol: replace(it, tiers=tables.get(symbol, ())) for symbol, it in listing.symbols.items()}

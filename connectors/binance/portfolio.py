@@ -36,7 +36,7 @@ from connectors.session import Request, Security
 from connectors.wire import BadFrame, document, mapping, not_negative, number, positive, rows, text, usable
 from monitor.model.account import AccountMode, PositionMode
 from monitor.model.ids import Slot
-from monitor.model.instrument import ContractKind, Instrument, Tier
+from monitor.model.instrument import ContractKind, Instrument
 
 COIN_REST_URL = "https://dapi.binance.com"
 
@@ -117,12 +117,12 @@ class Portfolio:
         uni_mmr = None if isnan(told.uni_mmr) else told.uni_mmr
         return Answers(sent_ms, mode, {}, account, risk, indexes, uni_mmr, told.level(sent_ms))
 
-    def listing(self, bodies: Mapping[str, bytes], known: Mapping[str, tuple[Tier, ...]]) -> Listing:
-        """Linear and inverse contracts, without tiers: what they require is reported."""
-        linear = usd_m.instruments(usd_m.exchange(bodies["exchange"]), {})
-        inverse = usable(rows(mapping(document(bodies["coin_exchange"])).get("symbols")), _inverse)
-        found = linear | {it.symbol: it for it in inverse if it is not None}
-        return Listing(found, frozenset(), 0)
+    def listing(self, kind: str, body: bytes) -> Listing:
+        """Linear or inverse contracts, without tiers: what they require is reported."""
+        if kind == "exchange":
+            return Listing(usd_m.exchange(body).symbols)
+        inverse = usable(rows(mapping(document(body)).get("symbols")), _inverse)
+        return Listing({it.symbol: it for it in inverse if it is not None})
 
     def priced(self, update: AccountUpdate, instruments: Mapping[str, Instrument]) -> AccountUpdate:
         """Its balances are those of one part of the account, and its marks come from the stream."""

@@ -11,7 +11,7 @@ from connectors.binance_common.settings import AccountSettings
 from connectors.binance_common.state import Answers
 from connectors.session import Request, Security
 from monitor.model.account import AccountMode
-from monitor.model.instrument import Instrument, Tier
+from monitor.model.instrument import Instrument
 
 _STATE = {
     "modes": ("/fapi/v1/accountConfig", 5),
@@ -79,10 +79,12 @@ class UsdM:
             indexes=answers.asset_indexes(indexes) if indexes is not None else {},
         )
 
-    def listing(self, bodies: Mapping[str, bytes], known: Mapping[str, tuple[Tier, ...]]) -> Listing:
-        """Linear contracts."""
-        exchange, tables = answers.exchange(bodies["exchange"]), answers.brackets(bodies["brackets"])
-        return Listing(answers.instruments(exchange, {**known, **tables}), exchange.margin_coins, len(tables))
+    def listing(self, kind: str, body: bytes) -> Listing:
+        """Linear contracts, or their tiers."""
+        if kind == "brackets":
+            return Listing(tiers=answers.brackets(body))
+        exchange = answers.exchange(body)
+        return Listing(exchange.symbols, margin_coins=exchange.margin_coins)
 
     def priced(self, update: AccountUpdate, instruments: Mapping[str, Instrument]) -> AccountUpdate:
         """Its marks follow without the contract: one contract is one unit of the base."""

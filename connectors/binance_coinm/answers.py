@@ -111,21 +111,20 @@ def _holding(row: Mapping[str, Any], held: Mapping[Key, RiskRow], instruments: M
     )
 
 
-def instruments(body: bytes, tables: Mapping[str, tuple[Tier, ...]]) -> dict[str, Instrument]:
-    """``exchangeInfo``: every contract that pays in its own base coin; empty tiers where the venue gave none."""
+def instruments(body: bytes) -> dict[str, Instrument]:
+    """``exchangeInfo``: every contract that pays in its own base coin, without its tiers."""
     listed = usable(rows(mapping(document(body)).get("symbols")), mapping)
     inverse = (row for row in listed if row.get("marginAsset") == row.get("baseAsset"))
-    return {made.symbol: made for made in usable(inverse, lambda row: _instrument(row, tables))}
+    return {made.symbol: made for made in usable(inverse, _instrument)}
 
 
-def _instrument(row: Mapping[str, Any], tables: Mapping[str, tuple[Tier, ...]]) -> Instrument:
-    symbol = text(row.get("symbol"))
+def _instrument(row: Mapping[str, Any]) -> Instrument:
     return Instrument(
-        symbol,
+        text(row.get("symbol")),
         ContractKind.INVERSE,
         text(row.get("marginAsset")),
         positive(row.get("contractSize")),
-        tables.get(symbol, ()),
+        (),
         tick_size(row),
         funding_interval_s=usual_funding_interval_s(row),
     )

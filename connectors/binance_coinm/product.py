@@ -10,7 +10,7 @@ from connectors.binance_common.product import Listing, fee_request, fee_symbol
 from connectors.binance_common.settings import AccountSettings
 from connectors.binance_common.state import Answers
 from connectors.session import Request, Security
-from monitor.model.instrument import Instrument, Tier
+from monitor.model.instrument import Instrument
 
 _STATE = {
     "account": ("/dapi/v1/account", 5),
@@ -74,10 +74,11 @@ class CoinM:
             indexes={},
         )
 
-    def listing(self, bodies: Mapping[str, bytes], known: Mapping[str, tuple[Tier, ...]]) -> Listing:
-        """Inverse contracts."""
-        tables = answers.brackets(bodies["brackets"])
-        return Listing(answers.instruments(bodies["exchange"], {**known, **tables}), frozenset(), len(tables))
+    def listing(self, kind: str, body: bytes) -> Listing:
+        """Inverse contracts, or their tiers."""
+        if kind == "brackets":
+            return Listing(tiers=answers.brackets(body))
+        return Listing(answers.instruments(body))
 
     def priced(self, update: AccountUpdate, instruments: Mapping[str, Instrument]) -> AccountUpdate:
         """The marks follow from the contract sizes."""

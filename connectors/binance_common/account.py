@@ -26,7 +26,7 @@ from connectors.binance_common.parse import (
 )
 from connectors.binance_common.permissions import HOW_TO, is_untold, unknown_permissions
 from connectors.binance_common.private import KEEP, LISTEN, UserStream
-from connectors.binance_common.product import Listing, Product
+from connectors.binance_common.product import Product
 from connectors.binance_common.settings import AccountSettings
 from connectors.binance_common.snapshot import Round, account_snapshot
 from connectors.binance_common.state import REST_LAG_MS, AccountState, Answers
@@ -44,7 +44,10 @@ FEES_PER_ROUND = 5
 """Fees are asked for contract by contract, each for twenty times the weight of a light question."""
 
 RETRY_S = 600.0
-"""Until funding intervals or a fee that could not be read are asked for again."""
+"""Until a fee that could not be read is asked for again."""
+
+LISTING = "listing"
+"""Contracts, tiers and funding intervals, which are asked for together."""
 
 
 class AccountFeed(KeyedAccount[Round, UserEvent]):
@@ -65,7 +68,6 @@ class AccountFeed(KeyedAccount[Round, UserEvent]):
         self._handlers |= self._private.handlers
         self._state = AccountState()
         self._instruments: dict[str, Instrument] = {}
-        self._definitions_due = True
         self._definitions = DefinitionTimes(DEFINITIONS_S, Backoff(10.0, 600.0, random))
         self._pace = Pace()
         self._level, self._level_ms = IN_ORDER, 0
@@ -157,7 +159,7 @@ class AccountFeed(KeyedAccount[Round, UserEvent]):
             self._product,
             reason,
             link,
-            definitions=self._definitions_due,
+            definitions=self._definitions.is_due(LISTING, now),
             multi_asset=multi_asset,
             fees_of=self._fees_due(now),
         )
@@ -181,10 +183,9 @@ class AccountFeed(KeyedAccount[Round, UserEvent]):
         return events
 
     def _complete(self, done: Round, now: float) -> Sequence[Event]:
-        # A table that lacks a symbol for once does not unlearn its tiers.
-        listing = done.listing({symbol: it.tiers for symbol, it in self._instruments.items() if it.tiers})
-        taken = done.answers({**self._instruments, **(listing.instruments if listing else {})})
-        loaded = self._load(done, listing, taken.sent_ms, now)
+        listed = done.listing.over(self._instruments) if done.defining else {}
+        taken = done.answers({**self._instruments, **listed})
+        loaded = self._load(done, listed, taken.sent_ms, now)
         corrected = self._state.absorb(taken)
         self._settle(done, corrected, now)
         kept = self._kept()
@@ -195,8 +196,8 @@ class AccountFeed(KeyedAccount[Round, UserEvent]):
         seen = account_snapshot(
             self.venue, self._account, self.feed, done.reason, self._state, taken, self._instruments
         )
-        if listing is not None:
-            self._note_definitions(now)
+        if done.defining:
+            self._note_definitions(now, told=done.defined)
         self._look_for_strangers(self._state.positions.values(), now)
         later = [event for it in kept if not isinstance(it, AccountUpdate) for event in self._apply(it, now)]
         return [*loaded, seen, *self._level_found(taken), *later, *self._judge(now)]
@@ -206,15 +207,11 @@ class AccountFeed(KeyedAccount[Round, UserEvent]):
         known_ms = taken.sent_ms - REST_LAG_MS
         return self._level_told(taken.level, known_ms) if taken.level and known_ms >= self._level_ms else []
 
-    def _load(self, done: Round, listing: Listing | None, at_ms: int, now: float) -> list[Event]:
+    def _load(self, done: Round, listed: Mapping[str, Instrument], at_ms: int, now: float) -> list[Event]:
         """Instruments that are new or changed."""
-        found: dict[str, Instrument] = {}
-        if listing is not None:
-            funding = done.funding()
-            found = {symbol: self._defined(it, funding) for symbol, it in listing.instruments.items()}
-            self._state.margin_coins = listing.margin_coins
-            self._definitions_due = False
-            self._timers.set("definitions", now + (RETRY_S if funding is None else DEFINITIONS_S))
+        funding = done.funding()
+        found = {symbol: self._defined(it, funding) for symbol, it in listed.items()}
+        self._state.margin_coins = done.listing.margin_coins or self._state.margin_coins
         for symbol, rate in done.fees.items():
             if (known := found.get(symbol) or self._instruments.get(symbol)) is not None:
                 found[symbol] = replace(known, taker_fee_rate=rate)
@@ -235,27 +232,23 @@ class AccountFeed(KeyedAccount[Round, UserEvent]):
         return replace(listed, taker_fee_rate=fee_rate, funding_interval_s=interval_s)
 
     def _on_definitions(self, now: float) -> Sequence[Event]:
-        self._definitions_due = True
-        if self._strangers():
+        """The next snapshot reads them; what is lacking is worth one of its own."""
+        if self._definitions.lacking:
             self._want_snapshot(SnapshotReason.CONFIGURATION, now)
         return ()
 
-    def _strangers(self) -> frozenset[str]:
-        """Held contracts that are not listed."""
-        return frozenset(symbol for symbol, _ in self._state.positions) - self._instruments.keys()
-
-    def _note_definitions(self, now: float) -> None:
-        """The list of contracts has just been read: those of held ones that it lacks are asked for, less and less."""
-        strangers = self._strangers()
-        self._definitions.asked(self._instruments.keys() | strangers, strangers, now)
-        if (due_at := self._definitions.next(strangers)) is not None:
-            self._timers.pull("definitions", due_at)
+    def _note_definitions(self, now: float, *, told: bool) -> None:
+        """They were asked for: those of held contracts that are lacking are asked for again, less and less."""
+        strangers = frozenset(symbol for symbol, _ in self._state.positions) - self._instruments.keys()
+        lacking = strangers if told and not strangers else strangers | {LISTING}
+        self._definitions.asked({LISTING, *self._instruments, *strangers}, lacking, now)
+        self._timers.set("definitions", self._definitions.next({LISTING}) or now)
 
     def _look_for_strangers(self, positions: Iterable[Position], now: float) -> None:
         """A position in a contract that was listed, if at all, after the list was read."""
         due_at = self._definitions.next(it.instrument for it in positions)
-        if due_at is not None and due_at <= now and not self._definitions_due:
-            self._definitions_due = True
+        if due_at is not None and due_at <= now and not self._definitions.is_due(LISTING, now):
+            self._definitions.want(LISTING)
             self._want_snapshot(SnapshotReason.CONFIGURATION, now)
 
     # --- events

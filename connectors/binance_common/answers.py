@@ -173,7 +173,8 @@ def taker_fee_rate(body: bytes) -> float:
 
 def tick_size(row: Mapping[str, Any]) -> float | None:
     """The price step of a symbol of ``exchangeInfo``, None where it tells none."""
-    for entry in row.get("filters") or ():
+    filters = row.get("filters")
+    for entry in filters if isinstance(filters, list) else ():
         if isinstance(entry, dict) and entry.get("filterType") == "PRICE_FILTER":
             return not_negative(entry.get("tickSize")) or None
     return None

@@ -5,7 +5,7 @@ from math import isnan
 from connectors import CheckLine, FeedSettings, checks
 from connectors.binance_common import answers
 from connectors.binance_common.permissions import HOW_TO, is_untold, untold
-from connectors.binance_common.product import Listing, Product
+from connectors.binance_common.product import Product
 from connectors.binance_common.rest import WEIGHT_PER_MINUTE, BinanceDialect
 from connectors.binance_common.settings import FuturesAccountConfig
 from connectors.binance_common.snapshot import Round, account_snapshot
@@ -72,15 +72,14 @@ async def _snapshot(rest: Rest, product: Product, account: FuturesAccountConfig)
     asked = Round.begin(product, SnapshotReason.START, None, definitions=True, multi_asset=False)
     settings = account.settings(product.venue)
     try:
-        await ask_in_turn(rest, asked, lambda kind: product.request(settings, kind))
-        listing = asked.listing({}) or Listing({}, frozenset(), 0)
-        taken = asked.answers(listing.instruments)
+        without = await ask_in_turn(rest, asked, lambda kind: product.request(settings, kind))
+        instruments = asked.listing.over({})
+        taken = asked.answers(instruments)
     except VenueError as error:
         return [CheckLine(False, "snapshot", str(error))]
     except BadFrame as error:
         return [CheckLine(False, "snapshot", f"an answer cannot be used: {error}")]
-    instruments = listing.instruments
-    state = AccountState(margin_coins=listing.margin_coins)
+    state = AccountState(margin_coins=asked.listing.margin_coins)
     state.absorb(taken)
     names = product.venue, account.name, product.feed
     snapshot = account_snapshot(*names, SnapshotReason.START, state, taken, instruments)
@@ -91,7 +90,7 @@ async def _snapshot(rest: Rest, product: Product, account: FuturesAccountConfig)
     held = sorted({position.instrument for position in state.positions.values()})
     reported = state.account_mode is AccountMode.PORTFOLIO
     bare = [it for it in held if it not in instruments or not (reported or instruments[it].tiers)]
-    tiers = "what is required is reported" if reported else f"maintenance tiers of {listing.tables} symbols"
+    tiers = "what is required is reported" if reported else f"maintenance tiers of {len(asked.listing.tiers)} symbols"
     positions = checks.counted(len(state.positions), "open position")
     found = f"{positions}, {state.position_mode.value}, {state.account_mode.value}"
     return [
@@ -102,6 +101,7 @@ async def _snapshot(rest: Rest, product: Product, account: FuturesAccountConfig)
         ),
         CheckLine(True, "snapshot", found, events),
         *map(pool_line, snapshot.reports),
+        *checks.unanswered(without),
     ]
 
 

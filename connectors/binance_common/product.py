@@ -1,7 +1,7 @@
 """What one kind of Binance's futures adds to the common machinery."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from connectors.binance_common.parse import AccountUpdate
@@ -13,14 +13,26 @@ from monitor.model.instrument import Instrument, Tier
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """The venue's contracts with the account's tiers, and the coins that count as margin at all.
+    """What answers tell of contracts, without their tiers, of the account's tiers, and of what counts as margin."""
 
-    `tables` is how many symbols the venue gave tiers for.
-    """
+    instruments: Mapping[str, Instrument] = field(default_factory=dict)
+    tiers: Mapping[str, tuple[Tier, ...]] = field(default_factory=dict)
+    margin_coins: frozenset[str] = frozenset()
 
-    instruments: dict[str, Instrument]
-    margin_coins: frozenset[str]
-    tables: int
+    def and_also(self, other: "Listing") -> "Listing":
+        """What both tell."""
+        return Listing(
+            {**self.instruments, **other.instruments},
+            {**self.tiers, **other.tiers},
+            self.margin_coins | other.margin_coins,
+        )
+
+    def over(self, known: Mapping[str, Instrument]) -> dict[str, Instrument]:
+        """Contracts as they are known by now. What an answer lacks, or all answers lack, is not unlearnt."""
+        tables = {symbol: it.tiers for symbol, it in known.items() if it.tiers} | dict(self.tiers)
+        return {
+            symbol: replace(it, tiers=tables.get(symbol, ())) for symbol, it in {**known, **self.instruments}.items()
+        }
 
 
 _FEE = "fee/"
@@ -95,12 +107,12 @@ class Product(Protocol):
 
     @property
     def definitions(self) -> Collection[str]:
-        """Kinds of the questions about contracts and tiers."""
+        """Kinds of the questions about contracts and tiers, which go on from their last good answers."""
         ...
 
     @property
     def funding(self) -> Collection[str]:
-        """Kinds of the questions about funding intervals, which a snapshot can do without."""
+        """Kinds of the questions about funding intervals; likewise."""
         ...
 
     @property
@@ -125,8 +137,8 @@ class Product(Protocol):
         """All answers about the account together; `instruments` are those known by now. Raises BadFrame."""
         ...
 
-    def listing(self, bodies: Mapping[str, bytes], known: Mapping[str, tuple[Tier, ...]]) -> Listing:
-        """Contracts and tiers; `known` are tiers to keep where a table lacks a symbol for once. Raises BadFrame."""
+    def listing(self, kind: str, body: bytes) -> Listing:
+        """What one of the `definitions` tells. Raises BadFrame."""
         ...
 
     def priced(self, update: AccountUpdate, instruments: Mapping[str, Instrument]) -> AccountUpdate:

@@ -8,23 +8,30 @@ from connectors.binance_common.product import Listing, Product, fee_kind, fee_sy
 from connectors.binance_common.reports import pool_reports
 from connectors.binance_common.state import AccountState, Answers
 from monitor.model.events import AccountSnapshot, SnapshotReason
-from monitor.model.instrument import Instrument, Tier
+from monitor.model.instrument import Instrument
 
 
 @dataclass(slots=True)
 class Round:
-    """Questions asked and answers so far. `link` is the private connection that was live when it began."""
+    """Questions asked and answers so far. `link` is the private connection that was live when it began.
+
+    `defining` when it asks for definitions, of which `listing` is what was told.
+    """
 
     product: Product
     reason: SnapshotReason
     link: str | None
     missing: set[str]
+    defining: bool = False
+    listing: Listing = field(default_factory=Listing)
     bodies: dict[str, bytes] = field(default_factory=dict)
     sent_ms: list[int] = field(default_factory=list)
     fees_of: tuple[str, ...] = ()
     """Symbols whose taker fee rate is asked for, and what was told of them."""
     fees: dict[str, float] = field(default_factory=dict)
     _funding: dict[str, dict[str, float]] = field(default_factory=dict)
+    _unlisted: set[str] = field(default_factory=set)
+    """Kinds of definitions that were not told."""
 
     @staticmethod
     def begin(
@@ -41,7 +48,7 @@ class Round:
         wanted = {*product.state, *map(fee_kind, symbols)}
         wanted.update((*product.definitions, *product.funding) if definitions else ())
         wanted.update(product.multi_asset if multi_asset else ())
-        return Round(product, reason, link, wanted, fees_of=symbols)
+        return Round(product, reason, link, wanted, definitions, fees_of=symbols)
 
     def take(self, kind: str, body: bytes, sent_ms: int) -> Collection[str]:
         """One answer; returns the kind of another question, if it raises one. Raises BadFrame."""
@@ -51,6 +58,9 @@ class Round:
             return ()
         if kind in self.product.funding:
             self._funding[kind] = funding_intervals(body)
+            return ()
+        if kind in self.product.definitions:
+            self.listing = self.listing.and_also(self.product.listing(kind, body))
             return ()
         self.bodies[kind] = body
         if kind in self.product.state:
@@ -62,11 +72,17 @@ class Round:
         return (another,)
 
     def do_without(self, kind: str) -> Collection[str] | None:
-        """Fees and funding enter no margin of Binance's: where they are not told they are unknown."""
-        if fee_symbol(kind) is None and kind not in self.product.funding:
+        """Contracts, tiers, funding and fees: what was known of them stands."""
+        if fee_symbol(kind) is None and kind not in {*self.product.definitions, *self.product.funding}:
             return None
         self.missing.discard(kind)
+        self._unlisted.update({kind} & set(self.product.definitions))
         return ()
+
+    @property
+    def defined(self) -> bool:
+        """Whether everything was told of the definitions, if they were asked for."""
+        return self.defining and not self._unlisted and self.funding() is not None
 
     def funding(self) -> dict[str, float] | None:
         """Seconds between two payments where that is not the usual; None when it was not told."""
@@ -77,11 +93,6 @@ class Round:
     def answers(self, instruments: Mapping[str, Instrument]) -> Answers:
         """All answers together; `instruments` are those known by now. Raises BadFrame."""
         return self.product.answers(self.bodies, min(self.sent_ms), instruments)
-
-    def listing(self, known: Mapping[str, tuple[Tier, ...]]) -> Listing | None:
-        """Contracts and tiers, when they were asked for. Raises BadFrame."""
-        asked = any(kind in self.bodies for kind in self.product.definitions)
-        return self.product.listing(self.bodies, known) if asked else None
 
 
 def account_snapshot(

@@ -25,7 +25,7 @@ from connectors.bybit.parse import (
 )
 from connectors.bybit.permissions import HOW_TO, PATH
 from connectors.bybit.private import UserStream
-from connectors.bybit.snapshot import Round
+from connectors.bybit.snapshot import COLLATERAL, Round
 from connectors.bybit.state import AccountState
 from connectors.config import KeyedAccountSettings
 from connectors.definitions import DefinitionTimes
@@ -140,7 +140,7 @@ class AccountFeed(KeyedAccount[Round, UserEvent]):
         for event in kept:
             self._overlay(event)
         seen = self._state.snapshot(self.venue, self._account, self.feed, done.reason, taken)
-        self._note_definitions(told, now)
+        self._note_definitions(done, told, now)
         self._mind_apart()
         if self._state.mode is Mode.PORTFOLIO and not self._state.agrees(taken):
             self._want_report(now)
@@ -152,11 +152,14 @@ class AccountFeed(KeyedAccount[Round, UserEvent]):
     def _interval_s(self) -> float:
         return min(self._reconcile_s, PORTFOLIO_S) if self._state.mode is Mode.PORTFOLIO else self._reconcile_s
 
-    def _note_definitions(self, told: Definitions | None, now: float) -> None:
+    def _note_definitions(self, done: Round, told: Definitions | None, now: float) -> None:
         """What is lacking is asked for again, also of a contract that no answer has, only an event."""
-        asked = told.asked if told is not None else frozenset()
+        asked, lacking = (told.asked, told.lacking) if told is not None else (frozenset[str](), frozenset[str]())
         strange = self._state.symbols() - self._definitions.fresh(now) - asked
-        self._definitions.asked(asked | strange, strange | (told.lacking if told is not None else frozenset()), now)
+        asked, lacking = asked | strange, lacking | strange
+        if done.asked_collateral:
+            asked, lacking = asked | {COLLATERAL}, lacking | ({COLLATERAL} & done.failed)
+        self._definitions.asked(asked, lacking, now)
         self._plan_definitions(now)
 
     def _plan_definitions(self, now: float) -> None:
@@ -211,6 +214,8 @@ class AccountFeed(KeyedAccount[Round, UserEvent]):
             self._owed.pop(row.coin, None)
         wallets, stale = self._state.pay(event)
         self._count_bad(self.stream, Defect.OUT_OF_ORDER, stale)
+        if self._state.lacks_ratios() and self._definitions.is_due(COLLATERAL, now):
+            self._want_snapshot(SnapshotReason.CONFIGURATION, now)
         if self._state.mode is Mode.PORTFOLIO:
             self._want_report(now)
         elif self._state.seems_another_mode(event.totals):

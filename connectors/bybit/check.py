@@ -68,7 +68,7 @@ async def _snapshot(rest: Rest, account: AccountConfig) -> list[CheckLine]:
     """The snapshot that `run` takes at its start, with what the venue says of every pool."""
     asked = Round(SnapshotReason.START, None, frozenset())
     try:
-        await ask_in_turn(
+        without = await ask_in_turn(
             rest, asked, lambda kind: snapshot.request(account.rest_url, kind, asked.cursors.get(kind, ""))
         )
         taken, told = asked.answers(), asked.definitions()
@@ -87,7 +87,12 @@ async def _snapshot(rest: Rest, account: AccountConfig) -> list[CheckLine]:
     events = (InstrumentsLoaded(VENUE, account.name, tuple(state.instruments.values()), taken.sent_ms), seen)
     contracts = checks.counted(len(held), "contract")
     found = f"{contracts} held, {state.position_mode.value}, {taken.mode.value.lower().replace('_', ' ')}"
-    lines = [_definitions(state, held), CheckLine(True, "snapshot", found, events), *map(_report, seen.reports)]
+    lines = [
+        _definitions(state, held),
+        CheckLine(True, "snapshot", found, events),
+        *map(_report, seen.reports),
+        *checks.unanswered(without),
+    ]
     apart = ", ".join(sorted(state.apart()))
     return [*lines, CheckLine(None, "inverse", f"{apart}: {APART}")] if apart else lines
 

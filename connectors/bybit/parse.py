@@ -102,9 +102,10 @@ def _signed(slot: Slot, size: float, side: object) -> float:
         raise BadFrame(Defect.NUMBER, "a size below zero")
     if slot is not Slot.BOTH or size == 0.0:
         return -size if slot is Slot.SHORT else size
-    if side not in _SIDES:
+    sign = _SIDES.get(str(side))
+    if sign is None:
         raise BadFrame(Defect.SHAPE, "an open position without a side")
-    return size * _SIDES[str(side)]
+    return size * sign
 
 
 def _price(value: object) -> float | None:

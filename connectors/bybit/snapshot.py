@@ -4,7 +4,7 @@ First the state: margin mode, wallet, positions. What is held then decides what 
 its contracts, prices and ratios of its collateral.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from connectors.bybit import answers
@@ -17,6 +17,8 @@ from monitor.model.events import SnapshotReason
 
 POSITIONS = ("positions/linear/USDT", "positions/linear/USDC", "positions/inverse")
 STATE = frozenset({"info", "wallet", *POSITIONS})
+COLLATERAL = "collateral"
+"""The collateral ratios of all coins."""
 
 SINGLE_TABLES_MAX = 40
 """Above so many contracts the whole table of tiers, 15 contracts a page, costs fewer questions than one for each."""
@@ -36,14 +38,22 @@ _PATHS = {
     "contracts": "/v5/market/instruments-info",
     "risk": "/v5/market/risk-limit",
     "spot": "/v5/market/tickers",
-    "collateral": "/v5/spot-margin-trade/collateral",
+    COLLATERAL: "/v5/spot-margin-trade/collateral",
     "status": "/v5/system/status",
 }
 _SIGNED = frozenset({"info", "wallet", "positions", "fees"})
 _LISTS = {category: f"contracts/{category}" for category in (LINEAR, INVERSE)}
 _PAGED = frozenset({"positions", "risk"})
 _LIMITS = {"positions": "200", "contracts": "1000"}
-_OPTIONAL = frozenset({"fees", "contracts", "risk", "spot", "status"})
+_READ: Mapping[str, Callable[[bytes], object]] = {
+    "fees": answers.fees,
+    "contracts": answers.contracts,
+    "risk": lambda body: answers.tiers([body]),
+    "spot": answers.usd_indexes,
+    COLLATERAL: answers.collateral_steps,
+    "status": answers.incidents,
+}
+"""What a snapshot can do without, and how it is read."""
 
 
 def request(rest_url: str, kind: str, cursor: str = "") -> Request:
@@ -68,7 +78,7 @@ def request(rest_url: str, kind: str, cursor: str = "") -> Request:
 class Round:
     """Questions asked and answers so far. `link` is the private connection that was live when it began.
 
-    `known` are contracts whose definitions need not be asked for.
+    `known` are contracts whose definitions need not be asked for, and `COLLATERAL` when its ratios need not be.
     """
 
     reason: SnapshotReason
@@ -86,10 +96,12 @@ class Round:
 
     def take(self, kind: str, body: bytes, sent_ms: int) -> Collection[str]:
         """One answer; returns the questions that it raises. Raises BadFrame."""
-        pages = self.bodies.setdefault(kind, [])
         further = answers.cursor(body) if _is_paged(kind) else ""
+        if read := _READ.get(kind.partition("/")[0]):
+            read(body)  # one that cannot be used is done without
         if kind == "status":
             self.incidents = answers.incidents(body)
+        pages = self.bodies.setdefault(kind, [])
         pages.append(body)
         if kind in STATE:
             self.sent_ms.append(sent_ms)
@@ -102,8 +114,8 @@ class Round:
         return self._and(self._unlisted(kind)) if kind in _LISTS.values() else self._go_on()
 
     def do_without(self, kind: str) -> Collection[str] | None:
-        """What an optional answer would have told is unknown."""
-        if kind.partition("/")[0] not in _OPTIONAL:
+        """What was known of definitions and collateral ratios stands; what else would have been told is unknown."""
+        if kind.partition("/")[0] not in _READ:
             return None
         self.missing.discard(kind)
         self.bodies.pop(kind, None)
@@ -144,23 +156,30 @@ class Round:
         coins = {row.coin for row in answers.wallet(self.bodies["wallet"][0]).coins if row.balance != 0.0}
         isolated = self._info().mode is Mode.ISOLATED
         inverse = any(self._positions("positions/inverse"))
-        return ("spot", "collateral") if (coins - DOLLARS or inverse) and not isolated else ()
+        if isolated or not (coins - DOLLARS or inverse):
+            return ()
+        return ("spot",) if COLLATERAL in self.known else ("spot", COLLATERAL)
 
     def _positions(self, kind: str) -> tuple[PositionRow, ...]:
         return tuple(row for body in self.bodies.get(kind, ()) for row in answers.positions(body))
 
     def answers(self) -> Answers:
         """All answers together. Raises BadFrame."""
-        spot, steps, info = self.bodies.get("spot"), self.bodies.get("collateral"), self._info()
+        spot, steps, info = self.bodies.get("spot"), self.bodies.get(COLLATERAL), self._info()
         return Answers(
             sent_ms=min(self.sent_ms),
             mode=info.mode,
             positions=tuple(row for kind in POSITIONS for row in self._positions(kind)),
             wallet=answers.wallet(self.bodies["wallet"][0]),
             indexes=answers.usd_indexes(spot[0]) if spot else {},
-            steps=answers.collateral_steps(steps[0]) if steps else {},
+            steps=answers.collateral_steps(steps[0]) if steps else None,
             inverse_apart=info.inverse_apart,
         )
+
+    @property
+    def asked_collateral(self) -> bool:
+        """Whether the collateral ratios were asked for."""
+        return COLLATERAL in self.bodies or COLLATERAL in self.failed
 
     def unified(self) -> bool:
         """Whether the account is a unified one. Raises BadFrame."""

@@ -60,7 +60,8 @@ class Answers:
     positions: tuple[PositionRow, ...]
     wallet: WalletAnswer
     indexes: Mapping[str, float]
-    steps: Mapping[str, tuple[Step, ...]]
+    steps: Mapping[str, tuple[Step, ...]] | None
+    """None where they were not told."""
     inverse_apart: bool = False
 
 
@@ -75,7 +76,8 @@ class AccountState:
     rows: dict[Key, PositionRow] = field(default_factory=dict)
     wallets: dict[str, Wallet] = field(default_factory=dict)
     indexes: Mapping[str, float] = field(default_factory=dict)
-    steps: Mapping[str, tuple[Step, ...]] = field(default_factory=dict)
+    steps: Mapping[str, tuple[Step, ...]] | None = None
+    """As they were told last; None before they ever were."""
     _counts: dict[str, bool] = field(default_factory=dict)
     _owed: dict[str, float] = field(default_factory=dict)
     _told: dict[Key, tuple[Order, int]] = field(default_factory=dict)
@@ -144,7 +146,8 @@ class AccountState:
         before = dict(self.rows), dict(self.wallets)
         same_mode = self.mode is answers.mode
         self.mode, self.inverse_apart = answers.mode, answers.inverse_apart
-        self.indexes, self.steps = dict(answers.indexes), dict(answers.steps)
+        self.indexes = dict(answers.indexes)
+        self.steps = self.steps if answers.steps is None else answers.steps
         self._absorb_positions(answers)
         self._absorb_wallets(answers)
         self._floor_ms = answers.sent_ms - REST_LAG_MS
@@ -238,13 +241,19 @@ class AccountState:
         return next(marks, nan)
 
     def _haircut(self, coin: str, balance: float) -> float:
-        """What the collateral ratio leaves out, step by step; everything where the coin is no collateral."""
-        if not balance > 0.0 or (coin in DOLLARS and coin not in self.steps):
+        """What the collateral ratio leaves out, step by step; everything where the coin is no collateral.
+
+        nan where nobody ever told the ratios of an account that shares its collateral.
+        """
+        steps = {} if self.steps is None else self.steps
+        if not balance > 0.0 or (coin in DOLLARS and coin not in steps):
             return 0.0
-        if not self._counts.get(coin, True):
+        if not self._counts.get(coin, True) or self.mode is Mode.ISOLATED:
             return 1.0
+        if self.steps is None:
+            return nan
         counted, floor = 0.0, 0.0
-        for limit, share in self.steps.get(coin, ()):
+        for limit, share in steps.get(coin, ()):
             counted += share * max(0.0, min(balance, limit) - floor)
             floor = limit
         return 1.0 - counted / balance
@@ -306,6 +315,10 @@ class AccountState:
     def collateral(self) -> frozenset[str]:
         """Coins beside the dollars that are owned or owed and so move the account with their price."""
         return frozenset(coin for coin, it in self.wallets.items() if it.balance != 0.0 and coin not in DOLLARS)
+
+    def lacks_ratios(self) -> bool:
+        """Whether coins are owned of which it is not known what they count for."""
+        return any(wallet.haircut != wallet.haircut for wallet in self.wallets.values())
 
     def symbols(self) -> frozenset[str]:
         """Contracts that are held."""

@@ -56,7 +56,7 @@ class _Mark:
 
 @dataclass(slots=True)
 class _Subscriptions(Asked):
-    """And what it has sent a snapshot of."""
+    """And what the last snapshot that it has sent had a price of."""
 
     begun: set[str] = field(default_factory=set)
     alone: list[str] = field(default_factory=list)
@@ -162,7 +162,7 @@ class Tickers:
                 if mark is None:
                     return ()
                 found = row.get(self._price_key)
-                if found.__class__ is str:
+                if found.__class__ is str and "_" not in found:
                     price = float(found)
                     lag = now - at_ms * 0.001
                     if at_ms > mark.at_ms and 0.0 < price < inf and lag > self._lag - TIME_JUMP_S:
@@ -213,16 +213,18 @@ class Tickers:
 
     def _price_of(self, connection: str, symbol: str, mark: _Mark, kind: object, row: Any) -> float | None:
         """The mark of a frame: its own, or where it has none the one that stands; None where that is not known."""
+        begun = self._open[connection].begun if connection in self._open else set[str]()
+        if kind == "snapshot":
+            begun.discard(symbol)  # it stands for all that came before it
         if self._price_key in row:
             price = positive(row[self._price_key])
-            if kind == "snapshot" and connection in self._open:
-                self._open[connection].begun.add(symbol)
+            if kind == "snapshot":
+                begun.add(symbol)
             return price
         if kind == "snapshot":
             return None  # contracts before listing and some coins have no price
         # Before its snapshot a connection may have missed the change of the price that another connection told.
-        begun = connection in self._open and symbol in self._open[connection].begun
-        return mark.price if begun and mark.price == mark.price else None
+        return mark.price if symbol in begun and mark.price == mark.price else None
 
     def _time_of_renewal(self, mark: _Mark, kind: object, at_ms: int) -> int:
         """When a snapshot was true that we asked for because of silence, should it bear the time of the last change.

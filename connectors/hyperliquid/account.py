@@ -9,13 +9,14 @@ looks like an account that holds nothing, so an empty account is asked for its r
 """
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from random import Random
 
 import orjson
 
 from connectors.account import DEFINITIONS_S, JUDGE_S, WITHOUT_STREAM_S, AccountBase
 from connectors.backoff import Backoff
+from connectors.definitions import DefinitionTimes
 from connectors.hyperliquid import snapshot
 from connectors.hyperliquid.answers import Abstraction, Role
 from connectors.hyperliquid.config import AccountSettings
@@ -55,6 +56,9 @@ PAYMENT_SPACING_S = 10.0
 
 FILLS_REMEMBERED = 256
 
+LISTED = "listed"
+"""All dexes and their perpetuals, which are asked for together."""
+
 
 class AccountFeed(AccountBase[Round]):
     """One address. See `connectors.session.AccountSession` for the protocol."""
@@ -69,14 +73,14 @@ class AccountFeed(AccountBase[Round]):
         self._handlers |= self._private.handlers
         self._state = AccountState()
         self._instruments: dict[str, Instrument] = {}
-        self._dexes: tuple[str, ...] | None = None
-        """All there are; None while they are not known, or are to be asked for again."""
+        self._dexes: tuple[str, ...] = ()
+        """All there are, as far as known."""
+        self._are_dexes_told = False
+        """Whether the venue ever told which there are."""
         self._pace = Pace(settings.weight_per_minute)
         self._touched: set[str] = set()
         """Dexes on which something changed since the last reading began."""
-        self._strange: frozenset[str] = frozenset()
-        """Coins held that are not among the definitions."""
-        self._definitions_backoff = Backoff(10.0, 600.0, random)
+        self._definitions = DefinitionTimes(DEFINITIONS_S, Backoff(10.0, 600.0, random), soonest_s=POLL_S)
         self._payment_at = 0.0
         self._began_ms: int | None = None
         """The venue's time of the first snapshot: what was filled up to then is nobody's news."""
@@ -120,13 +124,14 @@ class AccountFeed(AccountBase[Round]):
     # --- snapshots
 
     def _new_round(self, reason: SnapshotReason, link: str | None, now: float) -> Round:
-        whole = reason is not SnapshotReason.TIMER or self._dexes is None or self._pace.is_whole_due(now)
+        defining = self._definitions.is_due(LISTED, now)
+        whole = reason is not SnapshotReason.TIMER or defining or self._pace.is_whole_due(now)
         others = {"mode"} if self._pace.is_mode_due(now) else set()
         if whole and self._pace.are_fees_due(now, starting=not self._synced):
             others.add("fees")
             self._pace.asked_fees(now)
-        dexes = self._dexes if whole else self._near()
-        asked = Round.begin(reason, link, dexes=dexes, whole=whole, others=others)
+        dexes = (self._dexes or self._state.dexes) if whole else self._near()
+        asked = Round.begin(reason, link, dexes=dexes, defining=defining, whole=whole, others=others)
         self._touched.clear()
         self._pace.begins(asked.weight, now)
         return asked
@@ -137,7 +142,7 @@ class AccountFeed(AccountBase[Round]):
         Where no stream tells of the others, all of them, or if the share does not allow that often enough, also those
         where there is money to open something with.
         """
-        dexes, untold = self._dexes or (), self._private.trusted is None
+        dexes, untold = self._dexes, self._private.trusted is None
         if untold and self._pace.at_least_s(0.0, snapshot.reading_weight(dexes)) <= WITHOUT_STREAM_S:
             return dexes
         near = self._state.holding(money=untold) | self._touched | {MAIN_DEX}
@@ -161,20 +166,23 @@ class AccountFeed(AccountBase[Round]):
         return super()._missed(defect, now)
 
     def _complete(self, done: Round, now: float) -> Sequence[Event]:
-        assets, abstraction, states, spot, role = (
-            done.definitions(), done.abstraction(), done.states(), done.spot(), done.role(),
-        )  # fmt: skip
+        abstraction, spot, role = done.abstraction(), done.spot(), done.role()
         if role is not None and (error := self._refusal(role)) is not None:
             return self._halt(error, now)
-        if assets is not None:
-            self._state.load(assets)
+        if done.assets is not None:
+            self._state.load(done.assets)
+        if done.defining:
             self._dexes = done.dexes
+            if "dexes" not in done.unanswered:
+                self._are_dexes_told = True
+                self._state.forget_unread({*done.dexes, *self._state.holding(money=False)})
         if done.taker_fee_rate is not None:
             self._state.taker_fee_rate = done.taker_fee_rate
             self._pace.told_fees(now)
         if done.whole:
             self._pace.was_whole(done.weight, self._reconcile_s, now)
-        self._state.accept(states)
+        unread = self._state.unread
+        self._state.read(done.states, done.unread)
         self._state.spot = spot
         if not self._synced and role is None and self._state.empty:
             done.missing = {snapshot.ROLE}
@@ -182,19 +190,32 @@ class AccountFeed(AccountBase[Round]):
         self._take_mode(abstraction, now)
         wallets, positions = self._state.refresh(whole=True)
         loaded = self._load(self._state.instruments(), now)
-        if assets is not None:
-            self._plan_definitions(now)
+        if done.defining:
+            self._plan_definitions(done.unanswered & snapshot.LISTS, now)
         self._look_for_strangers((each.instrument for each in positions), now)
         corrected = [each.instrument for each in positions]
         if self._state.separate:
             corrected += [each.coin for each in wallets]
-        self._settle(done, corrected, now)
+        # That a dex cannot be read, or can be again, is no change that an event would have told.
+        unread |= self._state.unread
+        self._settle(done, [name for name in corrected if dex_of(name) not in unread], now)
         self._mind_odd("rest")
+        self._mind_unseen()
         for coin, (own, listed) in self._state.deviations().items():
             self._warn(f"{coin} is ruled by a maximum leverage of {own:g}, its table says {listed:g}")
         seen = self._snapshot(done.reason)
         self._began_ms = self._began_ms or seen.at_ms
         return [*loaded, seen, *self._judge(now)]
+
+    def _mind_unseen(self) -> None:
+        """Say in the account's health what of it cannot be seen."""
+        dexes = "" if self._are_dexes_told else "which builders' dexes there are is not told"
+        self._health.unseen("; ".join(filter(None, (dexes, self._state.unseen()))))
+
+    def _meanwhile(self, kind: str) -> str:
+        if (dex := snapshot.builders_dex(kind)) is not None:
+            return f"what is known to be held on {dex} stays as it was, and its pools are unknown until it can be read"
+        return super()._meanwhile(kind)
 
     def _mind_odd(self, stream: str) -> list[str]:
         """Positions that have become unknown because their rows cannot be read, counted and told."""
@@ -248,24 +269,23 @@ class AccountFeed(AccountBase[Round]):
         at_ms = max((each.at_ms for each in self._state.dexes.values()), default=0)
         return self._instruments_loaded(changed, at_ms)
 
-    def _plan_definitions(self, now: float) -> None:
-        """When they are read again: every hour, or after a growing while where they lack what is held."""
-        self._strange = self._state.needs() - self._instruments.keys()
-        if not self._strange:
-            self._definitions_backoff.reset()
-        wait_s = self._definitions_backoff.next(POLL_S) if self._strange else DEFINITIONS_S
-        self._timers.set("definitions", now + wait_s)
+    def _plan_definitions(self, unanswered: Collection[str], now: float) -> None:
+        """When they are read again: every hour, or after a growing while where they lack something."""
+        strange = self._state.needs() - self._instruments.keys()
+        lacking = strange | {LISTED} if strange or unanswered else strange
+        self._definitions.asked({LISTED, *self._instruments, *strange}, lacking, now)
+        self._timers.set("definitions", self._definitions.next({LISTED}) or now)
 
     def _on_definitions(self, now: float) -> Sequence[Event]:
-        self._dexes = None
-        if self._strange:
+        """The next snapshot reads them; what is lacking is worth one of its own."""
+        if self._definitions.lacking:
             self._want_snapshot(SnapshotReason.CONFIGURATION, now)
         return ()
 
     def _look_for_strangers(self, coins: Iterable[str], now: float) -> None:
         """A position in a perpetual that was not there when the definitions were read."""
-        if any(coin not in self._instruments and coin not in self._strange for coin in coins):
-            self._dexes = None
+        if any(coin not in self._instruments and coin not in self._definitions.lacking for coin in coins):
+            self._definitions.want(LISTED)
             self._want_snapshot(SnapshotReason.CONFIGURATION, now)
 
     # --- the address
@@ -308,6 +328,7 @@ class AccountFeed(AccountBase[Round]):
 
     def _states(self, told: States, now: float) -> Sequence[Event]:
         self._health.heard(now)
+        unread = self._state.unread
         repeated, outdated = self._state.accept(told.states)
         late = [dex for dex in outdated if told.states[dex].at_ms < self._told_ms.get(dex, 0)]
         again = [dex for dex in repeated if told.states[dex].at_ms == self._told_ms.get(dex, 0)]
@@ -318,6 +339,9 @@ class AccountFeed(AccountBase[Round]):
         self._owed.clear()  # every state is whole: what was corrected is in it
         if not self._synced:
             return ()
+        if unread != self._state.unread:
+            self._mind_unseen()
+            self._want_snapshot(SnapshotReason.TIMER, now)  # what it shares with others is known by a reading alone
         wallets, positions = self._state.refresh(whole=False)
         if not wallets and not positions:
             return ()

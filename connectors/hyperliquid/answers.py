@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Any
 
 from connectors.hyperliquid.parse import MAIN_DEX, dex_of, token
-from connectors.wire import BadFrame, document, mapping, not_negative, number, positive, rows, text
+from connectors.wire import BadFrame, Defect, document, mapping, not_negative, number, positive, rows, text, usable
 from monitor.model.instrument import Tier
 
 USDC = 0
@@ -36,19 +36,14 @@ def dexes(body: bytes) -> tuple[str, ...]:
 
 
 def assets(body: bytes) -> dict[str, Asset]:
-    """``allPerpMetas``: every perpetual of every dex. One that cannot be used is left out: it is unknown."""
-    found: dict[str, Asset] = {}
-    for each in rows(document(body)):
-        meta = mapping(each)
-        tables = dict(_tables(meta.get("marginTables")))
-        coin = token(meta.get("collateralToken", USDC))
-        for row in rows(meta.get("universe")):
-            try:
-                asset = _asset(mapping(row), tables, coin)
-            except BadFrame:
-                continue
-            found[asset.coin] = asset
-    return found
+    """``allPerpMetas``: every perpetual of every dex. A dex or a perpetual that cannot be used is left out, alone."""
+    return {asset.coin: asset for dex in usable(rows(document(body)), _dex_assets) for asset in dex}
+
+
+def _dex_assets(meta: Mapping[str, Any]) -> list[Asset]:
+    tables = _tables(meta.get("marginTables"))
+    coin = token(meta.get("collateralToken", USDC))
+    return list(usable(rows(meta.get("universe")), lambda row: _asset(row, tables, coin)))
 
 
 def _asset(row: Mapping[str, Any], tables: Mapping[int, Sequence[tuple[float, float]]], margin_token: str) -> Asset:
@@ -62,16 +57,25 @@ def _asset(row: Mapping[str, Any], tables: Mapping[int, Sequence[tuple[float, fl
     return Asset(coin, dex_of(coin), margin_token, margin_tiers(levels), tuple(leverage for _, leverage in levels))
 
 
-def _tables(value: object) -> list[tuple[int, list[tuple[float, float]]]]:
-    """Tables by id. Old answers have none."""
-    found = []
+def _tables(value: object) -> dict[int, list[tuple[float, float]]]:
+    """Tables by id; one that cannot be used is missing. Old answers have none."""
+    found = {}
     for each in rows(value or []):
-        pair = rows(each)
-        if len(pair) == 2 and isinstance(pair[0], int):
-            levels = [mapping(level) for level in rows(mapping(pair[1]).get("marginTiers"))]
-            bounds = [(not_negative(level.get("lowerBound")), positive(level.get("maxLeverage"))) for level in levels]
-            found.append((pair[0], sorted(bounds)))
+        try:
+            number_of_table, levels = _table(each)
+        except BadFrame:
+            continue
+        found[number_of_table] = levels
     return found
+
+
+def _table(value: object) -> tuple[int, list[tuple[float, float]]]:
+    pair = rows(value)
+    if len(pair) != 2 or not isinstance(pair[0], int):
+        raise BadFrame(Defect.SHAPE, "a margin table without an id")
+    levels = [mapping(level) for level in rows(mapping(pair[1]).get("marginTiers"))]
+    bounds = [(not_negative(level.get("lowerBound")), positive(level.get("maxLeverage"))) for level in levels]
+    return pair[0], sorted(bounds)
 
 
 def margin_tiers(levels: Sequence[tuple[float, float]]) -> tuple[Tier, ...]:

@@ -1,5 +1,7 @@
 """One look at an address: its role, its mode, its margin tables, one snapshot."""
 
+from functools import partial
+
 from connectors import CheckLine, FeedSettings, checks
 from connectors.config import BaseAccountConfig
 from connectors.hyperliquid import snapshot
@@ -35,19 +37,19 @@ async def check(account: BaseAccountConfig, clock: Clock) -> list[CheckLine]:
     )
     async with rest:
         try:
-            asked = await _ask(rest, account)
-            return [_role(asked, account), *_state(asked, account)]
+            asked, without = await _ask(rest, account)
+            return [_role(asked, account), *_state(asked, account), *checks.unanswered(without)]
         except VenueError as error:
             return [CheckLine(False, "snapshot", str(error))]
         except BadFrame as error:
             return [CheckLine(False, "snapshot", f"an answer cannot be used: {error}")]
 
 
-async def _ask(rest: Rest, account: AccountConfig) -> Round:
-    """The snapshot that `run` takes at its start, and the role. Raises VenueError and BadFrame."""
-    asked = Round.begin(SnapshotReason.START, None, dexes=None, others=("mode", ROLE))
-    await ask_in_turn(rest, asked, lambda kind: snapshot.request(account.rest_url, account.address, kind))
-    return asked
+async def _ask(rest: Rest, account: AccountConfig) -> tuple[Round, dict[str, str]]:
+    """The snapshot that `run` takes at its start, with the role, and what it did without; raises what that raises."""
+    asked = Round.begin(SnapshotReason.START, None, dexes=(), defining=True, others=("mode", ROLE))
+    request = partial(snapshot.request, account.rest_url, account.address)
+    return asked, await ask_in_turn(rest, asked, request)
 
 
 def _role(asked: Round, account: AccountConfig) -> CheckLine:
@@ -63,10 +65,10 @@ def _role(asked: Round, account: AccountConfig) -> CheckLine:
 
 def _state(asked: Round, account: AccountConfig) -> list[CheckLine]:
     """The snapshot, with what the venue says of every pool."""
-    assets, abstraction = asked.definitions() or {}, asked.abstraction()
+    assets, abstraction = asked.assets or {}, asked.abstraction()
     state = AccountState()
     state.load(assets)
-    state.accept(asked.states())
+    state.read(asked.states, asked.unread)
     state.spot = asked.spot()
     if abstraction is not None:
         state.abstraction = abstraction

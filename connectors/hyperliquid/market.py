@@ -19,7 +19,7 @@ from connectors.hyperliquid.parse import is_greeting, mark
 from connectors.hyperliquid.stream import PING, PING_S, subscribe, unsubscribe
 from connectors.market import Asked, Oldest, SocketMarket
 from connectors.session import Send
-from connectors.wire import BadFrame, Defect, optional
+from connectors.wire import BadFrame, Defect, number, optional
 from monitor.model.events import Event, Marks
 from monitor.model.instrument import Funding
 from monitor.telemetry import Telemetry
@@ -80,7 +80,8 @@ class MarketFeed(SocketMarket):
             # one of the conditions, and is then looked at with care.
             if told["channel"] == CHANNEL:
                 data = told["data"]
-                coin, price = data["coin"], float(data["ctx"]["markPx"])
+                coin, found = data["coin"], data["ctx"]["markPx"]
+                price = float(found) if found.__class__ is str and "_" not in found else number(found)
                 last_ms = self._times_ms.get(coin)
                 if last_ms is not None and 0.0 < price < inf:
                     # Two marks of one millisecond are still one after the other.

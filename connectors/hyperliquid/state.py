@@ -6,7 +6,7 @@ no time; they are asked for together with the dexes, and between two such rounds
 wallet and back without changing their sum.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from math import isclose, nan
 
@@ -29,6 +29,9 @@ RESERVED_TOLERANCE = 0.01
 
 RESERVED_TOLERANCE_ONCE_SEEN = 0.1
 """Likewise, once the two have been seen to agree: a wild moment is not to make another account of it."""
+
+UNREAD_MS = 10_000
+"""States are told again at every block: one so much older than the newest is not what a reading would tell."""
 
 CASH_ROUNDING = 5e-5
 """Sums of figures with six decimals; more is a payment."""
@@ -57,8 +60,10 @@ class AccountState:
     taker_fee_rate: float | None = None
     """On the main dex."""
     abstraction: Abstraction = Abstraction.UNSTATED
-    stands_for: Abstraction = Abstraction.STANDARD
+    stands_for: Abstraction = Abstraction.STRANGE
     dexes: dict[str, DexState] = field(default_factory=dict)
+    unread: frozenset[str] = frozenset()
+    """Dexes that could not be read when they last were to be, and of which nothing has been told since."""
     spot: SpotState | None = None
     wallets: dict[str, Wallet] = field(default_factory=dict)
     positions: dict[str, Position] = field(default_factory=dict)
@@ -154,28 +159,70 @@ class AccountState:
                 outdated.append(dex)
             else:
                 self.dexes[dex] = _after(state, known)
+                self.unread = self.unread.difference((dex,))
         return repeated, outdated
+
+    def read(self, states: Mapping[str, DexState], missed: Collection[str]) -> None:
+        """Take a reading. What is held on a dex that was `missed` stays as told, and its pools are unknown until then.
+
+        A state that the stream has told at about the time of the others is as good as an answer.
+        """
+        self.accept(states)
+        newest_ms = max((state.at_ms for state in self.dexes.values()), default=0)
+        told = {dex for dex, state in self.dexes.items() if newest_ms - state.at_ms <= UNREAD_MS}
+        self.unread = self.unread.difference(states).union(set(missed) - told)
+
+    def forget_unread(self, dexes: Collection[str]) -> None:
+        """Only these may be unread: there are no others any more."""
+        self.unread = self.unread.intersection(dexes)
+
+    def unseen(self) -> str:
+        """The dexes that cannot be read, in words; empty where all can."""
+        return f"what is held on {', '.join(sorted(self.unread))} cannot be read" if self.unread else ""
+
+    def _is_unread(self, token: str | None) -> bool:
+        """Whether a dex cannot be read on which positions in this token (None: in any) are known to be."""
+        return any(token in (None, self.tokens.get(dex)) for dex, _, _ in self.holdings() if dex in self.unread)
+
+    def _backs_unread(self, token: str) -> bool:
+        """Whether a token of unified mode may back positions on a dex that cannot be read: some are known to be there.
+
+        Or more of it is reserved than by those that can be.
+        """
+        seen = self._reserved().get(token, 0.0) * (1.0 + RESERVED_TOLERANCE_ONCE_SEEN)
+        return self._is_unread(token) or (bool(self.unread) and not self._held(token) <= seen)
+
+    def _held(self, token: str) -> float:
+        return self.spot.held.get(token, 0.0) if self.spot else 0.0
+
+    def _reserved(self) -> dict[str, float]:
+        """What the dexes that can be read have reserved of each token, where an account is in unified mode."""
+        reserved: dict[str, float] = {}
+        for dex, state in self.dexes.items():
+            token = self.tokens.get(dex)
+            if token is not None and dex not in self.unread:
+                reserved[token] = reserved.get(token, 0.0) + state.total_value
+        return reserved
 
     def decide_mode(self) -> None:
         """What the venue's word for the mode stands for; where it states none, what the balances look like.
 
-        An account in unified mode holds in spot what its dexes have reserved.
+        An account in unified mode holds in spot what its dexes have reserved. What it holds beyond those that can be
+        read may be reserved for those that cannot: then the mode stays what it was taken to be, if it ever was.
         """
-        seen = self.stands_for is Abstraction.UNIFIED
-        self.stands_for = self.abstraction
+        before, self.stands_for = self.stands_for, self.abstraction
         if self.abstraction is Abstraction.UNSTATED:
+            seen = before is Abstraction.UNIFIED
             tolerance = RESERVED_TOLERANCE_ONCE_SEEN if seen else RESERVED_TOLERANCE
-            reserved: dict[str, float] = {}
-            for dex, state in self.dexes.items():
-                token = self.tokens.get(dex)
-                if token is not None:
-                    reserved[token] = reserved.get(token, 0.0) + state.total_value
-            held = self.spot.held if self.spot else {}
-            told = {token: held.get(token, 0.0) for token, value in reserved.items() if value > CASH_ROUNDING}
+            reserved = self._reserved()
+            told = {token: self._held(token) for token, value in reserved.items() if value > CASH_ROUNDING}
             same = [isclose(value, reserved[token], rel_tol=tolerance) for token, value in told.items()]
             unreadable = any(value != value for value in told.values())
             unified = seen if unreadable else bool(same) and all(same)
             self.stands_for = Abstraction.UNIFIED if unified else Abstraction.STANDARD
+            short = any(value < reserved[token] * (1.0 - tolerance) for token, value in told.items())
+            if self.unread and not unified and not short:
+                self.stands_for = before
 
     def refresh(self, *, whole: bool) -> tuple[tuple[Wallet, ...], tuple[Position, ...]]:
         """Derive wallets and positions; returns those that changed, closed positions with size zero.
@@ -183,7 +230,10 @@ class AccountState:
         `whole`: spot and dexes were read together. Otherwise wallets that spot backs are carried over a trade.
         """
         before_positions, before_wallets = self.positions, self.wallets
-        self.positions = {holding.coin: _position(holding, at_ms) for _, at_ms, holding in self.holdings()}
+        self.positions = {
+            holding.coin: _position(holding, at_ms, read=dex not in self.unread)
+            for dex, at_ms, holding in self.holdings()
+        }
         if self.separate:
             self.wallets = self._own_wallets()
         elif whole:
@@ -211,7 +261,7 @@ class AccountState:
                 continue
             cash = state.cross_value - _profit(state.holdings)
             coin = self._margin_coin(dex, token)
-            known = self.stands_for is Abstraction.STANDARD
+            known = self.stands_for is Abstraction.STANDARD and dex not in self.unread
             wallets[coin] = Wallet(coin, cash if known else nan, updated_ms=state.at_ms)
         return wallets
 
@@ -228,8 +278,9 @@ class AccountState:
         wallets = {}
         for token in sorted({self.tokens[dex] for dex in self.dexes if dex in self.tokens}):
             isolated, profit, at_ms = self._sums(token)
-            total = totals.get(token, nan if self._draws(token) else 0.0)
-            if total:
+            draws = self._draws(token)
+            total = nan if self._backs_unread(token) else totals.get(token, nan if draws else 0.0)
+            if total or draws:
                 wallets[token] = Wallet(token, total - isolated - profit, updated_ms=at_ms)
         return wallets
 
@@ -281,7 +332,8 @@ class AccountState:
 
     def reports(self) -> tuple[PoolReport, ...]:
         """What the venue says about each pool, after a whole reading."""
-        isolated = [h for _, _, h in self.holdings() if h.margin_mode is MarginMode.ISOLATED]
+        read = ((dex, holding) for dex, _, holding in self.holdings() if dex not in self.unread)
+        isolated = [holding for _, holding in read if holding.margin_mode is MarginMode.ISOLATED]
         alone = [report for holding in isolated if (report := self._isolated_report(holding)) is not None]
         if self.stands_for is Abstraction.STRANGE:
             return tuple(alone)
@@ -340,6 +392,8 @@ class AccountState:
         needed = [state.cross_maintenance for state in self.dexes.values()]
         if self.stands_for is not Abstraction.PORTFOLIO or not ratio or ratio < 0.0 or None in needed:
             return None
+        if self._is_unread(None):
+            return None
         total = sum(each or 0.0 for each in needed)
         return total / ratio if total > 0.0 else None
 
@@ -370,7 +424,8 @@ def ruling_tiers(asset: Asset, holding: Holding) -> tuple[Tier, ...]:
     return (Tier(0.0, None, 1.0 / (2.0 * stated), 0.0),)
 
 
-def _position(holding: Holding, at_ms: int) -> Position:
+def _position(holding: Holding, at_ms: int, *, read: bool) -> Position:
+    """One of a dex that cannot be read stands as it was told, on nobody knows what."""
     isolated = holding.margin_mode is MarginMode.ISOLATED
     return Position(
         instrument=holding.coin,
@@ -378,9 +433,9 @@ def _position(holding: Holding, at_ms: int) -> Position:
         size=holding.size,
         entry_price=holding.entry_price,
         margin_mode=holding.margin_mode,
-        isolated_wallet=holding.margin - holding.unrealized_pnl if isolated else 0.0,
+        isolated_wallet=(holding.margin - holding.unrealized_pnl if read else nan) if isolated else 0.0,
         leverage=holding.leverage,
-        mark_price=holding.mark_price if holding.mark_price == holding.mark_price else None,
+        mark_price=holding.mark_price if read and holding.mark_price == holding.mark_price else None,
         updated_ms=at_ms,
     )
 

@@ -8,7 +8,7 @@ is stale when even the repetition did not come.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from math import inf
+from math import inf, nan
 from random import Random
 from typing import Any
 
@@ -98,9 +98,10 @@ class MarketFeed(SocketMarket):
             if (channel := data["arg"]["channel"]) in _ROWS:
                 (row,) = data["data"]
                 if channel == CHANNEL:
-                    name, at_ms, price = row["instId"], int(row["ts"]), float(row["markPx"])
+                    name, found = row["instId"], row["markPx"]
                 else:
-                    name, at_ms, price = index_name(row["instId"]), int(row["ts"]), float(row["idxPx"])
+                    name, found = index_name(row["instId"]), row["idxPx"]
+                at_ms, price = int(row["ts"]), float(found) if found.__class__ is str and "_" not in found else nan
                 last_ms = self._times_ms.get(name)
                 lag = now - at_ms * 0.001
                 if last_ms is not None and at_ms > last_ms and 0.0 < price < inf and lag > self._lag - TIME_JUMP_S:

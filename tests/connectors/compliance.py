@@ -59,6 +59,10 @@ class QuickClock:
         """Seconds since the epoch, more or less."""
         return 1_790_000_000.0 + (time.monotonic() - self._started) * SPEED
 
+    def leap(self, seconds: float) -> None:
+        """Let so much time have passed, in which nothing happened."""
+        self._started -= seconds / SPEED
+
 
 class Stream(StrEnum):
     """The two kinds of sockets."""
@@ -109,6 +113,9 @@ class Lack(StrEnum):
     LISTING = "ccxt names positions, and counts them, by a list of contracts of its own: others it cannot tell"
     HASTE = "ccxt may connect again by itself, so a stream that was lost is late at first, and stale only later"
 
+
+REFUSED_TIMES = 10_000
+"""How many questions are refused, where all that come are to be."""
 
 UNLISTED_TIMES = 10_000
 """How many questions for contracts are answered without the instrument, once it is not listed: all that come."""
@@ -192,6 +199,10 @@ class VenueUnderTest(Protocol):
         """Leave the instrument out of the venue's list of contracts, though it is held and has marks."""
         ...
 
+    async def refuse_definitions(self) -> None:
+        """Answer no more questions about contracts, tiers, fees and the like; those about the account as before."""
+        ...
+
     async def asked(self) -> list[Asked]:
         """The venue's own record of every request, in the order of their coming, by the clock of both sides."""
         ...
@@ -269,6 +280,7 @@ class BinanceUnderTest:
     instrument = "BTCUSDT"
     unit = 1.0
     account_path = "/fapi/v3/account"
+    definition_bases: tuple[str, ...] = ("/fapi/v1",)
     lacks: frozenset[Lack] = frozenset()
     budget = 2400.0
     _ROUTES = {Stream.MARK: "market", Stream.USER: "private"}  # noqa: RUF012 - a constant
@@ -365,6 +377,12 @@ class BinanceUnderTest:
         assert self._venue.simulator is not None
         self._venue.simulator.exchange.market.unlisted.add(self.instrument)
 
+    async def refuse_definitions(self) -> None:
+        """Of all its products."""
+        for path in ("exchangeInfo", "leverageBracket", "fundingInfo", "commissionRate"):
+            for base in self.definition_bases:
+                await self._venue.rest_fault(f"{base}/{path}", times=REFUSED_TIMES, status=503, code=-1001)
+
     async def asked(self) -> list[Asked]:
         """As the simulator's log has them."""
         log = await self._venue.log("request")
@@ -402,6 +420,7 @@ class CoinMUnderTest(BinanceUnderTest):
     name = "binance-coinm"
     instrument = "BTCUSD_PERP"
     account_path = "/dapi/v1/account"
+    definition_bases = ("/dapi/v1", "/dapi/v2")
 
     @property
     def _config(self) -> type[FuturesAccountConfig]:
@@ -497,6 +516,14 @@ class OkxUnderTest(OverConnections):
         """In the account's instruments."""
         path = "/api/v5/account/instruments"
         self.server.faults += [(path, lambda: self.server.envelope(0, []))] * UNLISTED_TIMES
+
+    async def refuse_definitions(self) -> None:
+        """Public ones and the account's own."""
+        refused = ("account/instruments", "account/trade-fee", "public/position-tiers", "public/funding-rate")
+        self.server.faults += [
+            (f"/api/v5/{path}", lambda: self.server.envelope(50001, status=503))
+            for path in (*refused, "market/index-tickers")
+        ] * REFUSED_TIMES
 
     async def step_clock(self, seconds: float) -> None:
         """The venue's clock against ours."""
@@ -611,6 +638,11 @@ class HyperliquidUnderTest(OverConnections):
         """In every dex's universe."""
         metas = [{"universe": [], "marginTables": [], "collateralToken": 0} for _ in hyperliquid_server.DEXES]
         self.server.refuse("allPerpMetas", lambda: web.json_response(metas), UNLISTED_TIMES)
+
+    async def refuse_definitions(self) -> None:
+        """What is listed, and the fees."""
+        for question in ("perpDexs", "allPerpMetas", "userFees"):
+            self.server.refuse(question, lambda: web.Response(status=500, text="null"), REFUSED_TIMES)
 
     async def asked(self) -> list[Asked]:
         """With what was asked of which dex, which the type does not tell."""

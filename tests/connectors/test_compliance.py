@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import re
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -372,6 +373,23 @@ async def test_a_contract_that_the_venue_does_not_list_makes_the_pool_unknown_an
             assert venue.instrument in unknown.describe(pool, verdict).text
         assert len(watch.of(AccountSnapshot)) - before <= 15
         assert busiest_minute(await venue.asked()) <= venue.budget / 2
+
+
+async def test_a_side_question_that_fails_for_an_hour_does_not_stop_the_snapshots(watch: Watch) -> None:
+    """What is known of contracts stands when it falls due and is refused; it is asked again, but not each time."""
+    known = [pool.margin_ratio for pool in watch.pools()]
+    await watch.venue.refuse_definitions()
+    asked_before = len(await watch.venue.asked())
+    watch.clock.leap(3600.0)  # definitions that were just read fall due
+    for _ in range(12):
+        watch.clock.leap(300.0)
+        seen = len(watch.of(AccountSnapshot))
+        await watch.until(lambda seen=seen: len(watch.of(AccountSnapshot)) > seen + 1, "snapshots")
+    await watch.in_sync()
+    refused = [each for each in (await watch.venue.asked())[asked_before:] if each.refused]
+    assert len(refused) > 1
+    assert max(Counter(each.about for each in refused).values()) <= 30
+    assert [pool.margin_ratio for pool in watch.pools()] == pytest.approx(known, rel=1e-3)
 
 
 async def test_a_clock_that_is_off_is_measured_again(watch: Watch) -> None:

@@ -1,4 +1,4 @@
-"""When contracts are asked for again."""
+"""When contracts, and questions, are asked for again."""
 
 from random import Random
 
@@ -73,3 +73,25 @@ def test_its_pauses_are_not_those_of_another() -> None:
         known.asked({"X"}, {"X"}, float(now))
     known.asked({"A"}, {"A"}, 40_000.0)
     assert (known.next({"A"}) or 0.0) <= 40_005.0
+
+
+def test_what_is_not_told_is_lacking_until_it_is() -> None:
+    """And no sooner asked for again than is worth its price."""
+    known = DefinitionTimes(HOUR_S, Backoff(5.0, 600.0, Random(7)), soonest_s=4.0)
+    known.asked({"tiers", "fees"}, {"tiers"}, 0.0)
+    assert known.lacking == {"tiers"}
+    assert not known.is_due("tiers", 3.9)
+    assert known.is_due("tiers", 5.0)
+    assert not known.is_due("fees", 5.0)
+    known.asked({"tiers"}, (), 5.0)
+    assert known.lacking == frozenset()
+    assert not known.is_due("tiers", 605.0)
+
+
+def test_what_is_wanted_is_due_at_once() -> None:
+    """However fresh it is."""
+    known = times()
+    known.asked({"tiers"}, (), 0.0)
+    known.want("tiers")
+    assert known.is_due("tiers", 1.0)
+    assert known.fresh(1.0) == frozenset()

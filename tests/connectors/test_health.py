@@ -164,3 +164,14 @@ def test_ages_count_from_the_last_proof_and_the_last_snapshot() -> None:
     health = well()
     health.heard(5.0)
     assert [feed.age_s for feed in health.report(12.0)] == [7.0, 10.0]
+
+
+def test_what_cannot_be_seen_is_said_beside_a_state_that_is_good() -> None:
+    """And no longer than it lasts."""
+    health = well()
+    health.unseen("what is held on xyz cannot be read")
+    states(health, 3.0)
+    assert [feed.detail for feed in health.report(3.0)] == ["", "what is held on xyz cannot be read"]
+    health.unseen("")
+    states(health, 4.0)
+    assert [feed.detail for feed in health.report(4.0)] == ["", ""]

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from connectors.rounds import ask_in_turn
+from connectors.rounds import Unanswered, ask_in_turn
 from connectors.session import Request
 from connectors.wire import BadFrame, Defect
 from monitor.errors import VenueError
@@ -59,9 +59,13 @@ def question(kind: str) -> Request:
 
 async def asked(rest: Answers) -> Questions:
     """A whole round."""
+    return (await asked_without(rest))[0]
+
+
+async def asked_without(rest: Answers) -> tuple[Questions, dict[str, str]]:
+    """A whole round, and what it did without."""
     questions = Questions()
-    await ask_in_turn(rest, questions, question)  # type: ignore[arg-type]
-    return questions
+    return questions, await ask_in_turn(rest, questions, question)  # type: ignore[arg-type]
 
 
 async def test_every_question_is_asked_and_those_that_answers_raise() -> None:
@@ -86,8 +90,9 @@ async def test_questions_may_wait_their_turn() -> None:
 @pytest.mark.parametrize("told", [VenueError("no", retry=True), b"?"], ids=["an error", "an answer that is unreadable"])
 async def test_what_can_be_done_without_is(told: bytes | VenueError) -> None:
     """And what is asked for instead is asked for."""
-    rest = Answers(note=told)
-    assert (await asked(rest)).bodies.keys() == {"state", "more", "instead"}
+    questions, without = await asked_without(Answers(note=told))
+    assert questions.bodies.keys() == {"state", "more", "instead"}
+    assert without == {"note": "no" if isinstance(told, VenueError) else "not readable"}
 
 
 @pytest.mark.parametrize(
@@ -99,3 +104,27 @@ async def test_what_is_needed_and_does_not_come_ends_the_round(
     """With the error that it was."""
     with pytest.raises(error):
         await asked(Answers(state=told))
+
+
+def test_what_is_not_answered_is_news_once_until_it_is() -> None:
+    """However many rounds go by, and whether it is asked in each of them or not."""
+    without = Unanswered()
+    told = []
+    for answered in (False, False, None, False, True, False):
+        if answered:
+            without.told("tiers")
+        elif answered is not None:
+            told.append(without.untold("tiers"))
+        without.end_round()
+    assert told == [True, False, False, True]
+
+
+def test_questions_of_one_topic_are_one_thing_to_tell_of() -> None:
+    """Also while some of them are answered."""
+    without = Unanswered()
+    told = []
+    for _ in range(3):
+        told += [without.untold("fees/A"), without.untold("fees/B")]
+        without.told("fees/C")
+        without.end_round()
+    assert told == [True, False, False, False, False, False]

@@ -11,11 +11,13 @@ from connectors import FeedSettings
 from connectors.binance.product import USD_M
 from connectors.binance_common.account import AccountFeed
 from connectors.binance_common.market import MarketFeed
+from connectors.binance_common.product import Product
 from connectors.binance_common.settings import AccountSettings
 from connectors.session import Request, Session
 from monitor.book import Book
 from monitor.errors import VenueError
 from monitor.model.events import Event
+from monitor.model.instrument import Instrument
 from monitor.telemetry import Telemetry
 from tests.support.booked import booked
 from tests.support.stage import Fixtures
@@ -40,6 +42,12 @@ ANSWERS = {
 
 
 raw, load = FIXTURES.raw, FIXTURES.load
+
+
+def listed(product: Product, fixtures: Fixtures = FIXTURES) -> dict[str, Instrument]:
+    """The contracts of the fixtures, with their tiers."""
+    exchange, brackets = (fixtures.raw(name) for name in ("rest_exchange_info", "rest_leverage_bracket"))
+    return product.listing("exchange", exchange).and_also(product.listing("brackets", brackets)).over({})
 
 
 def settings(**changes: Any) -> AccountSettings:

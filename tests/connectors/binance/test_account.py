@@ -26,7 +26,18 @@ from monitor.model.events import (
 )
 from monitor.model.ids import Slot
 from monitor.model.instrument import Instrument
-from tests.connectors.binance.stage import LIFE_S, Stage, account_stage, book_of, fee, load, raw, synced, weight
+from tests.connectors.binance.stage import (
+    ANSWERS,
+    LIFE_S,
+    Stage,
+    account_stage,
+    book_of,
+    fee,
+    load,
+    raw,
+    synced,
+    weight,
+)
 from tests.support.stage import START_MS, START_S
 
 REFUSED = VenueError("binance: HTTP 503", retry=True, code=503)
@@ -503,16 +514,17 @@ def test_fees_and_funding_intervals_are_read_again_every_hour_and_told_when_they
 
 
 def test_fees_and_funding_intervals_that_are_not_told_hold_nothing_up() -> None:
-    """They are unknown, or stay as they were known, and are asked for again after ten minutes."""
+    """They are unknown, or stay as they were known, and are asked for again."""
     stage = account_stage()
     stage.replies |= {"funding": b"[", "fee/BTCUSDT": VenueError("refused", retry=True)}
     stage.start()
     stage.pass_s(RETRY_S - 60.0)
     assert stage.of(AccountSnapshot) != []
     assert {(it.taker_fee_rate, it.funding_interval_s) for it in loaded(stage, "BTCUSDT")} == {(None, None)}
-    assert len(stage.asked("fee/BTCUSDT")) == len(stage.asked("funding")) == 1
+    assert len(stage.asked("fee/BTCUSDT")) == 1
+    assert 2 <= len(stage.asked("funding")) <= 12
     stage.replies |= {"funding": b"[]", "fee/BTCUSDT": fee("BTCUSDT", "0.0003")}
-    stage.pass_s(180.0)
+    stage.pass_s(RETRY_S)
     assert (loaded(stage, "BTCUSDT")[-1].taker_fee_rate, loaded(stage, "BTCUSDT")[-1].funding_interval_s) == (
         0.0003,
         28_800.0,
@@ -725,7 +737,7 @@ def test_the_venues_wish_to_wait_is_respected() -> None:
     assert len(stage.asked("risk")) == asked
 
 
-@pytest.mark.parametrize("kind", ["modes", "configs", "account", "risk", "exchange", "brackets"])
+@pytest.mark.parametrize("kind", ["modes", "configs", "account", "risk"])
 @pytest.mark.parametrize("body", [b"", b"{}", b"[1,2", b"[[]]", b'{"code":0}'])
 def test_an_answer_that_cannot_be_used_is_asked_for_again(kind: str, body: bytes) -> None:
     """Nothing is half applied."""
@@ -734,16 +746,63 @@ def test_an_answer_that_cannot_be_used_is_asked_for_again(kind: str, body: bytes
     stage.replies[kind] = body
     stage.start()
     stage.pass_s(5.0)
-    if (kind, body) in {("configs", b"[[]]"), ("brackets", b"[[]]")}:
+    if (kind, body) == ("configs", b"[[]]"):
         assert len(stage.of(AccountSnapshot)) == 1  # an unusable row of a table about all symbols costs only itself
-        return
-    if (kind, body) in {("brackets", b"{}"), ("brackets", b'{"code":0}')}:
-        assert stage.of(InstrumentsLoaded)[0].instruments[0].tiers == ()  # unknown, and told as such
         return
     assert stage.of(AccountSnapshot) == []
     stage.replies[kind] = good
     stage.pass_s(61.0)
     assert len(stage.of(AccountSnapshot)) >= 1
+
+
+NO_DEFINITIONS = [VenueError("HTTP 500", retry=True), VenueError("no such key", retry=False), b"<html>", b'{"code":0}']
+
+
+@pytest.mark.parametrize("reply", NO_DEFINITIONS, ids=["down", "refused", "garbage", "an error in good dress"])
+@pytest.mark.parametrize("kind", ["exchange", "brackets"])
+def test_definitions_that_are_not_told_leave_the_snapshots_standing_on_the_former(
+    kind: str, reply: bytes | VenueError
+) -> None:
+    """For hours: contracts and tiers stay as they were, which the log says once, and they are asked for less and less.
+
+    A table without a row is what it is: every contract keeps the tiers that it had.
+    """
+    stage = synced()
+    tiers = loaded(stage, "BTCUSDT")[-1].tiers
+    stage.replies[kind] = reply
+    stage.pass_s(2.0 * DEFINITIONS_S)
+    assert len(stage.of(AccountSnapshot)) >= 2.0 * DEFINITIONS_S / 60.0 - 5
+    assert stage.of(FeedChanged)[-1].state is FeedState.LIVE
+    assert tiers
+    assert loaded(stage, "BTCUSDT")[-1].tiers == tiers
+    empty = (kind, reply) == ("brackets", b'{"code":0}')
+    assert 2 <= len(stage.asked(kind)) <= 30
+    assert len(stage.did(Warn)) == (0 if empty else 1)
+    stage.replies[kind] = raw(ANSWERS[kind])
+    stage.pass_s(700.0)
+    asked = len(stage.asked(kind))
+    stage.pass_s(DEFINITIONS_S - 800.0)
+    assert len(stage.asked(kind)) == asked
+
+
+@pytest.mark.parametrize("kind", ["exchange", "brackets"])
+def test_definitions_that_were_never_told_leave_what_depends_on_them_unknown(kind: str) -> None:
+    """Every pool, by name; and the snapshots go on until they are told."""
+    stage = account_stage()
+    stage.replies[kind] = VenueError("HTTP 500", retry=True)
+    stage.start()
+    stage.pass_s(300.0)
+    assert len(stage.of(AccountSnapshot)) >= 5
+    assert unknown_pools(stage) == {True}
+    stage.replies[kind] = raw(ANSWERS[kind])
+    stage.pass_s(660.0)
+    assert unknown_pools(stage) == {False}
+
+
+def unknown_pools(stage: Stage) -> set[bool]:
+    """Whether pools are unknown, and say what of."""
+    book = book_of(stage)
+    return {isnan(pool.margin_ratio) and bool(pool.unknown) for pool in map(book.assess, book.rows())}
 
 
 def test_an_answer_that_never_comes_does_not_stop_the_account() -> None:

@@ -4,12 +4,13 @@ import orjson
 import pytest
 
 from connectors.binance import answers
+from connectors.binance.product import USD_M
 from connectors.binance_common import answers as common
 from connectors.wire import BadFrame, Defect
 from monitor.model.account import AccountMode, MarginMode, PositionMode
 from monitor.model.ids import Slot
 from monitor.model.instrument import Tier
-from tests.connectors.binance.stage import load, raw
+from tests.connectors.binance.stage import listed, load, raw
 
 
 def test_a_key_that_only_reads_has_no_dangerous_flags() -> None:
@@ -125,9 +126,7 @@ def test_brackets_are_sorted_and_the_last_has_no_end() -> None:
 
 def test_instruments_are_the_linear_contracts_with_the_accounts_tiers() -> None:
     """COIN-M is left out; a contract without brackets has no tiers, which is unknown and not zero."""
-    found = answers.instruments(
-        answers.exchange(raw("rest_exchange_info")), answers.brackets(raw("rest_leverage_bracket"))
-    )
+    found = listed(USD_M)
     assert set(found) == {"BTCUSDT", "ETHUSDT", "SOLUSDC", "XRPUSDT", "XAUUSDT"}
     assert (found["SOLUSDC"].margin_coin, found["SOLUSDC"].tick_size) == ("USDC", 0.01)
     assert found["XAUUSDT"].tiers == ()
@@ -166,3 +165,17 @@ def test_no_answer_at_all_is_refused(function: object, body: bytes) -> None:
     with pytest.raises(BadFrame) as refused:
         function(body)
     assert refused.value.defect in (Defect.JSON, Defect.SHAPE)
+
+
+@pytest.mark.parametrize("filters", [True, 7, "x", {}, None, [True], [{"filterType": "PRICE_FILTER"}]])
+def test_filters_that_cannot_be_read_cost_no_more_than_their_symbol(filters: object) -> None:
+    """Usually no more than its tick size."""
+    told = load("rest_exchange_info")
+    told["symbols"][0]["filters"] = filters
+    whole = answers.exchange(raw("rest_exchange_info")).symbols
+    found = answers.exchange(orjson.dumps(told)).symbols
+    odd = told["symbols"][0]["symbol"]
+    assert {symbol: it for symbol, it in found.items() if symbol != odd} == {
+        symbol: it for symbol, it in whole.items() if symbol != odd
+    }
+    assert odd not in found or found[odd].tick_size is None

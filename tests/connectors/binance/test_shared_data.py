@@ -154,7 +154,7 @@ def test_what_becomes_of_every_recorded_answer() -> None:
         ("USDT", None): 3,
         ("BUSD", 28_800.0): 2,
     }
-    assert coin_answers.instruments(body, {}) == {}
+    assert coin_answers.instruments(body) == {}
 
 
 def test_a_real_exchange_info_is_read() -> None:

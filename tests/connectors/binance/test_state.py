@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connectors.binance import answers
+from connectors.binance.product import USD_M
 from connectors.binance_common.answers import AssetIndex, AssetRow, Modes
 from connectors.binance_common.parse import AccountUpdate, PositionRow
 from connectors.binance_common.reports import pool_reports
@@ -15,7 +16,8 @@ from connectors.binance_common.state import REST_LAG_MS, AccountState, Answers
 from monitor.margin.rules import wallet_value
 from monitor.model.account import AccountMode, MarginMode, PositionMode, Wallet
 from monitor.model.ids import Slot
-from tests.connectors.binance.stage import raw
+from monitor.model.instrument import Instrument
+from tests.connectors.binance.stage import listed, raw
 from tests.support.stage import START_MS
 
 BTC = ("BTCUSDT", Slot.LONG)
@@ -35,11 +37,9 @@ def taken(sent_ms: int = START_MS, **changes: object) -> Answers:
     return replace(whole, **changes)  # type: ignore[arg-type]
 
 
-def instruments() -> dict[str, answers.Instrument]:
+def instruments() -> dict[str, Instrument]:
     """The contracts of the fixtures."""
-    return answers.instruments(
-        answers.exchange(raw("rest_exchange_info")), answers.brackets(raw("rest_leverage_bracket"))
-    )
+    return listed(USD_M)
 
 
 def event(at_ms: int, size: float = 0.3, balance: float = 4000.0, wallet: float = 2000.0) -> AccountUpdate:

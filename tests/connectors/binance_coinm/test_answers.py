@@ -11,9 +11,10 @@ from connectors.wire import BadFrame, Defect
 from monitor.model.account import AccountMode, MarginMode, PositionMode
 from monitor.model.ids import Slot
 from monitor.model.instrument import ContractKind, Tier
-from tests.connectors.binance_coinm.stage import load, raw
+from tests.connectors.binance.stage import listed
+from tests.connectors.binance_coinm.stage import FIXTURES, load, raw
 
-LISTED = answers.instruments(raw("rest_exchange_info"), answers.brackets(raw("rest_leverage_bracket")))
+LISTED = listed(COIN_M, FIXTURES)
 
 
 def test_contracts_are_inverse_in_usd_and_margined_in_their_base() -> None:

@@ -660,3 +660,69 @@ def test_a_lost_stream_is_followed_by_a_snapshot() -> None:
     stage.pass_s(4.0)
     assert stage.of(AccountSnapshot)[-1].reason is SnapshotReason.RECONNECT
     assert user_states(stage)[-1] is FeedState.LIVE
+
+
+DOWN = VenueError("bybit GET /v5/spot-margin-trade/collateral: HTTP 200, code 10024", retry=True)
+
+
+def with_coins() -> Stage:
+    """An account that has not started, with half a bitcoin beside its dollars."""
+    stage = account_stage()
+    stage.server.state.balances["BTC"] = 0.5
+    return stage
+
+
+def haircut(stage: Stage, coin: str) -> float:
+    """Of a coin in the last snapshot."""
+    return next(wallet.haircut for wallet in stage.of(AccountSnapshot)[-1].wallets if wallet.coin == coin)
+
+
+def test_collateral_ratios_go_on_from_those_told_last() -> None:
+    """For hours: the log says so once, and they are asked for less and less."""
+    stage = with_coins()
+    stage.start()
+    stage.pass_s(60.0)
+    known = haircut(stage, "BTC")
+    assert len(stage.asked("collateral")) == 1
+    stage.refused["collateral"] = DOWN
+    stage.pass_s(2.0 * DEFINITIONS_S)
+    assert len(stage.of(AccountSnapshot)) >= 2.0 * DEFINITIONS_S / 60.0 - 5
+    assert haircut(stage, "BTC") == known < 1.0
+    assert 3 <= len(stage.asked("collateral")) <= 30
+    (warning,) = stage.did(Warn)
+    assert "spot-margin-trade/collateral" in warning.text
+
+
+@pytest.mark.parametrize("at_start", [True, False])
+def test_collateral_ratios_that_were_never_told_leave_the_pool_unknown(at_start: bool) -> None:
+    """Neither as if the coins counted for nothing, nor as if they counted in full; and the snapshots go on."""
+    stage = with_coins()
+    balances = stage.server.state.balances
+    if not at_start:
+        stage.server.state.balances = {coin: it for coin, it in balances.items() if coin != "BTC"}
+    stage.refused["collateral"] = DOWN
+    stage.start()
+    stage.pass_s(1.0)
+    if not at_start:
+        assert not any(isnan(pool.margin_ratio) for pool in pools(stage))
+        stage.server.state.balances = balances
+    stage.pass_s(300.0)
+    assert len(stage.of(AccountSnapshot)) >= 5
+    (pool,) = pools(stage)
+    assert isnan(pool.margin_ratio)
+    assert pool.unknown == ("collateral value",)
+    del stage.refused["collateral"]
+    stage.pass_s(660.0)
+    (pool,) = pools(stage)
+    assert not isnan(pool.margin_ratio)
+
+
+@pytest.mark.parametrize("kind", ["contracts/linear", "fees/linear", "risk/linear/BTCUSDT", "spot", "collateral"])
+def test_a_side_question_whose_answer_cannot_be_read_is_one_without_answer(kind: str) -> None:
+    """It does not cost the snapshot."""
+    stage = with_coins()
+    body = stage.answer
+    stage.answer = lambda request, asked: b"<html>" if asked == kind else body(request, asked)  # type: ignore[method-assign]
+    stage.start()
+    stage.pass_s(130.0)
+    assert len(stage.of(AccountSnapshot)) >= 2

@@ -198,3 +198,32 @@ def test_funding_comes_with_the_tickers() -> None:
     first, second = stage.of(FundingTold)
     assert first == FundingTold("bybit", (("BTCUSDT", Funding(0.0001, next_ms / 1000.0)),))
     assert second.rates == (("BTCUSDT", Funding(-0.0002, next_ms / 1000.0)),)
+
+
+@pytest.mark.parametrize("row", [{"lastPrice": "1"}, {"markPrice": ""}], ids=["without a mark", "with an empty one"])
+def test_a_snapshot_without_a_mark_ends_the_one_before(row: dict[str, str]) -> None:
+    """It stands for all that came before: what changes beside it proves no mark any more, until one is told."""
+    stage, _ = market_stage("BTCUSDT")
+    stage.frame("ws_ticker_snapshot")
+    stage.frame(ticker(0.1, ask1Size="1"))
+    assert marks(stage)[-1][2] == 100
+    stage.frame(ticker(0.2, "snapshot", **row))
+    for tick in range(3, 30):
+        stage.frame(ticker(tick / 10.0, ask1Size=str(tick)))
+    assert marks(stage)[-1][2] == 100
+    stage.frame(ticker(3.0, markPrice="75000.9"))
+    assert marks(stage)[-1] == ("BTCUSDT", 75000.9, 3000)
+    stage.frame(ticker(3.1, "snapshot", markPrice="75001.0"))
+    stage.frame(ticker(3.2, ask1Size="2"))
+    assert marks(stage)[-1] == ("BTCUSDT", 75001.0, 3200)
+
+
+@pytest.mark.parametrize("price", ["7_5000", True, None, [], {}])
+def test_what_is_no_number_is_no_mark(price: Any) -> None:
+    """Whatever Python would make of it."""
+    stage, _ = market_stage("BTCUSDT")
+    stage.frame("ws_ticker_snapshot")
+    before = marks(stage)
+    assert stage.frame(ticker(0.1, markPrice=price)) == []
+    assert marks(stage) == before
+    assert stage.bad("mark", "number") == 1

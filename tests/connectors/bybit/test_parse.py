@@ -171,3 +171,10 @@ def test_frames_that_say_nothing_about_margin() -> None:
 def test_the_category_of_an_instrument(name: str, category: str) -> None:
     """It is the socket that quotes it."""
     assert category_of(name) == category
+
+
+@pytest.mark.parametrize("side", [[], {}, None, "", True, ["Buy"]])
+def test_an_open_position_without_a_readable_side_is_refused(side: Any) -> None:
+    """A size without a sign would be taken for a long."""
+    with pytest.raises(BadFrame):
+        position(row("ws_position_long", side=side))

@@ -13,7 +13,16 @@ from connectors.config import BaseAccountConfig
 from connectors.simulator.bybit import API_KEY, API_SECRET, BybitServer
 from monitor.clock import Clock
 from monitor.credential import Secret
-from tests.connectors.compliance import UNLISTED_TIMES, Lack, OverConnections, Refusal, Spoil, Stream, VenueUnderTest
+from tests.connectors.compliance import (
+    REFUSED_TIMES,
+    UNLISTED_TIMES,
+    Lack,
+    OverConnections,
+    Refusal,
+    Spoil,
+    Stream,
+    VenueUnderTest,
+)
 
 STATE_PATH = "/v5/account/wallet-balance"
 
@@ -110,6 +119,14 @@ class BybitUnderTest(OverConnections):
         answer = {"category": "linear", "list": [], "nextPageCursor": ""}
         path = "/v5/market/instruments-info"
         self.server.faults += [(path, lambda: self.server.envelope(0, answer))] * UNLISTED_TIMES
+
+    async def refuse_definitions(self) -> None:
+        """Public ones and the account's own."""
+        refused = ("market/instruments-info", "market/risk-limit", "market/tickers", "account/fee-rate")
+        self.server.faults += [
+            (f"/v5/{path}", lambda: self.server.envelope(10016, status=500))
+            for path in (*refused, "spot-margin-trade/collateral", "system/status")
+        ] * REFUSED_TIMES
 
     async def step_clock(self, seconds: float) -> None:
         """The venue's clock against ours."""

@@ -13,11 +13,27 @@ from connectors.ccxt import library
 from connectors.config import BaseAccountConfig
 from monitor.clock import Clock
 from tests.connectors.ccxt.stage import account
-from tests.connectors.compliance import Asked, Ending, Lack, Refusal, Spoil, Stream, VenueUnderTest
+from tests.connectors.compliance import (
+    REFUSED_TIMES,
+    Asked,
+    Ending,
+    Lack,
+    Refusal,
+    Spoil,
+    Stream,
+    VenueUnderTest,
+)
 from tests.support.ccxt_server import CcxtServer, ccxt_server
 
 POSITIONS = {"bitget": "all-position", "gate": "usdt/positions", "krakenfutures": "openpositions"}
 """Part of the path of the question for positions."""
+
+DEFINITIONS = {
+    "bitget": ("/public/coins", "/mix/market/"),
+    "gate": ("/currencies", "/contracts", "/risk_limit_tiers"),
+    "krakenfutures": ("/instruments",),
+}
+"""Likewise of the questions for what is listed."""
 
 REFUSED_KEYS = {
     "bitget": (400, '{"code":"40006","msg":"Invalid ACCESS_KEY","requestTime":1,"data":null}'),
@@ -133,6 +149,12 @@ class CcxtUnderTest:
 
     async def unlist(self) -> None:
         """The list is ccxt's."""
+
+    async def refuse_definitions(self) -> None:
+        """Markets, coins and tiers."""
+        self._server.faults += [
+            (path, lambda: web.json_response({}, status=503)) for path in DEFINITIONS[self.name]
+        ] * REFUSED_TIMES
 
     async def asked(self) -> list[Asked]:
         """One request is as good as another."""

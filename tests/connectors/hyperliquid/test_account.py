@@ -456,12 +456,185 @@ def test_a_snapshot_that_fails_is_taken_again() -> None:
     stage = synced()
     for reply in (b"<html>", b"{}", VenueError("HTTP 500", retry=True, code=500), NOTHING):
         seen = len(stage.of(AccountSnapshot))
-        stage.replies["state:xyz"] = reply
+        stage.replies["state:"] = reply
         stage.pass_s(95.0)
         assert len(stage.of(AccountSnapshot)) == seen
-        stage.replies["state:xyz"] = FLAT
+        stage.replies["state:"] = MAIN
         stage.pass_s(50.0)
         assert len(stage.of(AccountSnapshot)) > seen
+
+
+# --- what can be done without
+
+DOWN = VenueError("hyperliquid POST /info clearinghouseState: HTTP 500", retry=True, code=500)
+
+
+def account_detail(stage: Stage) -> str:
+    """What the health of the account says."""
+    return next(each.detail for each in stage.session.health(stage.clock.now()) if each.stream == "account")  # type: ignore[attr-defined]
+
+
+def unknown_scopes(stage: Stage) -> set[str]:
+    """Pools of which something is unknown."""
+    return {scope for scope, pool in book_of(stage).items() if isnan(pool.margin_ratio) and pool.unknown}
+
+
+@pytest.mark.parametrize("reply", [DOWN, VenueError("HTTP 422", retry=False), b"<html>", b"{}"])
+@pytest.mark.parametrize("streamed", [True, False])
+def test_a_builders_dex_that_cannot_be_read_is_unknown_alone(streamed: bool, reply: Any) -> None:
+    """Its positions stay as they were, its pools become unknown, it is named once in the log; the others go on."""
+    stage = account_stage(streamed=streamed)
+    stage.replies["state:xyz"] = BUILDER
+    stage.start()
+    stage.pass_s(61.0)
+    assert unknown_scopes(stage) == set()
+    stage.replies["state:xyz"] = reply
+    before = len(stage.of(AccountSnapshot))
+    stage.pass_s(600.0)
+    assert len(stage.of(AccountSnapshot)) - before >= 9
+    assert (state(stage, "user"), state(stage, "account")) == (FeedState.LIVE, FeedState.LIVE)
+    assert "xyz:TSLA" in {position.instrument for position in stage.of(AccountSnapshot)[-1].positions}
+    assert unknown_scopes(stage) == {"xyz:USDC"}
+    assert account_detail(stage) == "what is held on xyz cannot be read"
+    (warning,) = stage.did(Warn)
+    assert warning.text.endswith(
+        "; what is known to be held on xyz stays as it was, and its pools are unknown until it can be read"
+    )
+    stage.replies["state:xyz"] = BUILDER
+    stage.pass_s(70.0)
+    assert unknown_scopes(stage) == set()
+    assert account_detail(stage) == ""
+    stage.pass_s(EVENT_GRACE_S + 1.0)
+    assert FeedState.STALE not in {event.state for event in stage.of(FeedChanged)}
+    stage.replies["state:xyz"] = reply
+    stage.pass_s(70.0)
+    assert len(stage.did(Warn)) == 2, "what fails again is told again"
+
+
+def test_an_isolated_position_on_a_dex_that_cannot_be_read_is_unknown_too() -> None:
+    """Nobody knows what it stands on."""
+    stage = account_stage()
+    leverage = {"type": "isolated", "value": 10, "rawUsd": "0.0"}
+    stage.replies["state:xyz"] = held(BUILDER, "xyz:TSLA", leverage=leverage, marginUsed="400.0")
+    stage.start()
+    stage.pass_s(1.0)
+    scope = next(scope for scope in book_of(stage) if scope.startswith("xyz:TSLA"))
+    stage.replies["state:xyz"] = DOWN
+    stage.pass_s(120.0)
+    assert unknown_scopes(stage) == {scope}
+    assert scope not in {report.scope for report in stage.of(AccountSnapshot)[-1].reports}
+
+
+def test_a_dex_that_the_stream_tells_of_is_seen() -> None:
+    """Whichever way it comes."""
+    stage = account_stage()
+    stage.replies["state:xyz"] = BUILDER
+    stage.start()
+    stage.pass_s(1.0)
+    stage.replies["state:xyz"] = DOWN
+    stage.pass_s(65.0)
+    assert unknown_scopes(stage) == {"xyz:USDC"}
+    stage.states(main=MAIN, xyz=BUILDER)
+    assert unknown_scopes(stage) == set()
+    for _ in range(12):
+        stage.states(main=MAIN, xyz=BUILDER)
+        stage.pass_s(5.0)
+    assert (unknown_scopes(stage), account_detail(stage)) == (set(), "")
+
+
+def test_a_dex_on_which_nothing_is_known_to_be_held_is_something_unseen() -> None:
+    """From the start as later: the account goes on, and its health says so."""
+    stage = account_stage()
+    stage.replies["state:xyz"] = DOWN
+    stage.start()
+    stage.pass_s(300.0)
+    assert len(stage.of(AccountSnapshot)) >= 5
+    assert unknown_scopes(stage) == set()
+    assert state(stage, "account") is FeedState.LIVE
+    assert account_detail(stage) == "what is held on xyz cannot be read"
+
+
+@pytest.mark.parametrize(("hold", "unknown"), [("2106.720442", False), ("2606.720442", True)])
+def test_what_is_reserved_beyond_the_dexes_in_sight_backs_something_out_of_sight(hold: str, unknown: bool) -> None:
+    """Then a balance that all share is unknown, though nobody knows what is held there."""
+    stage = account_stage()
+    spot = load("rest_spot_clearinghouse_state_unified")
+    spot["balances"][0]["hold"] = hold
+    stage.replies |= {"mode": "unifiedAccount", "spot": spot, "state:xyz": DOWN}
+    stage.start()
+    stage.pass_s(1.0)
+    assert unknown_scopes(stage) == ({"USDC"} if unknown else set())
+    assert account_detail(stage) == "what is held on xyz cannot be read"
+
+
+def test_a_dex_that_there_is_no_more_need_not_be_seen() -> None:
+    """Once the venue lists it no more, and nothing was held there."""
+    stage = synced()
+    stage.replies["state:xyz"] = DOWN
+    stage.pass_s(120.0)
+    assert account_detail(stage)
+    stage.replies["dexes"] = [None]
+    stage.pass_s(DEFINITIONS_S)
+    assert account_detail(stage) == ""
+
+
+@pytest.mark.parametrize("mode", ["unifiedAccount", "portfolioMargin"])
+def test_dexes_that_share_a_balance_with_one_that_cannot_be_read_are_unknown_with_it(mode: str) -> None:
+    """Its profit is in the common balance; isolated positions elsewhere stand alone."""
+    stage = account_stage()
+    spot = load("rest_spot_clearinghouse_state_" + ("unified" if mode == "unifiedAccount" else "portfolio"))
+    stage.replies |= {"mode": mode, "spot": spot, "state:xyz": BUILDER}
+    stage.start()
+    stage.pass_s(1.0)
+    scopes = set(book_of(stage))
+    assert unknown_scopes(stage) == set()
+    stage.replies["state:xyz"] = DOWN
+    stage.pass_s(120.0)
+    assert unknown_scopes(stage) == scopes - {"HYPE:short"}
+    stage.states(main=MAIN, xyz=BUILDER)
+    stage.pass_s(10.0)
+    assert unknown_scopes(stage) == set()
+
+
+def test_a_list_of_dexes_that_was_never_told_is_said_to_be_lacking() -> None:
+    """Those whose perpetuals are listed are read; whether there are more nobody knows."""
+    stage = account_stage()
+    stage.replies |= {"dexes": DOWN, "state:xyz": BUILDER}
+    stage.start()
+    stage.pass_s(1.0)
+    assert set(book_of(stage)) >= {"USDC", "xyz:USDC"}
+    assert account_detail(stage) == "which builders' dexes there are is not told"
+    stage.replies["dexes"] = load("rest_perp_dexs")
+    stage.pass_s(700.0)
+    assert account_detail(stage) == ""
+    stage.replies["dexes"] = DOWN
+    stage.pass_s(2.0 * DEFINITIONS_S)
+    assert account_detail(stage) == "", "the former list stands"
+    assert set(book_of(stage)) >= {"USDC", "xyz:USDC"}
+
+
+def test_margin_tables_that_were_never_told_leave_every_pool_unknown() -> None:
+    """Never zero, never safe; and once they are told all is known."""
+    stage = account_stage()
+    stage.replies["assets"] = DOWN
+    stage.start()
+    stage.pass_s(120.0)
+    found = book_of(stage)
+    assert {leg.instrument for pool in found.values() for leg in pool.legs} == {"BTC", "ETH", "HYPE"}
+    assert unknown_scopes(stage) == set(found)
+    stage.replies["assets"] = load("rest_all_perp_metas")
+    stage.pass_s(700.0)
+    assert unknown_scopes(stage) == set()
+
+
+def test_what_the_snapshot_needs_is_still_needed() -> None:
+    """Positions on the main dex, balances, and the mode when it is asked for."""
+    for kind in ("state:", "spot", "mode"):
+        stage = synced()
+        stage.pass_s(61.0)
+        stage.replies[kind] = DOWN
+        stage.pass_s(300.0)
+        assert state(stage, "account") is FeedState.STALE, kind
 
 
 # --- modes

@@ -218,3 +218,12 @@ def test_funding_that_cannot_be_read_is_not_told_any_more(odd: str | None) -> No
     stage.tell(feed.watch, frozenset())
     stage.pass_s(60.0)
     assert len(funding(stage)) == 2
+
+
+@pytest.mark.parametrize("price", ["7_5000", True, None, "nan", "", [], {}])
+def test_what_is_no_number_is_no_mark(price: Any) -> None:
+    """Whatever Python would make of it."""
+    stage, _ = market_stage("BTC")
+    stage.frame(context("BTC", "75000.5"))
+    assert stage.frame(context("BTC", price)) == []
+    assert stage.bad("mark", "number") == 1

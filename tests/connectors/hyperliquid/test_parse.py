@@ -7,7 +7,7 @@ import orjson
 import pytest
 
 from connectors.hyperliquid import answers
-from connectors.hyperliquid.answers import Abstraction, Role
+from connectors.hyperliquid.answers import Abstraction, Asset, Role, assets
 from connectors.hyperliquid.parse import (
     Answered,
     Fills,
@@ -263,3 +263,28 @@ def test_roles() -> None:
     assert answers.role(b'{"role":"missing"}') == Role("missing", "")
     with pytest.raises(BadFrame):
         answers.role(b"null")
+
+
+def odd_builder(**changes: Any) -> dict[str, Asset]:
+    """What is read of all metas when that of the builder's dex is odd in this."""
+    metas = load("rest_all_perp_metas")
+    metas[1] = {key: value for key, value in (metas[1] | changes).items() if value is not None or key != "universe"}
+    return assets(orjson.dumps([*metas, None, 7]))
+
+
+@pytest.mark.parametrize("changes", [{"collateralToken": None}, {"universe": None}, {"marginTables": 7}])
+def test_an_odd_dex_is_left_out_alone(changes: dict[str, Any]) -> None:
+    """What is held there is unknown, and the others are not."""
+    whole = assets(raw("rest_all_perp_metas"))
+    assert odd_builder(**changes) == {coin: asset for coin, asset in whole.items() if asset.dex != "xyz"}
+
+
+def test_an_odd_margin_table_costs_the_perpetuals_that_refer_to_it() -> None:
+    """They have no tiers, which is unknown."""
+    whole, tables = assets(raw("rest_all_perp_metas")), load("rest_all_perp_metas")[1]["marginTables"]
+    odd = [99, {"description": "", "marginTiers": [{"lowerBound": "0.0", "maxLeverage": 0}]}]
+    assert odd_builder(marginTables=[*tables, odd, 5, [6]]) == whole
+    changed = odd_builder(marginTables=[[number_of_table, odd[1]] for number_of_table, _ in tables])
+    assert {coin for coin, asset in changed.items() if asset != whole[coin]} <= {
+        coin for coin, asset in whole.items() if asset.dex == "xyz"
+    }

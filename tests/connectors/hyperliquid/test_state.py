@@ -1,6 +1,6 @@
 """What follows from the states of an address: modes, wallets, positions, reports."""
 
-from math import isnan
+from math import inf, isnan
 from typing import Any
 
 import pytest
@@ -440,3 +440,45 @@ def test_in_unified_mode_funding_is_paid_out_of_spot() -> None:
     after = pools(state)
     assert after["USDC"].margin_balance == pytest.approx(before["USDC"].margin_balance - 3.0)
     assert after["HYPE:short"].margin_balance == pytest.approx(before["HYPE:short"].margin_balance - 1.0)
+
+
+@pytest.mark.parametrize("total", ["0.0", "0", "-25.0"])
+def test_a_token_of_which_nothing_is_left_backs_its_positions_with_nothing(total: str) -> None:
+    """The total counts every profit: without it, the profit would be taken for a balance."""
+    spot = load(UNIFIED)
+    spot["balances"][0]["total"] = total
+    state = state_of(Abstraction.UNIFIED, spot=spot)
+    isolated, profit, _ = state._sums("USDC")
+    assert state.wallets["USDC"].balance == pytest.approx(float(total) - isolated - profit)
+    pool = pools(state)["USDC"]
+    assert pool.margin_balance == pytest.approx(float(total) - isolated)
+    assert pool.margin_ratio == inf
+    assert "USDC" in {report.scope for report in state.reports()}
+
+
+def unread(state: AccountState, *, held: str) -> AccountState:
+    """The account once more, when its builder's dex could not be read and spot has this reserved."""
+    state.unread = frozenset({"xyz"})
+    state.spot = spot_state({"balances": [{"coin": "USDC", "token": 0, "hold": held, "total": "5000.0"}]})
+    state.decide_mode()
+    return state
+
+
+def test_a_mode_that_a_dex_out_of_sight_would_decide_stays_what_it_was() -> None:
+    """What spot holds beyond the dexes in sight may be reserved for that one; what it lacks shows that none is."""
+    unified = state_of(Abstraction.UNSTATED, spot=UNIFIED)
+    assert unified.stands_for is Abstraction.UNIFIED
+    assert unread(unified, held="2700.0").stands_for is Abstraction.UNIFIED
+    assert unread(unified, held="12.0").stands_for is Abstraction.STANDARD
+    standard = state_of(Abstraction.UNSTATED, spot=reserving("3.0"))
+    assert unread(standard, held="9000.0").stands_for is Abstraction.STANDARD
+    never = AccountState()
+    never.load(assets(raw("rest_all_perp_metas")))
+    take(never)
+    never.abstraction = Abstraction.UNSTATED
+    assert unread(never, held="9000.0").stands_for is Abstraction.STRANGE
+
+
+def reserving(hold: str) -> dict[str, Any]:
+    """Spot balances of which so much is reserved."""
+    return {"balances": [{"coin": "USDC", "token": 0, "hold": hold, "total": "5000.0"}]}

@@ -4,6 +4,7 @@ from random import Random
 from typing import Any
 
 import orjson
+import pytest
 
 from connectors import FeedSettings
 from connectors.okx.market import MarketFeed
@@ -191,6 +192,17 @@ def test_an_announced_upgrade_makes_a_successor_first() -> None:
     desk.hear({"event": "notice", "code": "64008", "msg": "The connection will soon be closed for a service upgrade."})
     assert len(desk.dialled) == 2
     assert desk.dropped == []
+
+
+@pytest.mark.parametrize("price", ["7_5000", True, None, [], {}])
+def test_what_is_no_number_is_no_mark(price: Any) -> None:
+    """Whatever Python would make of it; of an index neither."""
+    desk = Desk("A", "index:BTCUSD")
+    assert desk.mark("A")
+    assert desk.index("BTC")
+    desk.now += 1.0
+    assert desk.mark("A", price) == desk.index("BTC", price) == []
+    assert desk.bad("number") == 2
 
 
 def test_odd_frames_are_counted() -> None:
