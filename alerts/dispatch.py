@@ -21,6 +21,7 @@ from alerts.outbox import Outbox
 from alerts.refusals import PROBES_MAX
 from alerts.sink import Envelope, Sink
 from monitor.clock import Clock
+from monitor.credential import conceal
 from monitor.errors import SinkError
 from monitor.model.sources import PoolSource
 from monitor.telemetry import Telemetry
@@ -369,7 +370,7 @@ class Dispatcher:
     def _refused(self, lane: Lane, offered: Sequence[Envelope], error: SinkError) -> None:
         """Note a refusal that will last; other failures say nothing about the messages."""
         if not error.retry and (lost := lane.refusals.refused(offered)) is not None:
-            self._give_up(lane, lost, str(error))
+            self._give_up(lane, lost, conceal(str(error)))
             self._advance(lane, lost.sequence)
 
     def _delivered(self, lane: Lane, batch: Sequence[Envelope], offered: Sequence[Envelope]) -> None:
@@ -454,8 +455,7 @@ class Dispatcher:
         lane.failures += 1
         lane.refused = isinstance(error, SinkError) and not error.retry
         lane.reassert = True
-        timed_out = isinstance(error, TimeoutError) and not str(error)
-        lane.detail = f"no answer within {lane.sink.config.timeout_s:g} s" if timed_out else str(error)
+        lane.detail = _why(error, lane.sink.config.timeout_s)
         self._telemetry.deliveries.add(lane.sink.name, "failed")
         if lane.failing_since is None:
             lane.failing_since = self._clock.now()
@@ -478,6 +478,15 @@ class Dispatcher:
             return self._rng.uniform(0.0, BACKOFF_FIRST_S)  # soon, to find out which message it is
         longest = BACKOFF_REFUSED_S if lane.refused else BACKOFF_MAX_S
         return self._rng.uniform(0.0, min(longest, BACKOFF_FIRST_S * 2.0 ** min(lane.failures - 1, 16)))
+
+
+def _why(error: Exception, timeout_s: float) -> str:
+    """What people are told of a failure. They read it in other places than the log, so it must hold no secret."""
+    if isinstance(error, TimeoutError) and not str(error):
+        return f"no answer within {timeout_s:g} s"
+    if isinstance(error, SinkError | OSError):
+        return conceal(str(error))
+    return f"marginwatch itself is at fault ({type(error).__name__}); its log says more"
 
 
 def _batch_max(lane: Lane) -> int:

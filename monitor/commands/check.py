@@ -59,9 +59,11 @@ def check(
         marginwatch check --config marginwatch.toml
         marginwatch check --push
     """
+    from monitor import logs
     from monitor.config import load
 
     loaded = load(config)
+    logs.configure(logs.LogConfig(level=logs.LogLevel.WARNING))
     if any(line.ok is False for line in run_loop(_check_all(loaded, config, timeout_s, push=push))):
         raise typer.Exit(1)
 
@@ -111,6 +113,7 @@ def _mark(line: "CheckLine") -> str:
 async def _bounded(subject: str, work: "Awaitable[list[CheckLine]]", timeout_s: float) -> "list[CheckLine]":
     """The lines of `work`, or one that says why there are none."""
     from connectors import CheckLine
+    from monitor.credential import conceal
     from monitor.errors import MarginwatchError
 
     try:
@@ -119,7 +122,7 @@ async def _bounded(subject: str, work: "Awaitable[list[CheckLine]]", timeout_s: 
     except TimeoutError:
         return [CheckLine(False, subject, f"no answer within {timeout_s:g} s; is the address right and reachable?")]
     except (MarginwatchError, OSError) as error:
-        return [CheckLine(False, subject, str(error).removeprefix(f"{subject.removeprefix('sink ')}: "))]
+        return [CheckLine(False, subject, conceal(str(error)).removeprefix(f"{subject.removeprefix('sink ')}: "))]
 
 
 # -- this machine ---------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from alerts.engine import Engine
 from alerts.outbox import Outbox
 from alerts.sink import Envelope, Sink, Trouble
 from monitor.clock import SystemClock
+from monitor.credential import Secret
 from monitor.errors import SinkError
 from monitor.model.assessment import FeedHealth, PoolAssessment, PoolTable
 from monitor.telemetry import Telemetry
@@ -409,6 +410,29 @@ async def test_a_fault_in_one_sink_is_logged_and_does_not_stop_the_others(path: 
             await until(lambda: now.telemetry.deliveries.get("broken", "failed") >= 2, "some tries")
     assert good.ids == ids(said)
     assert sum(entry["log_level"] == "error" for entry in logs) == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "detail"),
+    [
+        (SinkError("HTTP 401: no such token: hunter2-of-a-sink"), "HTTP 401: no such token: ***"),
+        (OSError("cannot reach http://host/hunter2-of-a-sink"), "cannot reach http://host/***"),
+        (ValueError("part of hunter2"), "marginwatch itself is at fault (ValueError); its log says more"),
+    ],
+)
+async def test_why_a_sink_failed_is_told_without_its_secret(path: Path, error: Exception, detail: str) -> None:
+    """The words of a client, or of a server, are not ours to trust; a fault of ours has its words in the log alone."""
+    Secret("hunter2-of-a-sink")
+
+    class Talkative(RecordingSink):
+        async def deliver(self, batch: Any) -> None:
+            raise error
+
+    with capture_logs():
+        async with run(path, Talkative("talkative")) as now:
+            now.fire("A")
+            await until(lambda: now.dispatcher.health()[0].failing_since is not None, "failed")
+            assert now.dispatcher.health()[0].detail == detail
 
 
 async def test_history_is_newest_first(path: Path) -> None:
