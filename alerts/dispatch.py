@@ -155,7 +155,8 @@ class Dispatcher:
             ]
         trouble = self._outbox.trouble(now)
         since, detail = trouble or (None, "")
-        return [*found, SinkHealth(STATE_FILE, since, self._sequence - self._outbox.saved, detail)]
+        waiting, anew = self._sequence - self._outbox.saved, self._outbox.begun_anew(now)
+        return [*found, SinkHealth(STATE_FILE, since, waiting, detail, anew)]
 
     def pending(self) -> Mapping[str, int]:
         """Messages that a sink does not have yet, by sink."""

@@ -12,7 +12,8 @@ from monitor.model.assessment import PoolAssessment
 class SinkHealth:
     """How a sink does; feed it to `Engine.on_sink` about once a second. The state file takes part as a sink.
 
-    `refused` says which message the sink was given up on for, a short while ago; empty without one.
+    `refused` says which message the sink was given up on for, a short while ago; of the state file, that it was begun
+    anew lately and where the damaged one is. Empty without one.
     """
 
     sink: str
