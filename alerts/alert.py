@@ -74,6 +74,7 @@ class Reason(StrEnum):
     SINK_FAILING = "sink_failing"
     ALERT_REFUSED = "alert_refused"
     STATE_NOT_SAVED = "state_not_saved"
+    STATE_BEGUN_ANEW = "state_begun_anew"
     MARGIN_CALL = "margin_call"
     LIQUIDATION = "liquidation"
     ADL = "adl"

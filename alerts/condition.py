@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from monitor.credential import conceal
 from monitor.errors import SinkError
 
 BACKOFF_FIRST_S = 0.25
@@ -21,7 +22,8 @@ _PARTS = {DELIVERY, STATE}
 class SinkHealth:
     """How a sink does; feed it to `Engine.on_sink` about once a second. The state file takes part as a sink.
 
-    `refused` says which message the sink was given up on for, a short while ago; empty without one.
+    `refused` says which message the sink was given up on for, a short while ago; of the state file, that it was begun
+    anew lately and where the damaged one is. Empty without one.
     """
 
     sink: str
@@ -65,8 +67,7 @@ class Condition:
         """Note a failure, of a sink that has `timeout_s` to answer. Returns whether it is news that it fails."""
         self._failures += 1
         self._is_refused = isinstance(error, SinkError) and not error.retry
-        timed_out = isinstance(error, TimeoutError) and not str(error)
-        self.detail = f"no answer within {timeout_s:g} s" if timed_out else str(error)
+        self.detail = _why(error, timeout_s)
         if self.failing_since is not None:
             return False
         self.failing_since = now
@@ -90,3 +91,12 @@ class Condition:
             return BACKOFF_FIRST_S
         longest = BACKOFF_REFUSED_S if self._is_refused else BACKOFF_MAX_S
         return min(longest, BACKOFF_FIRST_S * 2.0 ** min(self._failures - 1, 16))
+
+
+def _why(error: Exception, timeout_s: float) -> str:
+    """What people are told of a failure. They read it in other places than the log, so it must hold no secret."""
+    if isinstance(error, TimeoutError) and not str(error):
+        return f"no answer within {timeout_s:g} s"
+    if isinstance(error, SinkError | OSError):
+        return conceal(str(error))
+    return f"marginwatch itself is at fault ({type(error).__name__}); its log says more"

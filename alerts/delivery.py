@@ -19,6 +19,7 @@ from alerts.showing import Showing
 from alerts.sink import Envelope, Sink
 from alerts.spoken import Spoken
 from monitor.clock import Clock
+from monitor.credential import conceal
 from monitor.errors import SinkError
 from monitor.model.sources import PoolSource
 from monitor.tasks import first_of, until_one_ends
@@ -228,7 +229,7 @@ class Delivery:
     def _refused(self, offered: Sequence[Envelope], error: SinkError) -> None:
         """Note a refusal that will last; other failures say nothing about the messages."""
         if not error.retry and (lost := self._refusals.refused(offered)) is not None:
-            self._give_up(lost, str(error))
+            self._give_up(lost, conceal(str(error)))
             self._advance(lost.sequence)
 
     def _delivered(self, batch: Sequence[Envelope], offered: Sequence[Envelope]) -> None:

@@ -97,7 +97,8 @@ class Dispatcher:
         sinks = [delivery.health(now) for delivery in self._deliveries]
         destinations = [each for delivery in self._deliveries for each in delivery.destinations()]
         since, detail = self._outbox.trouble(now) or (None, "")
-        return [*sinks, *destinations, SinkHealth(STATE_FILE, since, self._backlog.unsaved, detail)]
+        anew = self._outbox.begun_anew(now)
+        return [*sinks, *destinations, SinkHealth(STATE_FILE, since, self._backlog.unsaved, detail, anew)]
 
     def pending(self) -> Mapping[str, int]:
         """Messages that a sink does not have yet, by sink."""

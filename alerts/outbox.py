@@ -4,7 +4,8 @@ SQLite in WAL mode with synchronous=FULL. One thread owns the connection; everyb
 waits for nothing (writes) or for an answer (reads). Orders that wait are written together in one transaction.
 
 A disk that is full, or fails in another way that may pass, keeps nobody from being warned: what can be read is read,
-the rest waits in memory, and the file is tried again for ever, also when it could not even be opened.
+the rest waits in memory, and the file is tried again for ever, also when it could not even be opened. A file that is
+damaged is set aside, and another is begun.
 """
 
 import secrets
@@ -40,8 +41,13 @@ UNSAVED_MAX = 50_000
 READS_MAX = 64
 """Questions that wait for a disk that hangs; more are refused at once."""
 PRUNE_EVERY = 500
+ANEW_SHOWN_S = 86_400.0
+"""How long people are told that the file was begun anew: past anybody's night."""
+ANEW_AGAIN_S = 3_600.0
+"""A run sets a file aside at most so often: on a disk that damages whatever is written they would fill it."""
 _SILENCES = "silences"
-_OWN_NOTES = (_SILENCES, "pair")
+_ANEW = "begun_anew"
+_OWN_NOTES = (_SILENCES, _ANEW, "pair")
 """The names of the notes that are not a sink's."""
 RETRY_S = 1.0
 HANGING_S = 5.0
@@ -129,6 +135,7 @@ class Outbox:
         self.dropped = 0
         """Messages that were never saved because too many waited; sinks that were there got them."""
         self._retry_at = 0.0
+        self._anew_again_at = 0.0
         self._since_prune = 0
         self._thread = Thread(target=self._run, name="outbox", daemon=True)
 
@@ -146,9 +153,7 @@ class Outbox:
         with ExitStack() as undo:
             undo.callback(outbox._let_go)
             try:
-                outbox._take_hold()
-                outbox._load(sinks)
-                outbox._commit()
+                outbox._begin(sinks)
             except (OSError, sqlite3.Error) as error:
                 if not statefile.may_pass(path, error):
                     unusable = f"is not a usable state file ({error}); move it away or name another path"
@@ -236,6 +241,14 @@ class Outbox:
             return busy_since, f"{self._path}: a write does not end"
         return None
 
+    def begun_anew(self, now: float) -> str:
+        """That this file was begun because another was damaged, for a day; it says where that is. Else empty."""
+        try:
+            note = orjson.loads(self._notes.get(_ANEW, "{}"))
+            return f"the damaged one is now {note['aside']}" if now < note["at"] + ANEW_SHOWN_S else ""
+        except (ValueError, KeyError, TypeError):
+            return ""
+
     def close(self, timeout_s: float = 3.0) -> None:
         """Write what waits and close; gives up after `timeout_s`. Blocks: call it when the loop has nothing to do."""
         self._orders.put(_Stop())
@@ -246,6 +259,33 @@ class Outbox:
             self._lock.close()
 
     # Opening
+
+    def _begin(self, sinks: Sequence[str]) -> None:
+        """Take up what there is, or, where it is damaged, begin as if nothing could be read."""
+        try:
+            self._load(sinks)
+        except sqlite3.Error as error:
+            if not statefile.is_damaged(self._path, error):
+                raise
+            self._notes = {}
+            self._begin_anew(error)
+        self._commit()
+
+    def _begin_anew(self, error: Exception) -> None:
+        """Set the damaged file aside; the next commit makes another. Raises OSError."""
+        self._telemetry.persist_failures += 1
+        if self._db is not None:
+            with suppress(sqlite3.Error):
+                self._db.close()
+            self._db = None
+        now = self._clock.now()
+        aside = statefile.set_aside(self._path, now)
+        self._anew_again_at = time.monotonic() + ANEW_AGAIN_S
+        self._is_settled = False
+        self._notes_kept = {}
+        self._notes[_ANEW] = orjson.dumps({"at": now, "aside": str(aside)}).decode()
+        words = "state file is damaged; it was set aside, and another is begun"
+        log.error(words, path=str(self._path), aside=str(aside), error=str(error))
 
     def _take_hold(self) -> sqlite3.Connection:
         """Lock and open the file, as far as that is not done. Raises OSError, sqlite3.Error and UserError."""
@@ -336,9 +376,20 @@ class Outbox:
         try:
             self._commit()
         except (sqlite3.Error, OSError, UserError) as error:
-            self._note_failure(error)
+            self._mend_or_note(error)
         finally:
             self._busy_since = None
+
+    def _mend_or_note(self, error: Exception) -> None:
+        """After an error: begin anew where the file is damaged, and wait otherwise."""
+        is_damaged = isinstance(error, sqlite3.Error) and statefile.is_damaged(self._path, error)
+        if not is_damaged or time.monotonic() < self._anew_again_at:
+            self._note_failure(error)
+            return
+        try:
+            self._begin_anew(error)
+        except OSError as worse:
+            self._note_failure(worse)
 
     def _commit(self) -> None:
         """Write everything that waits, in one transaction."""
@@ -412,6 +463,8 @@ class Outbox:
             else:
                 order.answer.set_result(self._newest(order.limit))
         except sqlite3.Error as error:
+            if statefile.is_damaged(self._path, error):
+                self._mend_or_note(error)
             order.answer.set_exception(SinkError(f"{self._path} cannot be read: {error}"))
 
     def _newest(self, limit: int) -> list[bytes]:

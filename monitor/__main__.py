@@ -6,6 +6,7 @@ interrupted. Results go to standard output, everything else to standard error.
 
 import os
 import sys
+import traceback
 from collections.abc import Iterator
 from typing import NoReturn
 
@@ -30,19 +31,22 @@ def main() -> None:
         # Whoever read our output has gone; without this the interpreter complains once more while it leaves.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(EXIT_FAILED)
-    except (MarginwatchError, OSError, BaseExceptionGroup) as error:
+    except (Exception, BaseExceptionGroup) as error:  # noqa: BLE001 - what nobody foresaw is shown, without secrets
         _leave(error)
 
 
 def _leave(error: BaseException) -> NoReturn:
-    """Say what went wrong and leave with its code; an error that nobody could have caused is raised as it is."""
+    """Say what went wrong and leave with its code; of an error that nobody could have caused, where it came from."""
+    from monitor.credential import conceal
+
     causes = list(_leaves(error))
     if any(isinstance(cause, KeyboardInterrupt) for cause in causes):
         sys.exit(EXIT_INTERRUPTED)
     if not all(isinstance(cause, MarginwatchError | OSError) for cause in causes):
-        raise error
+        sys.stderr.write(conceal("".join(traceback.format_exception(error))))
+        sys.exit(EXIT_FAILED)
     for cause in causes:
-        sys.stderr.write(f"{_sentence(cause)}\n")
+        sys.stderr.write(conceal(f"{_sentence(cause)}\n"))
     sys.exit(
         EXIT_UNUSABLE if all(isinstance(cause, UserError) and not cause.retry for cause in causes) else EXIT_FAILED
     )

@@ -216,7 +216,8 @@ class Daemon:
                 next_sinks = now + SINKS_S
                 self._look_after_sinks(now)
                 self._look_at_the_wall_clock()
-                self._vitality.look(now, self.pipeline.watched(), self.pipeline.blind())
+                is_whole, _ = self.pipeline.ready()
+                self._vitality.look(now, self.pipeline.watched(), self.pipeline.blind(), is_whole=is_whole)
             if watchdog_s and now >= next_watchdog:
                 next_watchdog = now + watchdog_s
                 if self._vitality.decides(now, self._began_with.heartbeat.restart_s):

@@ -20,7 +20,7 @@ from monitor.errors import words_of
 from monitor.telemetry import Telemetry
 
 RETRY_S = 5.0
-"""A sign that did not arrive is given again this soon: switches count from the last one that did."""
+"""A sign that did not arrive, or was withheld, is given again this soon: switches count from the last one that did."""
 
 log = structlog.get_logger(__name__)
 
@@ -64,17 +64,17 @@ class Heartbeat:
         self.detail = ""
 
     async def run(self) -> None:
-        """Beat until cancelled. The first beat leaves at once."""
+        """Beat until cancelled, from when all is well for the first time."""
         timeout = aiohttp.ClientTimeout(total=self._config.timeout_s)
         async with aiohttp.ClientSession(timeout=timeout) as session:
             while True:
-                pause_s = self._config.every_s
-                if not self._is_well():
-                    self._telemetry.heartbeats.add("withheld")
-                else:
+                is_well = self._is_well()
+                if is_well:
                     await self._beat(session)
-                    pause_s = min(pause_s, RETRY_S) if self.detail else pause_s
-                await asyncio.sleep(pause_s)
+                else:
+                    self._telemetry.heartbeats.add("withheld")
+                every_s = self._config.every_s
+                await asyncio.sleep(every_s if is_well and not self.detail else min(every_s, RETRY_S))
 
     async def _beat(self, session: aiohttp.ClientSession) -> None:
         problem = await ask(session, self._url, self._config.timeout_s)

@@ -133,7 +133,8 @@ def _service(url: str, severity: Severity | None, deadline_s: float) -> "Apprise
     """The one service behind a URL, set to a severity where it knows priorities and the URL names none."""
     from apprise import Apprise, AppriseAsset, NotifyBase, PersistentStoreMode
 
-    # At every level its log may name the URL.
+    # At every level its log may name the URL, and all it says stands in the answer. What it asks through is no more
+    # repeated by our log than any other library.
     logging.getLogger("apprise").disabled = True
     _overhear()
     asset = AppriseAsset(

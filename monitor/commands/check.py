@@ -35,8 +35,6 @@ RUNTIME_SECRETS = Path("/run/secrets")
 """Where a container finds its secrets; whoever is in there with them is marginwatch."""
 HEALTH_S = 3.0
 """How long whoever holds our port may take to say that it is a marginwatch."""
-SQLITE = b"SQLite format 3\0"
-"""How a SQLite file begins (its file format, 1.3); the user version is at byte 60."""
 
 
 def check(
@@ -59,9 +57,11 @@ def check(
         marginwatch check --config marginwatch.toml
         marginwatch check --push
     """
+    from monitor import logs
     from monitor.config import load
 
     loaded = load(config)
+    logs.configure(logs.LogConfig(level=logs.LogLevel.WARNING))
     if any(line.ok is False for line in run_loop(_check_all(loaded, config, timeout_s, push=push))):
         raise typer.Exit(1)
 
@@ -111,6 +111,7 @@ def _mark(line: "CheckLine") -> str:
 async def _bounded(subject: str, work: "Awaitable[list[CheckLine]]", timeout_s: float) -> "list[CheckLine]":
     """The lines of `work`, or one that says why there are none."""
     from connectors import CheckLine
+    from monitor.credential import conceal
     from monitor.errors import MarginwatchError
 
     try:
@@ -119,7 +120,7 @@ async def _bounded(subject: str, work: "Awaitable[list[CheckLine]]", timeout_s: 
     except TimeoutError:
         return [CheckLine(False, subject, f"no answer within {timeout_s:g} s; is the address right and reachable?")]
     except (MarginwatchError, OSError) as error:
-        return [CheckLine(False, subject, str(error).removeprefix(f"{subject.removeprefix('sink ')}: "))]
+        return [CheckLine(False, subject, conceal(str(error)).removeprefix(f"{subject.removeprefix('sink ')}: "))]
 
 
 # -- this machine ---------------------------------------------------------------------------------
@@ -192,21 +193,36 @@ def _check_state(config: "Config") -> "Iterator[CheckLine]":
         yield CheckLine(False, "state", f"{path} may not be written by this user")
     elif path.exists() and (problem := _unusable_state(path)):
         yield CheckLine(False, "state", f"{path} {problem}; name another path in state.path")
+    elif path.exists() and _is_damaged_state(path):
+        yield CheckLine(True, "state", f"{path} is damaged; it will be set aside and begun anew", careful=True)
     else:
         yield CheckLine(True, "state", f"{path} can be written")
 
 
 def _unusable_state(path: Path) -> str:
     """Why a file is no state file, empty if it may be one: an empty file becomes one."""
-    from alerts.statefile import SCHEMA_VERSION
+    from alerts.statefile import MAGIC, SCHEMA_VERSION, is_foreign
 
-    with path.open("rb") as file:
-        head = file.read(100)
-    if head and not head.startswith(SQLITE):
+    if is_foreign(path):
         return "is another kind of file"
-    if int.from_bytes(head[60:64], "big") > SCHEMA_VERSION:
+    head = _head(path)
+    if head.startswith(MAGIC) and int.from_bytes(head[60:64], "big") > SCHEMA_VERSION:
         return "was written by a newer marginwatch"
     return ""
+
+
+def _is_damaged_state(path: Path) -> bool:
+    """Whether it begins as neither a state file nor somebody's text does."""
+    from alerts.statefile import MAGIC
+
+    head = _head(path)
+    return bool(head) and not head.startswith(MAGIC)
+
+
+def _head(path: Path) -> bytes:
+    """The header of a SQLite file (its file format, 1.3); the user version is at byte 60."""
+    with path.open("rb") as file:
+        return file.read(100)
 
 
 async def _check_http(config: "HttpConfig") -> "list[CheckLine]":

@@ -3,10 +3,13 @@
 import asyncio
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from alerts.sink import Envelope
+from monitor.credential import Secret
 from monitor.errors import SinkError
 from tests.alerts.stage import Pools, hurry, ids, run
 from tests.support.pools import a_pool
@@ -212,3 +215,26 @@ async def test_sinks_are_told_what_fires_as_time_goes(path: Path) -> None:
         await until(lambda: {each.alert.id for each in sink.tended} == set(ids(said)), "both")
         now.dispatcher.submit(now.engine.on_pool_gone("binance/main/A", 1_790_000_001.0))
         await until(lambda: {each.alert.pool for each in sink.tended} == {"binance/main/B"}, "the one left")
+
+
+@pytest.mark.parametrize(
+    ("error", "detail"),
+    [
+        (SinkError("HTTP 401: no such token: hunter2-of-a-sink"), "HTTP 401: no such token: ***"),
+        (OSError("cannot reach http://host/hunter2-of-a-sink"), "cannot reach http://host/***"),
+        (ValueError("part of hunter2"), "marginwatch itself is at fault (ValueError); its log says more"),
+    ],
+)
+async def test_why_a_sink_failed_is_told_without_its_secret(path: Path, error: Exception, detail: str) -> None:
+    """The words of a client, or of a server, are not ours to trust; a fault of ours has its words in the log alone."""
+    Secret("hunter2-of-a-sink")
+
+    class Talkative(RecordingSink):
+        async def deliver(self, batch: Any) -> None:
+            raise error
+
+    with capture_logs():
+        async with run(path, Talkative("talkative")) as now:
+            now.fire("A")
+            await until(lambda: now.dispatcher.health()[0].failing_since is not None, "failed")
+            assert now.dispatcher.health()[0].detail == detail

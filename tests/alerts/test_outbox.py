@@ -161,7 +161,8 @@ def test_a_second_monitor_is_refused_and_told_who_holds_the_file(path: Path) -> 
 
 @pytest.mark.parametrize("fault", ["no directory", "directory", "not a database", "newer", "lock is a directory"])
 def test_an_unusable_path_is_told_in_a_sentence(path: Path, fault: str) -> None:
-    """One sentence that names the file; afterwards nothing is left locked."""
+    """One sentence that names the file; afterwards nothing is left locked, and nobody's file has moved."""
+    foreign = "this is not a database, and long enough to be seen as such" * 20
     sentence = {
         "no directory": "does not exist",
         "directory": "is a directory",
@@ -174,7 +175,7 @@ def test_an_unusable_path_is_told_in_a_sentence(path: Path, fault: str) -> None:
     elif fault == "directory":
         path.mkdir()
     elif fault == "not a database":
-        path.write_text("this is not a database, and long enough to be seen as such" * 20)
+        path.write_text(foreign)
     elif fault == "newer":
         with sqlite3.connect(path) as database:
             database.execute("PRAGMA user_version = 99")
@@ -185,6 +186,141 @@ def test_an_unusable_path_is_told_in_a_sentence(path: Path, fault: str) -> None:
             opened(path)
         assert not caught.value.retry
         assert str(path) in str(caught.value)
+    assert fault != "not a database" or path.read_text() == foreign
+
+
+def damage(path: Path, how: str) -> bytes:
+    """Damage a state file as a failing disk does; what it is then."""
+    whole = path.read_bytes()
+    begin, page = whole[:4096], 4096
+    broken = {
+        "pages": begin + b"\xaa" * (len(whole) - page),
+        "one page": whole[: 4 * page] + b"\xaa" * page + whole[5 * page :],
+        "lost blocks": bytes(page) + whole[page:],
+        "first page": b"\xaa" * page + whole[page:],
+        "cut off": whole[: 3 * page],
+    }[how]
+    path.write_bytes(broken)
+    return broken
+
+
+@pytest.mark.parametrize("how", ["pages", "one page", "lost blocks", "first page", "cut off"])
+def test_a_damaged_file_is_set_aside_and_begun_anew(path: Path, how: str) -> None:
+    """Watching matters most. Nothing is deleted, no number is given twice, and a day long people are told."""
+    clock = ManualClock(1_790_000_000.0)
+
+    def begun() -> Outbox:
+        return Outbox.open(path, ["redis"], clock, Telemetry())
+
+    with begun() as outbox:
+        outbox.append(envelopes(alerts(40)))
+        salt = outbox.restored.salt
+        assert outbox.begun_anew(clock.now()) == ""
+    broken = damage(path, how)
+    aside = path.with_name("state.sqlite.damaged-20260921T141320Z")
+    with capture_logs() as logs, begun() as outbox:
+        assert outbox.trouble(clock.now()) is None
+        assert outbox.restored.alerts == ()
+        assert outbox.restored.salt != salt
+        assert outbox.sequence >= 1_790_000_000_000
+        assert outbox.begun_anew(clock.now()) == f"the damaged one is now {aside}"
+        sent = envelopes(alerts(2), after=outbox.sequence)
+        outbox.append(sent)
+    assert aside.read_bytes() == broken
+    assert [entry["event"] for entry in logs] == ["state file is damaged; it was set aside, and another is begun"]
+    clock.advance(3600.0)
+    with begun() as outbox:
+        assert outbox.read(0, 10).result(5) == sent
+        assert outbox.begun_anew(clock.now()) == f"the damaged one is now {aside}"
+        assert outbox.begun_anew(clock.now() + 86_400.0) == ""
+
+
+def test_two_files_that_are_damaged_at_once_are_both_kept(path: Path) -> None:
+    """Under names of their own."""
+    kept = []
+    for _ in range(2):
+        with opened(path) as outbox:
+            outbox.append(envelopes(alerts(40), after=outbox.sequence))
+        kept.append(damage(path, "first page"))
+        with capture_logs(), opened(path):
+            pass
+    found = sorted(path.parent.glob("state.sqlite.damaged-*"))
+    assert [each.read_bytes() for each in found] == kept
+
+
+@pytest.mark.parametrize("noticed_by", ["write", "read"])
+async def test_a_file_that_is_damaged_while_it_is_used_is_set_aside_too(
+    path: Path, monkeypatch: pytest.MonkeyPatch, noticed_by: str
+) -> None:
+    """Silences and cursors are known and saved anew; what the file alone held is lost, and new messages are not."""
+    monkeypatch.setattr(module, "RETRY_S", 0.05)
+    sent = envelopes(alerts(80))
+    with capture_logs(), opened(path, "redis") as outbox:
+        outbox.append(sent[:60])
+        outbox.keep("pair", "known")
+        outbox.advance("redis", 60)
+        assert len(await asyncio.wrap_future(outbox.read(0, 100))) == 60
+        with closing(sqlite3.connect(path)) as other:
+            other.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        damage(path, "pages")
+        outbox._db.execute("PRAGMA shrink_memory")  # type: ignore[union-attr]
+        if noticed_by == "read":
+            with pytest.raises(SinkError):
+                await asyncio.wrap_future(outbox.read(0, 100))
+        outbox.append(sent[60:])
+        await until(lambda: outbox.saved == 80, "saved")
+        assert outbox.trouble(0.0) is None
+        assert "state.sqlite.damaged-" in outbox.begun_anew(1_790_000_000.0)
+        assert await asyncio.wrap_future(outbox.read(0, 100)) == sent[60:]
+    with opened(path, "redis") as outbox:
+        assert (outbox.cursors, outbox.note("pair")) == ({"redis": 60}, "known")
+
+
+async def test_a_disk_that_damages_everything_is_not_filled(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once an hour a file is set aside; damage that comes sooner is a file that cannot be written."""
+    monkeypatch.setattr(module, "RETRY_S", 0.05)
+    sent = envelopes(alerts(120))
+    with capture_logs(), opened(path, "redis") as outbox:
+        for part, is_told in ((sent[:60], False), (sent[60:], True)):
+            outbox.append(part)
+            await until(lambda part=part: outbox.saved == part[-1].sequence, "saved")  # type: ignore[misc]
+            with closing(sqlite3.connect(path)) as other:
+                other.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            damage(path, "pages")
+            outbox._db.execute("PRAGMA shrink_memory")  # type: ignore[union-attr]
+            with pytest.raises(SinkError):
+                await asyncio.wrap_future(outbox.read(0, 100))
+            assert (outbox.trouble(0.0) is not None) is is_told
+    assert len(list(path.parent.glob("state.sqlite.damaged-*"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "is_read_only", "passes"),
+    [
+        (OSError(errno.EROFS, ""), True, True),
+        (OSError(errno.EIO, ""), False, True),
+        (OSError(errno.ENOSPC, ""), False, True),
+        (OSError(errno.EACCES, ""), False, False),
+        (OSError(errno.ENOENT, ""), False, False),
+        (sqlite3.SQLITE_READONLY, True, True),
+        (sqlite3.SQLITE_READONLY, False, False),
+        (sqlite3.SQLITE_CANTOPEN, True, True),
+        (sqlite3.SQLITE_IOERR, False, True),
+        (sqlite3.SQLITE_ERROR, True, False),
+    ],
+)
+def test_what_may_pass_by_itself(
+    path: Path, monkeypatch: pytest.MonkeyPatch, error: OSError | int, is_read_only: bool, passes: bool
+) -> None:
+    """A disk that fails, is full, or that the kernel made read-only; not what somebody must allow or name anew."""
+    real = os.statvfs(path.parent)
+    fields = [*real[:8], os.ST_RDONLY if is_read_only else 0, *real[9:]]
+    monkeypatch.setattr(statefile.os, "statvfs", lambda where: os.statvfs_result(fields))
+    monkeypatch.setattr(statefile.os, "access", lambda where, mode: not is_read_only)
+    if isinstance(error, int):
+        code, error = error, sqlite3.OperationalError()
+        error.sqlite_errorcode = code
+    assert statefile.may_pass(path, error) is passes
 
 
 async def test_a_full_disk_is_counted_told_and_recovered_from(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -264,7 +400,7 @@ async def test_a_full_disk_at_the_start_forgets_nothing(
         assert outbox.cursors == {"redis": 4}
 
 
-@pytest.mark.parametrize("fault", ["full", "lock file", "locked"])
+@pytest.mark.parametrize("fault", ["full", "lock file", "locked", "read-only"])
 async def test_a_file_that_cannot_be_made_at_the_start_is_made_later(
     path: Path, monkeypatch: pytest.MonkeyPatch, fault: str
 ) -> None:
@@ -286,7 +422,8 @@ async def test_a_file_that_cannot_be_made_at_the_start_is_made_later(
 
             def no_room(name: str, *rest: int, **more: int) -> int:
                 if str(name).endswith(".lock"):
-                    raise OSError(errno.ENOSPC, "No space left on device")
+                    number = errno.EROFS if fault == "read-only" else errno.ENOSPC
+                    raise OSError(number, os.strerror(number))
                 return real(name, *rest, **more)
 
             patched = trouble.enter_context(pytest.MonkeyPatch.context())

@@ -118,6 +118,29 @@ async def test_a_restart_neither_repeats_nor_forgets(venue: Venue, watching: Dae
     assert [m["id"] for m in told(watching, "margin_ratio")] == said
 
 
+async def test_a_damaged_state_file_keeps_nobody_from_being_warned(venue: Venue, watching: Daemon) -> None:
+    """It is set aside and said to be; what fires is said anew, and goes on being said by the next run."""
+    await venue.marks(BTCUSDT="69300")
+    await watching.until(lambda: told(watching, "margin_ratio"), "the first rung")
+    assert await watching.stop() == 0
+    state, before = watching.directory / "state.sqlite", len(watching.said())
+    state.write_bytes(state.read_bytes()[:4096] + bytes(state.stat().st_size - 4096))
+    await watching.start()
+
+    def said_now(rule: str) -> list[str]:
+        return [m["reason"] for m in watching.said()[before:] if (m["rule"], m["state"]) == (rule, "firing")]
+
+    await watching.until(lambda: said_now("sink_failure") and said_now("margin_ratio"), "said")
+    assert said_now("sink_failure") == ["state_begun_anew"]
+    assert len(list(watching.directory.glob("state.sqlite.damaged-*"))) == 1
+    assert await watching.stop() == 0
+    before = len(watching.said())
+    await watching.start()
+    firing = {alert["key"] for alert in (await watching.get("/api/v1/alerts"))["alerts"]}
+    assert {"sink_failure:state", "margin_ratio:binance/main/BTCUSDT:long"} <= firing
+    assert not watching.said()[before:]
+
+
 async def test_a_reload_keeps_alerts_and_takes_new_rungs(venue: Venue, watching: Daemon) -> None:
     """SIGHUP: a rung set lower fires at once; a wrong file changes nothing and is logged."""
     assert not told(watching, "margin_ratio")

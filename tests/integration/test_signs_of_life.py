@@ -78,6 +78,65 @@ async def test_a_daemon_that_decides_nothing_gives_no_sign_of_life(tmp_path: Pat
             await runner.cleanup()
 
 
+async def test_a_daemon_that_never_saw_anything_gives_no_sign(tmp_path: Path) -> None:
+    """However often it is started: neither its switch nor Alertmanager hears from it, and systemd leaves it time."""
+    beats: list[str] = []
+
+    async def ping(request: web.Request) -> web.Response:
+        beats.append("beat")
+        return web.Response()
+
+    async def take(request: web.Request) -> web.Response:
+        beats.extend(post["labels"]["alertname"] for post in await request.json())
+        return web.Response()
+
+    app = web.Application()
+    app.add_routes([web.get("/ping", ping), web.post("/api/v2/alerts", take)])
+    runner = web.AppRunner(app)
+    await runner.setup()
+    port = free_port()
+    await web.TCPSite(runner, "127.0.0.1", port).start()
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    listener.bind(str(tmp_path / "notify"))
+    listener.setblocking(False)
+    signs: list[bytes] = []
+
+    def is_fed() -> bool:
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                signs.append(listener.recv(4096))
+        return signs.count(b"WATCHDOG=1") >= 3
+
+    more = (
+        '[heartbeat]\nurl = "env:BEAT"\nevery_s = 0.1\n'
+        f'[sinks.alertmanager]\nurl = "http://127.0.0.1:{port}"\nwatchdog = true\nstate_s = 0.1\n'
+    )
+    env = {
+        "NOTIFY_SOCKET": str(tmp_path / "notify"),
+        "WATCHDOG_USEC": "300000",
+        "BEAT": f"http://127.0.0.1:{port}/ping",
+    }
+    async with venue_in_process() as venue:
+        pass  # nothing of it answers any more
+    try:
+        async with daemon(venue, tmp_path / "daemon", more) as running:
+            for _ in range(2):
+                signs.clear()
+                await running.start(ready=False, env=env)
+
+                async def is_withheld() -> bool:
+                    metrics = await running.get("/metrics") or ""
+                    return 'marginwatch_heartbeats_total{outcome="withheld"}' in metrics
+
+                await running.until(is_withheld, "the sign is withheld")
+                await running.until(is_fed, "the watchdog is fed")
+                await running.kill()
+    finally:
+        listener.close()
+        await runner.cleanup()
+    assert not {"beat", "MarginwatchWatchdog"} & set(beats)
+
+
 async def _falls_silent(count: Callable[[], int], quiet_s: float = 1.0, deadline_s: float = 30.0) -> None:
     """Wait until `count` has not grown for `quiet_s`, many times the interval of a sign."""
     loop = asyncio.get_running_loop()

@@ -1,11 +1,15 @@
 """Secrets: where they come from, and that nothing prints them."""
 
+import json
+from base64 import b64encode, urlsafe_b64encode
 from pathlib import Path
+from urllib.parse import quote, quote_plus
 
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from monitor.credential import Secret
+from monitor import credential
+from monitor.credential import Secret, conceal
 
 VALUE = "hunter2-hunter2"
 
@@ -51,3 +55,64 @@ def test_a_reference_that_cannot_be_followed(reference: str, says: str, monkeypa
     (error,) = caught.value.errors(include_input=False)
     assert says in error["msg"]
     assert VALUE not in error["msg"]
+
+
+@pytest.fixture
+def _nothing_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What other tests called a secret is no secret here."""
+    monkeypatch.setattr(credential, "_known", credential.Known())
+
+
+@pytest.mark.usefixtures("_nothing_known")
+@pytest.mark.parametrize("user", ["", "a", "ab", "abc"])
+def test_a_secret_is_blanked_in_every_form_that_a_client_writes(user: str) -> None:
+    """As it is, in an address, in Python's and JSON's quotes, and inside a login of any user."""
+    value = 'open/sesame?\n"50 % & more"'
+    Secret(value)
+    login = f"{user}:{value}".encode()
+    for text in (
+        value,
+        quote(value),
+        quote(value, safe=""),
+        quote_plus(value),
+        repr(value)[1:-1],
+        json.dumps(value)[1:-1],
+        repr(value.encode())[2:-1],
+    ):
+        assert conceal(f"before {text} after") == "before *** after"
+    for encoded in (b64encode(login).decode(), urlsafe_b64encode(login).decode()):
+        assert len(conceal(f"Basic {encoded}").replace("***", "")) <= len("Basic ") + 10
+    assert conceal("nothing of it here") == "nothing of it here"
+
+
+@pytest.mark.usefixtures("_nothing_known")
+@pytest.mark.parametrize(
+    ("url", "text", "concealed"),
+    [
+        (
+            "tgram://123456789:abc-DEF_ghi/4242424242",
+            "POST https://api.telegram.org/bot123456789:abc-DEF_ghi/sendMessage to 4242424242",
+            "POST https://api.telegram.org/bot***/sendMessage to ***",
+        ),
+        (
+            "json://127.0.0.1:8000/hook/TOPSECRETTOKEN",
+            "url=http://127.0.0.1:8000/hook/TOPSECRETTOKEN: refused",
+            "url=http://127.0.0.1:8000/hook/***: refused",
+        ),
+        ("https://hc-ping.com/d1e2-secret", "/d1e2-secret of hc-ping.com", "/*** of hc-ping.com"),
+        ("ntfys://ann:sesame-open@ntfy.sh/topic?priority=emergency", "sesame-open emergency", "*** emergency"),
+        ("json://host/?auth=1234567890abcdef", "auth=1234567890abcdef", "auth=***"),
+    ],
+)
+def test_so_is_each_part_of_an_address_that_is_secret_as_a_whole(url: str, text: str, concealed: str) -> None:
+    """Whoever is asked gets them in other places; a machine's name and an option are no secrets."""
+    Secret(url)
+    assert conceal(text) == concealed
+
+
+@pytest.mark.usefixtures("_nothing_known")
+def test_a_short_secret_is_blanked_as_a_word_alone() -> None:
+    """Else a password of four digits would show where it is missing; one that is shorter protects nothing."""
+    Secret("1234")
+    Secret("xy")
+    assert conceal("AUTH 1234: 51234.5 xy") == "AUTH ***: 51234.5 xy"

@@ -95,6 +95,21 @@ async def test_a_sign_that_did_not_arrive_is_given_again_soon(monkeypatch: pytes
     assert switch.beats >= 2
 
 
+async def test_a_sign_that_was_withheld_is_given_soon_after_all_is_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not after the hour that lies between two signs: after a start the switch has waited already."""
+    monkeypatch.setattr("monitor.heartbeat.RETRY_S", 0.05)
+    switch, telemetry, well = Switch(), Telemetry(), [False]
+    config = HeartbeatConfig(url=Secret(switch.url), every_s=3600.0)
+    heartbeat = Heartbeat(config, Secret(switch.url), lambda: well[0], SystemClock(), telemetry)
+    async with listening(switch):
+        task = asyncio.create_task(heartbeat.run())
+        await until(lambda: telemetry.heartbeats.get("withheld") >= 1, "withheld")
+        well[0] = True
+        await until(lambda: switch.beats == 1, "a sign")
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
 async def test_a_switch_can_be_reached_without_a_sign() -> None:
     """Its host answers, and it has heard nothing."""
     switch = Switch()

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from monitor.__main__ import main
+from monitor.credential import Secret
 from monitor.errors import ConfigurationError, Fault, VenueError
 from tests.support.cli import COMMAND, marginwatch
 from tests.support.venue_server import ROOT
@@ -136,15 +137,25 @@ def test_an_error_becomes_a_sentence_and_a_code(
     assert capsys.readouterr().err == message
 
 
-def test_a_fault_of_ours_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What nobody could have caused keeps its traceback, also inside a group."""
+@pytest.mark.parametrize("is_grouped", [True, False])
+def test_a_fault_of_ours_is_not_hidden(
+    is_grouped: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What nobody could have caused keeps its traceback, also inside a group; a secret in its words is blanked."""
+    token = Secret("hunter2-of-main")
 
     def command(prog_name: str) -> None:
-        raise ExceptionGroup("", [ZeroDivisionError()])
+        fault = ZeroDivisionError(f"by {token.reveal()}")
+        raise ExceptionGroup("", [fault]) if is_grouped else fault
 
     monkeypatch.setattr("monitor.__main__.app", command)
-    with pytest.raises(ExceptionGroup):
+    with pytest.raises(SystemExit) as left:
         main()
+    assert left.value.code == 1
+    said = capsys.readouterr().err
+    assert "in command" in said
+    assert "ZeroDivisionError: by ***" in said
+    assert "hunter2" not in said
 
 
 def test_help_loads_nothing_heavy() -> None:

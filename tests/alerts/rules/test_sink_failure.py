@@ -1,5 +1,7 @@
 """Sinks, and the state file, that fail."""
 
+from dataclasses import replace
+
 import pytest
 
 from alerts.alert import Reason, Severity
@@ -29,6 +31,21 @@ def test_an_alert_that_is_refused_for_good_is_told_at_once() -> None:
     assert (verdict.demands, verdict.reason) == (Severity.WARNING, Reason.ALERT_REFUSED)
     text = describe(failure, verdict).text
     assert text == ("1 alert refused for good · sink mqtt · margin_ratio:binance/main/USDT warning firing: too large")
+
+
+def test_a_state_file_that_was_begun_anew_is_told_at_once() -> None:
+    """With where the damaged one is, and what may come twice or be missing; one that cannot be written is worse."""
+    failure = SinkFailure("state", None, 0, "", 600.0, "the damaged one is now state.damaged")
+    verdict = judge(failure, SinkFailureConfig())
+    assert (verdict.demands, verdict.reason) == (Severity.WARNING, Reason.STATE_BEGUN_ANEW)
+    wording = describe(failure, verdict)
+    assert wording.text == "1 state file damaged · begun anew · the damaged one is now state.damaged"
+    assert "a second time" in wording.advice
+    assert "silence" in wording.advice
+    worse = replace(failure, failing_since=500.0, detail="disk is full")
+    verdict = judge(worse, SinkFailureConfig())
+    assert (verdict.demands, verdict.reason) == (Severity.CRITICAL, Reason.STATE_NOT_SAVED)
+    assert describe(worse, verdict).text == "100 s failing · state file · 0 alerts wait · disk is full"
 
 
 def test_the_end_says_how_long_it_lasted() -> None:

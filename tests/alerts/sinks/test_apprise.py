@@ -1,10 +1,17 @@
 """One URL of apprise: its priorities, and why a push was refused."""
 
+import asyncio
+import io
+import logging
+from collections.abc import Iterator
+
 import pytest
+import structlog
 from requests import Response, Session
 
 from alerts.alert import Severity
 from alerts.sinks import _apprise as module
+from monitor import logs
 from monitor.credential import Secret
 
 SEVERITIES = (None, *Severity)
@@ -94,3 +101,33 @@ def test_listening_twice_is_listening_once() -> None:
     once = Session.send
     module._overhear()
     assert Session.send is once
+
+
+@pytest.fixture
+def _logging_restored() -> Iterator[None]:
+    """Logging is global: leave it as it was."""
+    yield
+    structlog.reset_defaults()
+    logging.basicConfig(force=True)
+
+
+@pytest.mark.usefixtures("_logging_restored")
+async def test_what_the_clients_below_complain_of_names_no_address() -> None:
+    """A server whose answer is no good HTTP has urllib3 write down the whole URL, which is the secret."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nthis line is no header\r\nX: y\r\n\r\nok")
+        await writer.drain()
+        writer.close()
+
+    out = io.StringIO()
+    logs.configure(logs.LogConfig(), out)
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with server:
+        channel = module.Channel(Secret(f"json://127.0.0.1:{port}/hook/TOPSECRETTOKEN"))
+        assert (await channel.push("title", "body", Severity.CRITICAL, 5.0, lambda: None)).ok
+    assert "urllib3" in out.getvalue()
+    assert "TOPSECRETTOKEN" not in out.getvalue()
+    assert "hook" not in out.getvalue()

@@ -156,7 +156,7 @@ async def test_this_machine_is_looked_at(tmp_path: Path) -> None:
 
 
 async def test_what_run_would_refuse_failed(tmp_path: Path) -> None:
-    """A state file that is something else, or of a newer version; it is left as it is."""
+    """A state file that is something else, or of a newer version. It is left as it is, as is one that is damaged."""
     async with venue_in_process() as venue:
         path, state = configuration(tmp_path, venue), tmp_path / "state.sqlite"
         env = credentials(venue)
@@ -167,7 +167,11 @@ async def test_what_run_would_refuse_failed(tmp_path: Path) -> None:
         with sqlite3.connect(state) as database:
             database.execute("PRAGMA user_version = 99")
         newer = await marginwatch("check", "--config", path, env=env)
-    assert (other.code, newer.code) == (1, 1)
+        state.write_bytes(bytes(4096))
+        damaged = await marginwatch("check", "--config", path, env=env)
+        assert state.read_bytes() == bytes(4096)
+    assert (other.code, newer.code, damaged.code) == (1, 1, 0)
+    assert f"careful state: {state} is damaged; it will be set aside and begun anew" in damaged.out
     assert f"failed  state: {state} is another kind of file; name another path in state.path" in other.out
     assert f"failed  state: {state} was written by a newer marginwatch; name another path" in newer.out
 
