@@ -18,7 +18,7 @@ from alerts.lease import Voice
 from alerts.message import encode
 from alerts.pair import ORDER_S, PAGE, Pair, PairConfig
 from alerts.redis_link import Command, RedisConfig, RedisLink, connector
-from alerts.sink import Envelope, Surroundings
+from alerts.sink import Envelope, Stamp, Surroundings
 from alerts.sinks.redis import build
 from alerts.words import Word, read, write
 from monitor.clock import SystemClock
@@ -175,17 +175,21 @@ async def test_a_silent_speaker_is_replaced_and_its_stamp_is_worth_nothing(serve
     async with running(second):
         await until(lambda: second.voice is Voice.SPEAKS, "taken over")
         assert second.begun == [[]]
-        for stamp, count in ((stale, 0), (second.pair.stamp(said), 1), (stale, 1), (stale, 2)):
-            if count == 2:
-                async with server.client() as client:
-                    await client.delete(LEASE)
-            around = Surroundings(SystemClock(), "box", fence=lambda alert, stamp=stamp: stamp)
-            sink = build(RedisConfig(url=server.url), around)
-            await sink.connect()
-            await sink.deliver([Envelope(1, said, encode(said))])
-            await sink.close()
-            async with server.client() as client:
-                assert await client.xlen("marginwatch:alerts") == count
+        for stamp, count in ((stale, 0), (second.pair.stamp(said), 1), (stale, 1)):
+            assert await delivered(server, said, stamp) == count
+    async with server.client() as client:
+        await client.delete(LEASE)
+    assert await delivered(server, said, stale) == 2
+
+
+async def delivered(server: RedisServer, said: Alert, stamp: Stamp | None) -> int:
+    """Hand an alert to Redis with this stamp; how many it has then."""
+    sink = build(RedisConfig(url=server.url), Surroundings(SystemClock(), "box", fence=lambda alert: stamp))
+    await sink.connect()
+    await sink.deliver([Envelope(1, said, encode(said))])
+    await sink.close()
+    async with server.client() as client:
+        return int(await client.xlen("marginwatch:alerts"))
 
 
 @pytest.mark.integration
