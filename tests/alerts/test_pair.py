@@ -33,6 +33,7 @@ ACKS = "marginwatch:pair:acks"
 SEEN = "marginwatch:pair:seen:binance/main"
 WORDS = "marginwatch:pair:words:binance/main"
 LEASE = "marginwatch:pair:lease:binance/main"
+STANDING = "marginwatch:pair:standing:binance/main"
 
 
 def alerts(*ratios: float) -> list[Alert]:
@@ -54,6 +55,8 @@ class Monitor:
     silences: list[Sequence[Silence]] = field(default_factory=list)
     acknowledged: list[tuple[str, str]] = field(default_factory=list)
     firing: list[Alert] = field(default_factory=lambda: alerts(0.72))
+    sees: bool = True
+    failing: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.pair.begin = lambda account, words: self.begun.append(words)
@@ -63,6 +66,8 @@ class Monitor:
         self.pair.firing = lambda: self.firing
         self.pair.reached = lambda: self.reached
         self.pair.follow = self.followed.extend
+        self.pair.sees = lambda account: self.sees
+        self.pair.failing = lambda: self.failing
         self.pair.watch([ACCOUNT])
 
     @property
@@ -542,3 +547,93 @@ async def test_nonsense_in_redis_silences_nobody(server: RedisServer) -> None:
             assert not task.done()
             await client.set("marginwatch:pair:salt", "salt")
             await until(lambda: subject.voice is Voice.SPEAKS, "back in line")
+
+
+async def has_told(server: RedisServer, *standings: str) -> None:
+    """Wait until Redis has been told of these standings and no others."""
+    async with server.client() as client:
+
+        async def told() -> bool:
+            found = await client.hvals(STANDING)
+            return sorted(each.partition(" ")[0] for each in found) == sorted(standings)
+
+        await until_answer(told, f"standings {', '.join(standings)}")
+
+
+@pytest.mark.integration
+async def test_a_speaker_that_is_blind_gives_way_and_does_not_take_it_back(server: RedisServer) -> None:
+    """The other one is handed what was said, and to which sinks; both as good as each other changes nothing."""
+    (said,) = alerts(0.72)
+    async with a_pair(server, lease_s=1.5) as (first, second), server.client() as client:
+        await has_told(server, "0", "0")
+        token = int(await client.hget(LEASE, "token"))
+        first.say(1, said, lacking="push")
+        first.failing = {"push"}
+        first.sees = False
+        await until(lambda: bool(second.begun), "handed over")
+        assert (first.voice, second.voice) == (Voice.FOLLOWS, Voice.SPEAKS)
+        assert second.begun == [[Word(said, frozenset({"push"}))]]
+        assert int(await client.hget(LEASE, "token")) == token + 1
+        first.sees, first.failing = True, set()
+        await has_told(server, "0", "0")
+        await have_both_asked(server, first, second)
+        assert int(await client.hget(LEASE, "token")) == token + 1
+        second.failing = {"mqtt"}
+        await until(lambda: first.voice is Voice.SPEAKS and len(first.begun) > 1, "handed back")
+        assert int(await client.hget(LEASE, "token")) == token + 2
+
+
+@pytest.mark.integration
+async def test_what_is_in_the_air_is_waited_for_before_an_account_is_handed_over(server: RedisServer) -> None:
+    """A sink that works is about to acknowledge it: it is noted first, and so not said again; but not for ever."""
+    (said,) = alerts(0.72)
+    for is_acknowledged in (True, False):
+        async with a_pair(server, lease_s=1.5) as (first, second):
+            second.begun.clear()
+            await has_told(server, "0", "0")
+            first.sees = False
+            first.pair.said(1, said)
+            await until(lambda: bool(first.pair._leases.heirs(SystemClock().now())), "could be handed over")
+            if is_acknowledged:
+                assert first.voice is Voice.SPEAKS
+                first.reached = {"redis": 1, "push": 1}
+            await until(lambda: bool(second.begun), "handed over")
+            assert second.begun == [[Word(said)] if is_acknowledged else []]
+        async with server.client() as client:
+            await client.flushall()
+
+
+@pytest.mark.integration
+async def test_nobody_is_handed_an_account_who_cannot_speak_for_it(server: RedisServer) -> None:
+    """One that left, or does not watch the account any more: a blind speaker is better than none."""
+    async with a_pair(server, lease_s=1.5) as (first, second), server.client() as client:
+        await has_told(server, "0", "0")
+        second.pair.watch([])
+        await has_told(server, "0")
+        first.sees = False
+        await has_told(server, "1000")
+        async with running(monitor(server, lease_s=1.5)):
+            await have_both_asked(server, first, second)
+        await has_told(server, "1000")
+        await have_both_asked(server, first, second)
+        assert (first.voice, await client.hget(LEASE, "token")) == (Voice.SPEAKS, "1")
+        # Nonsense is nobody's standing.
+        await client.hset(STANDING, mapping={"a": "", "b": "0", "c": "x 9", "d": f"0 {10**15} "})
+        await has_told(server, "1000")
+        assert (first.voice, await client.hget(LEASE, "token")) == (Voice.SPEAKS, "1")
+
+
+@pytest.mark.integration
+async def test_an_account_that_nobody_takes_up_comes_back(server: RedisServer) -> None:
+    """The other one hangs in the moment when it is handed the account: one lease later the first one speaks again."""
+    async with a_pair(server, lease_s=1.5) as (first, second), server.client() as client:
+        await has_told(server, "0", "0")
+
+        async def hangs(asked_at: float) -> None:
+            await asyncio.Event().wait()
+
+        first.sees = False
+        await until(lambda: first.voice is Voice.FOLLOWS, "gives way")
+        second.pair._beat = hangs  # type: ignore[method-assign]
+        await until(lambda: len(first.begun) > 1 and first.voice is Voice.SPEAKS, "speaks again")
+        assert int(await client.hget(LEASE, "token")) == 3
