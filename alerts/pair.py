@@ -109,8 +109,9 @@ class Pair:
         """Alert key to when and by whom, as long as Redis has not been told."""
         self._seen_told: dict[Account, str] = {}
         """What Redis has of what is acknowledged, by account that we speak for."""
-        self._beginning: dict[Account, bool] = {}
-        """Accounts that we speak for now, with `begin` still to be called; whether nobody else spoke in between."""
+        self._beginning: dict[Account, tuple[bool, float]] = {}
+        """Accounts that we speak for now, with `begin` still to be called: whether nobody else spoke in between, and
+        until when that is waited for."""
         self._is_lost = False
         self._memory: Memory | None = None
         self._remembered = ""
@@ -149,8 +150,14 @@ class Pair:
         return self.speaks_for((alert.venue, alert.account))
 
     def speaks_for(self, account: Account) -> bool:
-        """Whether this monitor speaks for an account at this moment."""
-        return self._leases.speaks(account, self._clock.now())
+        """Whether this monitor speaks for an account at this moment.
+
+        Not before it knows what was said so far: what it sees meanwhile would be said under a number of its own, and
+        again with `begin`. But where that cannot be read for a lease's time it speaks all the same.
+        """
+        now = self._clock.now()
+        _, until = self._beginning.get(account, (True, now))
+        return now >= until and self._leases.speaks(account, now)
 
     def speaker(self, account: Account) -> str:
         """Who speaks for an account when it is not this monitor; empty when it is, or nobody is known."""
@@ -250,7 +257,7 @@ class Pair:
         # Where this breaks off the rest is for the next beat: nobody else has the accounts that begin by then.
         await self._meet_silences(version)
         until = asked_at + PAGES_SHARE * self._timeout_s
-        for account, continues in list(self._beginning.items()):
+        for account, (continues, _) in list(self._beginning.items()):
             if not await self._read_on(account, newest[account], until) or account not in self._beginning:
                 continue
             del self._beginning[account]
@@ -304,7 +311,8 @@ class Pair:
         before = {account: self._leases.holder(account) for account in accounts}
         begins = self._leases.answered(found, others, asked_at, self._clock.now(), is_new=is_new)
         for account, continues in begins.items():
-            self._beginning[account] = continues and self._beginning.get(account, True)
+            own, _ = self._beginning.get(account, (True, 0.0))
+            self._beginning[account] = continues and own, self._clock.now() + self._config.lease_s
         for account in accounts:
             holder = self._leases.holder(account)
             if holder != self.me:
@@ -482,8 +490,8 @@ class Pair:
             log.warning("redis cannot be asked who speaks", error=str(error) or "no answer", refused=refused)
         for account, continues in self._leases.unreachable(self._clock.now(), refused=refused).items():
             log.warning("speaks alone, without redis", account="/".join(account))
-            own = self._beginning.pop(account, True) and continues
-            self._begin(account, None if own else self._known_of(account).words())
+            own, _ = self._beginning.pop(account, (True, 0.0))
+            self._begin(account, None if own and continues else self._known_of(account).words())
 
     async def _leave(self) -> None:
         keys = [self._key(kind, account) for account in self._leases.accounts for kind in ("lease", "standing")]

@@ -371,8 +371,9 @@ async def test_very_much_that_was_said_is_read_over_several_beats(
         await client.hset(lease, "till", 0)
         heir = monitor(server, lease_s=6.0)
         await heir.pair.first_beat()
-        assert (heir.voice, heir.begun) == (Voice.SPEAKS, [])
+        assert (heir.voice, heir.begun, heir.pair.speaks_for(ACCOUNT)) == (Voice.SPEAKS, [], False)
         await heir.pair.first_beat()
+        assert heir.pair.speaks_for(ACCOUNT)
         (begun,) = heir.begun
         assert begun is not None
         assert len(begun) == many
@@ -515,6 +516,20 @@ async def test_what_was_said_is_taken_up_though_the_line_breaks_in_between(serve
     link.ask = breaks_once  # type: ignore[method-assign]
     async with running(heir):
         await until(lambda: heir.begun == [[Word(said)]], "taken up")
+
+
+@pytest.mark.integration
+async def test_who_cannot_read_what_was_said_speaks_all_the_same(server: RedisServer) -> None:
+    """Not at once, since it may say again what was said; but not to speak at all would be worse."""
+    async with server.client() as client:
+        await client.set(WORDS, "nonsense")
+        await client.zadd("marginwatch:pair:order:binance/main", {KEY: 1})
+        await client.hset(LEASE, mapping={"holder": "somebody", "token": 3, "till": 0})
+    subject = monitor(server)
+    async with running(subject):
+        assert (subject.voice, subject.pair.speaks_for(ACCOUNT)) == (Voice.SPEAKS, False)
+        await until(lambda: subject.pair.speaks_for(ACCOUNT), "speaks")
+        assert subject.begun == []
 
 
 @pytest.mark.integration
