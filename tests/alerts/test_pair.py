@@ -162,7 +162,7 @@ async def test_who_takes_over_is_told_what_was_noted_and_not_what_was_not(server
         speaker.pair.said(3, worse)
     heir = monitor(server)
     async with running(heir):
-        assert heir.voice is Voice.SPEAKS
+        await heir.until_it_speaks()
         (words,) = heir.begun
         assert words == [Word(warned), Word(other, frozenset({"push"}))]
 
