@@ -100,6 +100,10 @@ class Dispatcher:
         anew = self._outbox.begun_anew(now)
         return [*sinks, *destinations, SinkHealth(STATE_FILE, since, self._backlog.unsaved, detail, anew)]
 
+    def failing(self) -> set[str]:
+        """The sinks that take nothing. Standard output is no way to anybody where there are others."""
+        return {each.name for each in self._deliveries if each.condition.failing_since is not None} - {"console"}
+
     def pending(self) -> Mapping[str, int]:
         """Messages that a sink does not have yet, by sink."""
         return {delivery.name: delivery.pending for delivery in self._deliveries}

@@ -10,6 +10,9 @@ Without Redis nobody can know. A monitor that cannot reach it goes on alone: at 
 is there at all, or where no other monitor was the last time; after one lease where no server is there (a restart takes
 about a second), or none has answered yet; otherwise after `alone_s`, because the other one may well reach it and speak.
 To be loud twice is better than to be silent.
+
+The one that speaks, told that another one could do better (`alerts.standing`), falls silent first and then hands the
+lease over: never do both speak because an answer was late.
 """
 
 from collections.abc import Collection, Mapping
@@ -30,10 +33,14 @@ class Voice(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What Redis said about one account: who holds the lease (empty: nobody), and the token that goes with it."""
+    """What Redis said about one account: who holds the lease (empty: nobody), and the token that goes with it.
+
+    `heir`, while we hold it, is another one that could speak better.
+    """
 
     holder: str
     token: int
+    heir: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,23 +48,28 @@ class Claim:
     """We take a lease of which Redis knows nothing, under this token; 0: that is for another one to do.
 
     `waited`: only if Redis has known of us ever since we began to wait, and so has not forgotten everything again.
+    `yields`: what we hold is to go to one that could speak better, if there still is one.
     """
 
     token: int = 0
     waited: bool = False
+    yields: bool = False
 
 
 @dataclass(slots=True)
 class _Seat:
     """One account: the lease as we know it. `until` is by our own clock; 0 without one.
 
-    `vacant_since` is since when Redis has been found without a lease, None while there is one.
+    `vacant_since` is since when Redis has been found without a lease, None while there is one. `heir_since` is since
+    when another one could speak better, None while none could; `yields` that we have fallen silent for it.
     """
 
     token: int = 0
     holder: str = ""
     until: float = 0.0
     vacant_since: float | None = None
+    heir_since: float | None = None
+    yields: bool = False
     voice: Voice = Voice.FOLLOWS
 
 
@@ -89,7 +101,7 @@ class Leases:
         seat = self._seats[account]
         speaks = self.speaks(account, now)
         if not speaks and (seat.vacant_since is None or now < seat.vacant_since + self._lease_s):
-            return Claim()
+            return Claim(yields=seat.yields)
         return Claim(seat.token if seat.holder == self._me else seat.token + 1, waited=not speaks)
 
     def answered(
@@ -106,6 +118,8 @@ class Leases:
             seat = self._seats.get(account)
             if seat is None:
                 continue
+            seat.yields = False
+            seat.heir_since = None if not grant.heir else now if seat.heir_since is None else seat.heir_since
             if not grant.holder:
                 if is_new or seat.vacant_since is None:
                     seat.vacant_since = now
@@ -119,6 +133,22 @@ class Leases:
             if seat.voice is Voice.SPEAKS and not spoke:
                 begins[account] = continues
         return begins
+
+    def heirs(self, now: float) -> dict[Account, float]:
+        """The accounts that we speak for and another one could do so better, with since when that has been so."""
+        return {
+            account: seat.heir_since
+            for account, seat in self._seats.items()
+            if seat.heir_since is not None and seat.voice is Voice.SPEAKS and self.speaks(account, now)
+        }
+
+    def give_way(self, account: Account) -> None:
+        """Fall silent for an account, to hand its lease over with the next question.
+
+        Where that does not come to pass we speak again with the answer. Where no answer comes the lease ends.
+        """
+        seat = self._seats[account]
+        seat.voice, seat.until, seat.heir_since, seat.yields = Voice.FOLLOWS, 0.0, None, True
 
     def _count(self, others: int, now: float) -> None:
         """An emptied Redis knows of nobody until they have asked again; that does not mean that nobody is there."""
@@ -140,7 +170,7 @@ class Leases:
         self._nobody_since = None
         begins: dict[Account, bool] = {}
         for account, seat in self._seats.items():
-            seat.vacant_since = None
+            seat.vacant_since, seat.heir_since, seat.yields = None, None, False
             if seat.voice is Voice.ALONE or self.speaks(account, now) or now < self._lost_at + self._patience_s(seat):
                 continue
             seat.voice = Voice.ALONE

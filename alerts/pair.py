@@ -5,15 +5,19 @@ token, with the sinks that have not (`alerts.words`); whoever takes over goes on
 those alone that lack it, what was not to all. Both make the same ids, so a receiver can fold what was said twice
 because the first speaker died in between.
 
+The one that speaks gives way to another one that sees the account when it does not itself, or whose sinks take what its
+own do not (`alerts.standing`). It falls silent when all is noted that its sinks have, so that nothing is said twice.
+
 Redis may forget everything at any moment. Both read what is noted as it changes, so the one that speaks can put it
 there again, and the other one can go on from it though Redis is empty or gone.
 
 In Redis, below ``<prefix>:pair:``: hash ``lease:<venue>/<account>`` (holder, token, till), hash
 ``words:<venue>/<account>`` (alert key to the last word), sorted set ``order:<venue>/<account>`` (alert key to the
-number of that word, which counts all words ever noted), ``members`` (who lives), ``salt``, hash ``silences:by-id`` (a
-silence, or that it was ended), ``silences:version`` (another one after every change), hash ``acks`` (alert key to who
-has seen it, left by one monitor for the one that speaks), ``seen:<venue>/<account>`` (what fires and is acknowledged,
-left by the one that speaks for those that follow, so that they show it too).
+number of that word, which counts all words ever noted), hash ``standing:<venue>/<account>`` (monitor to its worst
+standing of late, and until when that holds), ``members`` (who lives), ``salt``, hash ``silences:by-id`` (a silence, or
+that it was ended), ``silences:version`` (another one after every change), hash ``acks`` (alert key to who has seen it,
+left by one monitor for the one that speaks), ``seen:<venue>/<account>`` (what fires and is acknowledged, left by the
+one that speaks for those that follow, so that they show it too).
 """
 
 import asyncio
@@ -34,6 +38,7 @@ from alerts.lease import Account, Grant, Leases, Voice
 from alerts.redis_link import Command, RedisLink, serves_nobody
 from alerts.shared_silences import SharedSilences
 from alerts.sink import Memory, Stamp
+from alerts.standing import Standings
 from alerts.words import Known, Word, Words, read, write
 from monitor.clock import Clock
 from monitor.errors import SinkError
@@ -76,7 +81,8 @@ class Pair:
     `begin(account, words)` is called when this monitor starts to speak for an account: `words` are what others said so
     far, as far as is known, None when this monitor itself was the last that spoke; `said` is then to be called again
     for what it goes on from. `follow(alerts)` hands over what another one has said, as it comes. `reached` says up to
-    which sequence each sink has everything, `firing` what fires, also for accounts that another one speaks for.
+    which sequence each sink has everything, `firing` what fires, also for accounts that another one speaks for. `sees`
+    says whether this monitor sees an account, `failing` which sinks take nothing.
     """
 
     def __init__(
@@ -89,6 +95,7 @@ class Pair:
         self._timeout_s = min(timeout_s, config.lease_s / BEATS_PER_LEASE)
         self._clock = clock
         self._leases = Leases(self.me, config.lease_s, config.alone_s)
+        self._standings = Standings(config.lease_s)
         self._words = Words()
         self._known: dict[Account, Known] = {}
         self._salt = secrets.token_hex(8)
@@ -102,8 +109,9 @@ class Pair:
         """Alert key to when and by whom, as long as Redis has not been told."""
         self._seen_told: dict[Account, str] = {}
         """What Redis has of what is acknowledged, by account that we speak for."""
-        self._beginning: dict[Account, bool] = {}
-        """Accounts that we speak for now, with `begin` still to be called; whether nobody else spoke in between."""
+        self._beginning: dict[Account, tuple[bool, float]] = {}
+        """Accounts that we speak for now, with `begin` still to be called: whether nobody else spoke in between, and
+        until when that is waited for."""
         self._is_lost = False
         self._memory: Memory | None = None
         self._remembered = ""
@@ -114,6 +122,8 @@ class Pair:
         self.acknowledge: Callable[[str, str], None] = lambda key, by: None
         self.firing: Callable[[], Collection[Alert]] = tuple
         self.reached: Callable[[], Mapping[str, int]] = dict
+        self.sees: Callable[[Account], bool] = lambda account: True
+        self.failing: Callable[[], Collection[str]] = tuple
 
     def recall(self, memory: Memory) -> None:
         """Go on from what this monitor knew in its last run, and keep there what it comes to know."""
@@ -140,8 +150,14 @@ class Pair:
         return self.speaks_for((alert.venue, alert.account))
 
     def speaks_for(self, account: Account) -> bool:
-        """Whether this monitor speaks for an account at this moment."""
-        return self._leases.speaks(account, self._clock.now())
+        """Whether this monitor speaks for an account at this moment.
+
+        Not before it knows what was said so far: what it sees meanwhile would be said under a number of its own, and
+        again with `begin`. But where that cannot be read for a lease's time it speaks all the same.
+        """
+        now = self._clock.now()
+        _, until = self._beginning.get(account, (True, now))
+        return now >= until and self._leases.speaks(account, now)
 
     def speaker(self, account: Account) -> str:
         """Who speaks for an account when it is not this monitor; empty when it is, or nobody is known."""
@@ -183,7 +199,7 @@ class Pair:
         try:
             while True:
                 now = self._clock.now()
-                if now >= next_beat:
+                if now >= next_beat or (not self._is_lost and self._give_way(now)):
                     reached = await self._beat_or_lose()
                     next_beat = now + (beat_s if reached else min(beat_s, RETRY_S))
                 elif not self._is_lost:
@@ -229,6 +245,8 @@ class Pair:
         news = {account: text for account, text in seen.items() if self._seen_told.get(account) != text}
         commands += [("SET", self._key("seen", account), text) for account, text in news.items()]
         commands.append(("MGET", self._version_key, *(self._key("seen", account) for account in accounts)))
+        unseen = [account for account in accounts if not self.sees(account)]
+        self._standings.look(accounts, unseen, len(self.failing()), asked_at)
         commands.append(self._beating(accounts, asked_at))
         *_, (version, *seen_there), (members, is_new, salt, *answers) = await self._link.ask(commands)
         there = dict(zip(accounts, seen_there, strict=True))
@@ -239,7 +257,7 @@ class Pair:
         # Where this breaks off the rest is for the next beat: nobody else has the accounts that begin by then.
         await self._meet_silences(version)
         until = asked_at + PAGES_SHARE * self._timeout_s
-        for account, continues in list(self._beginning.items()):
+        for account, (continues, _) in list(self._beginning.items()):
             if not await self._read_on(account, newest[account], until) or account not in self._beginning:
                 continue
             del self._beginning[account]
@@ -252,11 +270,32 @@ class Pair:
             if text is not None and self._leases.holder(account) != self.me:
                 self._show_seen(text)
 
+    def _give_way(self, now: float) -> bool:
+        """Fall silent where another one could speak better, as soon as nothing is in the air; whether anywhere.
+
+        What sinks that work have not acknowledged yet is waited for, for a lease's time.
+        """
+        reached, failing = self.reached(), self.failing()
+        silent = [
+            account
+            for account, since in self._leases.heirs(now).items()
+            if self._words.are_settled(account, reached, failing) or now >= since + self._config.lease_s
+        ]
+        for account in silent:
+            log.warning("gives way to another monitor, which sees or reaches more", account="/".join(account))
+            self._standings.gives_way(account, now)
+            self._leases.give_way(account)
+        return bool(silent)
+
     def _beating(self, accounts: Sequence[Account], now: float) -> Command:
         """Renew and take leases; see `scripts.BEAT`."""
-        keys = [self._key(kind, account) for account in accounts for kind in ("lease", "order")]
-        claims = [self._leases.claim(account, now) for account in accounts]
-        claimed = [part for claim in claims for part in (claim.token, int(claim.waited))]
+        keys = [self._key(kind, account) for account in accounts for kind in ("lease", "order", "standing")]
+        claimed: list[str | int] = []
+        for account in accounts:
+            claim, standings = self._leases.claim(account, now), self._standings
+            bounds = [standings.best(account, now), standings.worst(account, now)]
+            told = ["" if bound is None else bound for bound in bounds]
+            claimed += [claim.token, int(claim.waited), *told, int(claim.yields)]
         fixed = (f"{self._prefix}:members", f"{self._prefix}:salt")
         lease_ms = int(self._config.lease_s * 1000)
         return ("EVAL", scripts.BEAT, len(keys) + 2, *fixed, *keys, self.me, lease_ms, self._salt, *claimed)
@@ -266,13 +305,14 @@ class Pair:
     ) -> dict[Account, int]:
         """Take what Redis said of the leases; returns the number of each account's newest word."""
         found = {
-            account: Grant(holder.decode(), int(token))
-            for account, (holder, token, _) in zip(accounts, answers, strict=True)
+            account: Grant(holder.decode(), int(token), heir.decode())
+            for account, (holder, token, heir, _) in zip(accounts, answers, strict=True)
         }
         before = {account: self._leases.holder(account) for account in accounts}
         begins = self._leases.answered(found, others, asked_at, self._clock.now(), is_new=is_new)
         for account, continues in begins.items():
-            self._beginning[account] = continues and self._beginning.get(account, True)
+            own, _ = self._beginning.get(account, (True, 0.0))
+            self._beginning[account] = continues and own, self._clock.now() + self._config.lease_s
         for account in accounts:
             holder = self._leases.holder(account)
             if holder != self.me:
@@ -383,6 +423,7 @@ class Pair:
                     self.acknowledge(key, by)
 
     def _begin(self, account: Account, words: Sequence[Word] | None) -> None:
+        self._standings.begins(account, self._clock.now())
         # While we did not speak the sinks passed over what was ours: of that nothing may be noted as said.
         self._words.forget(account)
         try:
@@ -449,11 +490,11 @@ class Pair:
             log.warning("redis cannot be asked who speaks", error=str(error) or "no answer", refused=refused)
         for account, continues in self._leases.unreachable(self._clock.now(), refused=refused).items():
             log.warning("speaks alone, without redis", account="/".join(account))
-            own = self._beginning.pop(account, True) and continues
-            self._begin(account, None if own else self._known_of(account).words())
+            own, _ = self._beginning.pop(account, (True, 0.0))
+            self._begin(account, None if own and continues else self._known_of(account).words())
 
     async def _leave(self) -> None:
-        keys = [self._key("lease", account) for account in self._leases.accounts]
+        keys = [self._key(kind, account) for account in self._leases.accounts for kind in ("lease", "standing")]
         with suppress(SinkError, TimeoutError):
             async with asyncio.timeout(self._timeout_s):
                 await self._note()

@@ -10,31 +10,55 @@ local is_new = redis.call('ZADD', KEYS[1], now, ARGV[1])
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - ARGV[2])
 local out = {redis.call('ZCARD', KEYS[1]), is_new, ''}
 local speaks = false
-for i = 3, #KEYS, 2 do
+for i = 3, #KEYS, 3 do
+  local at = 4 + (i - 3) / 3 * 5
   local lease = redis.call('HMGET', KEYS[i], 'holder', 'token', 'till')
   local holder, token = lease[1], tonumber(lease[2] or '0')
-  local claim, waited = tonumber(ARGV[i + 1]), ARGV[i + 2] == '1'
+  local claim, waited = tonumber(ARGV[at]), ARGV[at + 1] == '1'
+  local best, worst, yields = tonumber(ARGV[at + 2]), ARGV[at + 3], ARGV[at + 4] == '1'
+  if worst == '' then
+    redis.call('HDEL', KEYS[i + 2], ARGV[1])
+  else
+    redis.call('HSET', KEYS[i + 2], ARGV[1], worst .. ' ' .. now + ARGV[2])
+  end
   if not holder and claim > 0 and not (waited and is_new == 1) then
     holder, token = ARGV[1], claim
   elseif holder and holder ~= ARGV[1] and tonumber(lease[3]) <= now then
     holder, token = ARGV[1], token + 1
   end
+  local heir = ''
   if holder == ARGV[1] then
+    local others = best and redis.call('HGETALL', KEYS[i + 2]) or {}
+    for j = 1, #others, 2 do
+      local standing, till = string.match(others[j + 1], '^(%d+) (%d+)$')
+      if not standing or tonumber(till) <= now then
+        redis.call('HDEL', KEYS[i + 2], others[j])
+      elseif tonumber(standing) < best then
+        heir, best = others[j], tonumber(standing)
+      end
+    end
+    if yields and heir ~= '' then
+      holder, token, heir = heir, token + 1, ''
+    else
+      speaks = true
+    end
     redis.call('HSET', KEYS[i], 'holder', holder, 'token', token, 'till', now + ARGV[2])
-    speaks = true
   end
   local last = redis.call('ZREVRANGE', KEYS[i + 1], 0, 0, 'WITHSCORES')[2]
-  out[#out + 1] = {holder or '', token, tonumber(last or '0')}
+  out[#out + 1] = {holder or '', token, heir, tonumber(last or '0')}
 end
 if speaks then redis.call('SET', KEYS[2], ARGV[3], 'NX') end
 out[3] = redis.call('GET', KEYS[2]) or ''
 return out
 """
-"""Renew our leases and take those that are over. KEYS: members, salt, then of each account its lease and the order of
-its words. ARGV: who asks, how long a lease lasts, its salt, then for each account the token under which it takes a
-lease that is not there (0: it does not), and whether it has waited for that, which counts only if it is known here.
-Returns how many live, whether the one that asks was not known, the salt (which only one that speaks sets), then of each
-account holder, token and the number of its newest word."""
+"""Renew our leases and take those that are over, or hand them over. KEYS: members, salt, then of each account its
+lease, the order of its words, and the standings. ARGV: who asks, how long a lease lasts, its salt, then for each
+account the token under which it takes a lease that is not there (0: it does not), whether it has waited for that, which
+counts only if it is known here, its best and its worst standing of late (empty: unknown), and whether it hands the
+lease to one that lives and at its worst stands better than this one at its best. Returns how many live, whether the one
+that asks was not known, the salt (which only one that speaks sets), then of each account holder, token, to whom it
+could be handed over (empty: nobody, or another one speaks) and the number of its newest word. A standing ends with the
+lease that its monitor would have."""
 
 NOTE = f"""
 local lease = redis.call('HMGET', KEYS[1], 'holder', 'token')
@@ -69,11 +93,13 @@ return out
 """Words noted past a number, in order. KEYS: words, their order. ARGV: the number, how many at most."""
 
 RELEASE = """
-for i = 1, #KEYS do
+for i = 1, #KEYS, 2 do
   if redis.call('HGET', KEYS[i], 'holder') == ARGV[1] then redis.call('HSET', KEYS[i], 'till', 0) end
+  redis.call('HDEL', KEYS[i + 1], ARGV[1])
 end
 return 1
 """
+"""Leave: our leases are over, and nobody hands us one. KEYS: of each account its lease and the standings. ARGV: who."""
 
 ORDER = """
 local t = redis.call('TIME')

@@ -58,12 +58,17 @@ class Words:
             return []
         found = []
         for each in self._waiting.values():
-            lacking = frozenset(sink for sink, sequence in reached.items() if sequence < each.sequence)
+            lacking = _lacking(each, reached)
             if lacking != each.noted and (len(lacking) < len(reached) or not reached):
                 found.append((each.sequence, Word(each.alert, lacking)))
         if not found:
             self._looked_at = dict(reached)
         return found
+
+    def are_settled(self, account: Account, reached: Mapping[str, int], failing: Collection[str]) -> bool:
+        """Whether all that was said of an account is noted as it stands, and only sinks that fail lack any of it."""
+        waiting = [each for each in self._waiting.values() if (each.alert.venue, each.alert.account) == account]
+        return all(each.noted == _lacking(each, reached) and each.noted <= set(failing) for each in waiting)
 
     def noted(self, words: Collection[tuple[int, Word]]) -> None:
         """These are noted; a newer word of the same key still waits."""
@@ -80,6 +85,10 @@ class Words:
         self._waiting = {
             key: each for key, each in self._waiting.items() if (each.alert.venue, each.alert.account) != account
         }
+
+
+def _lacking(word: _Waiting, reached: Mapping[str, int]) -> frozenset[str]:
+    return frozenset(sink for sink, sequence in reached.items() if sequence < word.sequence)
 
 
 class Known:

@@ -378,6 +378,11 @@ class Pipeline:
         """Accounts of which something cannot be seen."""
         return {(each.venue, each.account) for each in self._blind}
 
+    def sees(self, venue: str, name: str) -> bool:
+        """Whether an account is in sync and nothing of it is unseen."""
+        is_synced = self.book.has_account(venue, name) and self.book.account(venue, name).synced
+        return is_synced and (venue, name) not in self.blind()
+
     # -- PoolSource -----------------------------------------------------------------------------
 
     def table(self) -> PoolTable:

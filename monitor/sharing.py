@@ -42,6 +42,7 @@ class Sharing:
         pair.begin, pair.reached = self._begin_to_speak, self._dispatcher.reached
         pair.follow, pair.firing = engine.follow, engine.firing
         pair.share_salt, pair.share_silences = engine.share_salt, self._share_silences
+        pair.sees, pair.failing = lambda account: self._pipeline.sees(*account), self._dispatcher.failing
         pair.acknowledge = lambda key, by: self._deliver(engine.acknowledge(key, by, self._clock.now()))
         self._dispatcher.spoken.speaks, self._dispatcher.noted = pair.speaks, pair.said
         pair.watch(accounts)

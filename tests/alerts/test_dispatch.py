@@ -55,11 +55,21 @@ async def test_a_failing_sink_delays_nobody_and_gets_everything_when_it_is_back(
             (health,) = [health for health in now.dispatcher.health() if health.sink == "bad"]
             assert (health.pending, health.detail) == (3, "connection refused")
             assert health.failing_since is not None
+            assert now.dispatcher.failing() == {"bad"}
             bad.failing = ""
             await now.delivered()
             assert bad.ids == ids(said)
             await until(lambda: all(health.failing_since is None for health in now.dispatcher.health()), "recovery")
     assert [entry["event"] for entry in logs if entry.get("sink") == "bad"] == ["sink lost", "sink works again"]
+
+
+async def test_standard_output_is_not_among_the_sinks_that_fail(path: Path) -> None:
+    """Nobody gives way to another monitor because nobody reads its console."""
+    console, push = RecordingSink("console"), RecordingSink("push")
+    console.failing = push.failing = "gone"
+    async with run(path, console, push) as now:
+        await until(lambda: all(now.telemetry.deliveries.get(each, "failed") for each in ("console", "push")), "failed")
+        assert now.dispatcher.failing() == {"push"}
 
 
 async def test_a_restart_repeats_nothing_that_was_delivered(path: Path) -> None:

@@ -18,7 +18,7 @@ from alerts.lease import Voice
 from alerts.message import encode
 from alerts.pair import ORDER_S, PAGE, Pair, PairConfig
 from alerts.redis_link import Command, RedisConfig, RedisLink, connector
-from alerts.sink import Envelope, Surroundings
+from alerts.sink import Envelope, Stamp, Surroundings
 from alerts.sinks.redis import build
 from alerts.words import Word, read, write
 from monitor.clock import SystemClock
@@ -33,6 +33,7 @@ ACKS = "marginwatch:pair:acks"
 SEEN = "marginwatch:pair:seen:binance/main"
 WORDS = "marginwatch:pair:words:binance/main"
 LEASE = "marginwatch:pair:lease:binance/main"
+STANDING = "marginwatch:pair:standing:binance/main"
 
 
 def alerts(*ratios: float) -> list[Alert]:
@@ -54,6 +55,8 @@ class Monitor:
     silences: list[Sequence[Silence]] = field(default_factory=list)
     acknowledged: list[tuple[str, str]] = field(default_factory=list)
     firing: list[Alert] = field(default_factory=lambda: alerts(0.72))
+    sees: bool = True
+    failing: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.pair.begin = lambda account, words: self.begun.append(words)
@@ -63,6 +66,8 @@ class Monitor:
         self.pair.firing = lambda: self.firing
         self.pair.reached = lambda: self.reached
         self.pair.follow = self.followed.extend
+        self.pair.sees = lambda account: self.sees
+        self.pair.failing = lambda: self.failing
         self.pair.watch([ACCOUNT])
 
     @property
@@ -157,7 +162,7 @@ async def test_who_takes_over_is_told_what_was_noted_and_not_what_was_not(server
         speaker.pair.said(3, worse)
     heir = monitor(server)
     async with running(heir):
-        assert heir.voice is Voice.SPEAKS
+        await heir.until_it_speaks()
         (words,) = heir.begun
         assert words == [Word(warned), Word(other, frozenset({"push"}))]
 
@@ -175,17 +180,21 @@ async def test_a_silent_speaker_is_replaced_and_its_stamp_is_worth_nothing(serve
     async with running(second):
         await until(lambda: second.voice is Voice.SPEAKS, "taken over")
         assert second.begun == [[]]
-        for stamp, count in ((stale, 0), (second.pair.stamp(said), 1), (stale, 1), (stale, 2)):
-            if count == 2:
-                async with server.client() as client:
-                    await client.delete(LEASE)
-            around = Surroundings(SystemClock(), "box", fence=lambda alert, stamp=stamp: stamp)
-            sink = build(RedisConfig(url=server.url), around)
-            await sink.connect()
-            await sink.deliver([Envelope(1, said, encode(said))])
-            await sink.close()
-            async with server.client() as client:
-                assert await client.xlen("marginwatch:alerts") == count
+        for stamp, count in ((stale, 0), (second.pair.stamp(said), 1), (stale, 1)):
+            assert await delivered(server, said, stamp) == count
+    async with server.client() as client:
+        await client.delete(LEASE)
+    assert await delivered(server, said, stale) == 2
+
+
+async def delivered(server: RedisServer, said: Alert, stamp: Stamp | None) -> int:
+    """Hand an alert to Redis with this stamp; how many it has then."""
+    sink = build(RedisConfig(url=server.url), Surroundings(SystemClock(), "box", fence=lambda alert: stamp))
+    await sink.connect()
+    await sink.deliver([Envelope(1, said, encode(said))])
+    await sink.close()
+    async with server.client() as client:
+        return int(await client.xlen("marginwatch:alerts"))
 
 
 @pytest.mark.integration
@@ -362,8 +371,9 @@ async def test_very_much_that_was_said_is_read_over_several_beats(
         await client.hset(lease, "till", 0)
         heir = monitor(server, lease_s=6.0)
         await heir.pair.first_beat()
-        assert (heir.voice, heir.begun) == (Voice.SPEAKS, [])
+        assert (heir.voice, heir.begun, heir.pair.speaks_for(ACCOUNT)) == (Voice.SPEAKS, [], False)
         await heir.pair.first_beat()
+        assert heir.pair.speaks_for(ACCOUNT)
         (begun,) = heir.begun
         assert begun is not None
         assert len(begun) == many
@@ -509,6 +519,20 @@ async def test_what_was_said_is_taken_up_though_the_line_breaks_in_between(serve
 
 
 @pytest.mark.integration
+async def test_who_cannot_read_what_was_said_speaks_all_the_same(server: RedisServer) -> None:
+    """Not at once, since it may say again what was said; but not to speak at all would be worse."""
+    async with server.client() as client:
+        await client.set(WORDS, "nonsense")
+        await client.zadd("marginwatch:pair:order:binance/main", {KEY: 1})
+        await client.hset(LEASE, mapping={"holder": "somebody", "token": 3, "till": 0})
+    subject = monitor(server)
+    async with running(subject):
+        assert (subject.voice, subject.pair.speaks_for(ACCOUNT)) == (Voice.SPEAKS, False)
+        await until(lambda: subject.pair.speaks_for(ACCOUNT), "speaks")
+        assert subject.begun == []
+
+
+@pytest.mark.integration
 async def test_what_was_passed_over_is_not_noted_as_said(server: RedisServer) -> None:
     """A sink's place moves past what came while the lease was over; another monitor must not take that for said."""
     subject = monitor(server)
@@ -538,3 +562,93 @@ async def test_nonsense_in_redis_silences_nobody(server: RedisServer) -> None:
             assert not task.done()
             await client.set("marginwatch:pair:salt", "salt")
             await until(lambda: subject.voice is Voice.SPEAKS, "back in line")
+
+
+async def has_told(server: RedisServer, *standings: str) -> None:
+    """Wait until Redis has been told of these standings and no others."""
+    async with server.client() as client:
+
+        async def told() -> bool:
+            found = await client.hvals(STANDING)
+            return sorted(each.partition(" ")[0] for each in found) == sorted(standings)
+
+        await until_answer(told, f"standings {', '.join(standings)}")
+
+
+@pytest.mark.integration
+async def test_a_speaker_that_is_blind_gives_way_and_does_not_take_it_back(server: RedisServer) -> None:
+    """The other one is handed what was said, and to which sinks; both as good as each other changes nothing."""
+    (said,) = alerts(0.72)
+    async with a_pair(server, lease_s=1.5) as (first, second), server.client() as client:
+        await has_told(server, "0", "0")
+        token = int(await client.hget(LEASE, "token"))
+        first.say(1, said, lacking="push")
+        first.failing = {"push"}
+        first.sees = False
+        await until(lambda: bool(second.begun), "handed over")
+        assert (first.voice, second.voice) == (Voice.FOLLOWS, Voice.SPEAKS)
+        assert second.begun == [[Word(said, frozenset({"push"}))]]
+        assert int(await client.hget(LEASE, "token")) == token + 1
+        first.sees, first.failing = True, set()
+        await has_told(server, "0", "0")
+        await have_both_asked(server, first, second)
+        assert int(await client.hget(LEASE, "token")) == token + 1
+        second.failing = {"mqtt"}
+        await until(lambda: first.voice is Voice.SPEAKS and len(first.begun) > 1, "handed back")
+        assert int(await client.hget(LEASE, "token")) == token + 2
+
+
+@pytest.mark.integration
+async def test_what_is_in_the_air_is_waited_for_before_an_account_is_handed_over(server: RedisServer) -> None:
+    """A sink that works is about to acknowledge it: it is noted first, and so not said again; but not for ever."""
+    (said,) = alerts(0.72)
+    for is_acknowledged in (True, False):
+        async with a_pair(server, lease_s=1.5) as (first, second):
+            second.begun.clear()
+            await has_told(server, "0", "0")
+            first.sees = False
+            first.pair.said(1, said)
+            await until(lambda: bool(first.pair._leases.heirs(SystemClock().now())), "could be handed over")
+            if is_acknowledged:
+                assert first.voice is Voice.SPEAKS
+                first.reached = {"redis": 1, "push": 1}
+            await until(lambda: bool(second.begun), "handed over")
+            assert second.begun == [[Word(said)] if is_acknowledged else []]
+        async with server.client() as client:
+            await client.flushall()
+
+
+@pytest.mark.integration
+async def test_nobody_is_handed_an_account_who_cannot_speak_for_it(server: RedisServer) -> None:
+    """One that left, or does not watch the account any more: a blind speaker is better than none."""
+    async with a_pair(server, lease_s=1.5) as (first, second), server.client() as client:
+        await has_told(server, "0", "0")
+        second.pair.watch([])
+        await has_told(server, "0")
+        first.sees = False
+        await has_told(server, "1000")
+        async with running(monitor(server, lease_s=1.5)):
+            await have_both_asked(server, first, second)
+        await has_told(server, "1000")
+        await have_both_asked(server, first, second)
+        assert (first.voice, await client.hget(LEASE, "token")) == (Voice.SPEAKS, "1")
+        # Nonsense is nobody's standing.
+        await client.hset(STANDING, mapping={"a": "", "b": "0", "c": "x 9", "d": f"0 {10**15} "})
+        await has_told(server, "1000")
+        assert (first.voice, await client.hget(LEASE, "token")) == (Voice.SPEAKS, "1")
+
+
+@pytest.mark.integration
+async def test_an_account_that_nobody_takes_up_comes_back(server: RedisServer) -> None:
+    """The other one hangs in the moment when it is handed the account: one lease later the first one speaks again."""
+    async with a_pair(server, lease_s=1.5) as (first, second), server.client() as client:
+        await has_told(server, "0", "0")
+
+        async def hangs(asked_at: float) -> None:
+            await asyncio.Event().wait()
+
+        first.sees = False
+        await until(lambda: first.voice is Voice.FOLLOWS, "gives way")
+        second.pair._beat = hangs  # type: ignore[method-assign]
+        await until(lambda: len(first.begun) > 1 and first.voice is Voice.SPEAKS, "speaks again")
+        assert int(await client.hget(LEASE, "token")) == 3

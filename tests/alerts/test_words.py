@@ -70,6 +70,23 @@ def test_only_the_last_word_of_a_key_waits_to_be_noted() -> None:
     assert words.news({"redis": 9}) == []
 
 
+def test_all_is_settled_when_it_is_noted_as_it_stands_and_only_failing_sinks_lack_it() -> None:
+    """Then another one may speak: it says to nobody what was heard already."""
+    (said,) = alerts(0.72)
+    words = Words()
+    words.add(1, said)
+    on_its_way, half, whole = ({"redis": 0, "push": 0}, {"redis": 1, "push": 0}, {"redis": 1, "push": 1})
+    assert words.are_settled(("okx", "other"), on_its_way, [])
+    assert not words.are_settled(ACCOUNT, on_its_way, ["push"])
+    assert not words.are_settled(ACCOUNT, half, ["push"])
+    words.noted([(1, Word(said, frozenset({"push"})))])
+    assert words.are_settled(ACCOUNT, half, ["push", "mqtt"])
+    assert not words.are_settled(ACCOUNT, half, [])
+    assert not words.are_settled(ACCOUNT, whole, ["push"])
+    words.noted([(1, Word(said))])
+    assert words.are_settled(ACCOUNT, whole, [])
+
+
 def test_what_changed_last_is_known_longest() -> None:
     """Past the bound the word that changed longest ago goes."""
     said = [replace(alert, key=name) for name in "abc" for alert in alerts(0.72)]

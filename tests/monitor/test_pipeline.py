@@ -184,6 +184,27 @@ def test_an_account_without_a_snapshot_is_blindness() -> None:
     assert watch.pipeline.ready() == (True, ())
 
 
+def test_an_account_is_seen_in_sync_and_with_nothing_unseen() -> None:
+    """Not before its first snapshot, and not with a mark that has grown old."""
+    watch = Watch()
+
+    def sees() -> bool:
+        return watch.pipeline.sees("binance", "main")
+
+    assert not sees()
+    watch.pipeline.add_account("binance", "main")
+    assert not sees()
+    watch.add(long())
+    watch.mark(100.0)
+    watch.warm(1.0)
+    assert sees()
+    watch.warm(10.0)
+    assert not sees()
+    watch.mark(100.0)
+    watch.warm(1.0)
+    assert sees()
+
+
 def test_a_mark_that_stops_is_blindness_with_the_risk_behind_it() -> None:
     """The instrument is named; it is worse when the last known ratio was bad, and over with the next mark."""
     watch = Watch()
