@@ -29,7 +29,7 @@ from alerts.lifecycle import Status
 from alerts.rules import POOL_RULES, RULES_CHANGED, SINK_FAILURE, STALE_FEED, VENUE_NOTICE, Rule, stale_feed
 from alerts.rules.sink_failure import SinkFailure
 from alerts.silences import Silences
-from alerts.substance import substance_again, substance_of
+from alerts.substance import substance_again, substance_kept, substance_of
 from alerts.track import (
     OUT_OF_SIGHT,
     RECOVERED,
@@ -483,10 +483,15 @@ class Engine:
         verdict = verdict_for(track, state)
         if verdict is not track.verdict and reason is track.verdict.reason:
             reason = verdict.reason
-        if track.subject is not None:
+        last = track.last
+        said_at = None if now == track.status.raised_at else now
+        if step.is_handling and last is not None:
+            substance, said_at = substance_kept(last), last.said_at
+        elif track.subject is not None:
             substance = substance_of(track.rule, track.subject, verdict, state)
-        elif track.last is not None:
-            substance = substance_again(track.last, state, reason)
+        elif last is not None:
+            substance = substance_again(last, state, reason)
+            said_at = said_at if state is State.RESOLVED else last.said_at
         else:
             raise AssertionError("an alert without a subject was never said before")
         silenced = self._silences.covering(names_of(track.key, substance), severity, now)
@@ -505,6 +510,7 @@ class Engine:
             acknowledged=track.status.acknowledged,
             silenced=silenced,
             escalation=track.status.escalation,
+            said_at=said_at,
             **substance,
         )
         track.last = alert
