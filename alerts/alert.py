@@ -165,8 +165,8 @@ class Alert:
     may be +inf. `raised_at` is when this id first left (for `resolved`: when the alert that ends was raised),
     `mark_at` the venue's time of the oldest mark behind the figures; both in seconds since the epoch.
 
-    `said_at` is of when its words and figures are, None where that is `raised_at`: a repeat has new ones, what people do
-    about it leaves them.
+    `said_at` is of when its words and figures are, None where that is `raised_at`: a repeat has new ones, what people
+    do about it leaves them.
 
     `acknowledged` and `silenced` say how people handle it: a silenced alert is kept from people, not from records.
     `escalation` counts how often it was passed on because nobody acknowledged it.

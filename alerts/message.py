@@ -1,8 +1,9 @@
 """Message v1: what leaves the process, as JSON (README, "The message").
 
 Numbers: unknown is ``null`` and the text says so, an infinite margin ratio is the string ``"Infinity"``; times are
-RFC 3339 in UTC. `raised_at` of a repeat is that of what it repeats, and `said_at` is of when its figures are. Fold by `id`: equal ids say the same thing again;
-every worsening, easing and resolving has its own. Follow one alert over its life by `key`.
+RFC 3339 in UTC. `raised_at` of a repeat is that of what it repeats, and `said_at` is of when its figures are. Fold by
+`id`: equal ids say the same thing again; every worsening, easing and resolving has its own. Follow one alert over its
+life by `key`.
 """
 
 from datetime import UTC, datetime

@@ -40,5 +40,7 @@ def describe(pool: PoolAssessment, verdict: Verdict) -> Wording:
         where = f" · margin balance {_words.amount(pool.margin_balance)} {pool.unit}{where}"
     if pool.unknown or isnan(pool.margin_ratio):
         where = ""
-    text = f"{_words.ratio(pool.margin_ratio)} margin ratio{_words.when(pool)} · {pool.pool}{where}{_words.unseen(pool)}"
+    text = (
+        f"{_words.ratio(pool.margin_ratio)} margin ratio{_words.when(pool)} · {pool.pool}{where}{_words.unseen(pool)}"
+    )
     return Wording(text, _words.LOOK_YOURSELF if verdict.unknown else _words.remedy(pool, ends_here=True))

@@ -177,7 +177,9 @@ class PushConfig(SinkConfig):
     @classmethod
     def _check_push_s(cls, push_s: float, found: ValidationInfo) -> float:
         if push_s > (longest := found.data.get("timeout_s", push_s)):
-            raise PydanticCustomError("push_s", "must not be longer than timeout_s = {longest}", {"longest": f"{longest:g}"})
+            raise PydanticCustomError(
+                "push_s", "must not be longer than timeout_s = {longest}", {"longest": f"{longest:g}"}
+            )
         return push_s
 
     @property

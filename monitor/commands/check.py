@@ -373,7 +373,7 @@ async def _check_sink(name: str, sink: "Sink") -> "list[CheckLine]":
 
 
 async def _check_push(whole: "Config", config: "PushConfig", *, push: bool) -> "list[CheckLine]":
-    """A line for each route, and for each pattern that nothing fits. Tried only when asked to: somebody is at its end."""
+    """A line for each route, and for each pattern that fits nothing. Tried only when asked to: somebody is there."""
     from alerts.sink import Surroundings
     from alerts.sinks.push import build
     from connectors import CheckLine

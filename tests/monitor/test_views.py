@@ -104,7 +104,8 @@ def test_the_page_says_how_bad_and_that_alerts_are_of_their_moment() -> None:
     )
     assert "<td>emergency · by distance</td>" in text
     assert (
-        "<li>emergency since 2026-09-21T14:13:15.000Z, said 2026-09-21T14:13:18.000Z: 76% binance/main/USDT</li>" in text
+        "<li>emergency since 2026-09-21T14:13:15.000Z, said 2026-09-21T14:13:18.000Z: 76% binance/main/USDT</li>"
+        in text
     )
 
 

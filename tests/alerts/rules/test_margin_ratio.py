@@ -49,8 +49,8 @@ def test_an_unknown_ratio_holds_everything() -> None:
         ),
         (
             {"margin_ratio": inf, "margin_balance": -3.0, "stale": True},
-            "infinite margin ratio when last seen · binance/main/USDT · margin balance -3 USDT · BTCUSDT long at 59,000, "
-            "liquidation at 57,820 (2.0 % away) · its marks are old",
+            "infinite margin ratio when last seen · binance/main/USDT · margin balance -3 USDT · BTCUSDT long at"
+            " 59,000, liquidation at 57,820 (2.0 % away) · its marks are old",
         ),
         (
             {"unknown": ("no tiers for NEWUSDT",)},

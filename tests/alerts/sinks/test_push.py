@@ -620,8 +620,8 @@ ACCOUNT = '[[account]]\nname = "main"\nvenue = "hyperliquid"\naddress = "0x' + "
         ),
         pytest.param(
             '[[sinks.push.route]]\nname = "a"\nurl = "env:GOOD"\nrules = ["distance", "margin"]\n',
-            'sinks.push.route "a".rules #2: found "margin"; must be, or fit with *, one of: margin_ratio, distance, unknown,'
-            " model_error, stale_feed, sink_failure, venue_notice, rules_changed (did you mean margin_ratio?)",
+            'sinks.push.route "a".rules #2: found "margin"; must be, or fit with *, one of: margin_ratio, distance,'
+            " unknown, model_error, stale_feed, sink_failure, venue_notice, rules_changed (did you mean margin_ratio?)",
             id="no such rule",
         ),
         pytest.param(

@@ -82,9 +82,11 @@ async def test_a_sink_that_is_not_there_failed(tmp_path: Path) -> None:
 async def test_push_routes_are_tried_when_asked_to(tmp_path: Path) -> None:
     """Without --push nobody is disturbed; with it every route gets one message; one that fails, or asks for
     what there is not, has a line that says so."""
-    more = "[sinks.push]\n" + "".join(
-        f'[[sinks.push.route]]\nname = "{name}"\nurl = "env:{name.upper()}"\n' for name in ("phone", "desk")
-    ) + 'accounts = ["main", "mian*"]\n'
+    more = (
+        "[sinks.push]\n"
+        + "".join(f'[[sinks.push.route]]\nname = "{name}"\nurl = "env:{name.upper()}"\n' for name in ("phone", "desk"))
+        + 'accounts = ["main", "mian*"]\n'
+    )
     async with PushServer() as server, venue_in_process() as venue:
         server.faults["hush-desk"] = Fault(401)
         urls = {"PHONE": server.ntfy("hush-phone"), "DESK": server.ntfy("hush-desk")}
