@@ -51,9 +51,14 @@ class Step(StrEnum):
     """Its silence is over and it still fires."""
 
     @property
+    def is_handling(self) -> bool:
+        """Whether people did something about it: what it is about is as it was said before."""
+        return self in (Step.ACKNOWLEDGED, Step.SILENCED)
+
+    @property
     def is_news(self) -> bool:
         """Whether a person must hear of it now: a repeat says nothing new, and handling it is people's own doing."""
-        return self not in (Step.REPEATED, Step.ACKNOWLEDGED, Step.SILENCED)
+        return self is not Step.REPEATED and not self.is_handling
 
 
 class Reason(StrEnum):
@@ -162,6 +167,9 @@ class Alert:
     `mark_at` the venue's time of the oldest mark behind the figures; both in seconds since the epoch. `stale` says that
     these are the last figures seen, because the marks or the account are not fresh.
 
+    `said_at` is of when its words and figures are, None where that is `raised_at`: a repeat has new ones, what people
+    do about it leaves them.
+
     `acknowledged` and `silenced` say how people handle it: a silenced alert is kept from people, not from records.
     `escalation` counts how often it was passed on because nobody acknowledged it.
 
@@ -197,6 +205,7 @@ class Alert:
     silenced: Silence | None = None
     escalation: int = 0
     stale: bool = False
+    said_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,9 @@
 """Message v1: what leaves the process, as JSON (README, "The message").
 
 Numbers: unknown is ``null`` and the text says so, an infinite margin ratio is the string ``"Infinity"``; times are
-RFC 3339 in UTC. `raised_at` of a repeat is that of what it repeats. Fold by `id`: equal ids say the same thing again;
-every worsening, easing and resolving has its own. Follow one alert over its life by `key`.
+RFC 3339 in UTC. `raised_at` of a repeat is that of what it repeats, and `said_at` is of when its figures are. Fold by
+`id`: equal ids say the same thing again; every worsening, easing and resolving has its own. Follow one alert over its
+life by `key`.
 """
 
 from datetime import UTC, datetime
@@ -47,8 +48,7 @@ def encode(alert: Alert) -> bytes:
             "raised_at": _utc(alert.raised_at),
             "mark_at": None if alert.mark_at is None else _utc(alert.mark_at),
             "host": alert.host,
-            **_handling(alert),
-            **({"stale": True} if alert.stale else {}),
+            **_later(alert),
         },
         option=orjson.OPT_UTC_Z,
     )
@@ -89,6 +89,7 @@ def decode(payload: bytes, *, step: Step, serial: int, at: float) -> Alert:
         silenced=read_silence(message.get("silenced")),
         escalation=message.get("escalation", 0),
         stale=message.get("stale", False),
+        said_at=None if "said_at" not in message else _seconds(message["said_at"]),
     )
 
 
@@ -103,9 +104,13 @@ def unpack(packed: bytes | str) -> Alert:
     return decode(message.encode(), step=Step(step), serial=serial, at=at)
 
 
-def _handling(alert: Alert) -> dict[str, Any]:
-    """What people did about it: members that are absent while there is nothing to say."""
+def _later(alert: Alert) -> dict[str, Any]:
+    """Of when the words are, and what people did about it: members that are absent while there is nothing to say."""
     fields: dict[str, Any] = {}
+    if alert.said_at is not None:
+        fields["said_at"] = _utc(alert.said_at)
+    if alert.stale:
+        fields["stale"] = True
     if alert.acknowledged is not None:
         fields["acknowledged"] = acknowledgement_fields(alert.acknowledged)
     if alert.silenced is not None:

@@ -288,8 +288,8 @@ class Pager:
             to = [route.name for route in self._routes if route.name in heard]
         elif not groups:
             return (), ()
-        elif heard and alert.step is Step.ESCALATED:
-            to = groups[reached]
+        elif alert.step is Step.ESCALATED and (heard or alert.key not in self._held):
+            to = groups[reached]  # those before have heard of it, if not from here; of what was held they have not
         else:
             first = {name for group in groups[: reached + 1] for name in group}
             too = heard if alert.step is Step.WORSENED else frozenset()

@@ -6,7 +6,7 @@ from typing import Any
 from alerts.alert import Alert, Reason, Severity, State, Step, alert_id
 from alerts.lifecycle import Status
 from alerts.silences import Silences
-from alerts.substance import substance_again, substance_of
+from alerts.substance import substance_again, substance_kept, substance_of
 from alerts.track import Track, names_of, verdict_for
 
 
@@ -29,10 +29,15 @@ class Speech:
         verdict = verdict_for(track, state)
         if verdict is not track.verdict and reason is track.verdict.reason:
             reason = verdict.reason
-        if track.subject is not None:
+        last = track.last
+        said_at = None if now == status.raised_at else now
+        if step.is_handling and last is not None:
+            substance, said_at = substance_kept(last), last.said_at
+        elif track.subject is not None:
             substance = substance_of(track.rule, track.subject, verdict, state)
-        elif track.last is not None:
-            substance = substance_again(track.last, state, reason)
+        elif last is not None:
+            substance = substance_again(last, state, reason)
+            said_at = said_at if state is State.RESOLVED else last.said_at
         else:
             raise AssertionError("an alert without a subject was never said before")
         return Alert(
@@ -50,6 +55,7 @@ class Speech:
             acknowledged=status.acknowledged,
             silenced=silences.covering(names_of(track.key, substance), severity, now),
             escalation=status.escalation,
+            said_at=said_at,
             **substance,
         )
 

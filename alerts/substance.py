@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from alerts.alert import Alert, AlertLeg, Reason, State, Verdict
-from alerts.rules import Rule
+from alerts.rules import DISTANCE, MARGIN_RATIO, Rule, _words
 from monitor.model.assessment import Blindness, PoolAssessment
 from monitor.model.events import VenueNotice
 from monitor.model.rulechange import RulesChanged
@@ -19,6 +19,8 @@ _NO_FIGURES: dict[str, Any] = {
     "legs": (),
     "stale": False,
 }
+_LADDERS = (MARGIN_RATIO.name, DISTANCE.name)
+_BEFORE = " · not seen since"
 _FIELDS = (
     "venue", "account", "pool", "value", "threshold", "margin_ratio", "margin_balance", "maintenance_margin",
     "unit", "legs", "mark_at", "stale", "text", "advice",
@@ -39,12 +41,23 @@ def substance_of(rule: Rule[Any], subject: Any, verdict: Verdict, state: State) 
     }
 
 
+def substance_kept(last: Alert) -> dict[str, Any]:
+    """The same fields for a word that changes nothing of what the alert is about: the last word's."""
+    return {name: getattr(last, name) for name in _FIELDS}
+
+
 def substance_again(last: Alert, state: State, reason: Reason) -> dict[str, Any]:
-    """The same fields for an alert that was not judged yet in this run, or whose subject is gone: the last word's."""
-    substance: dict[str, Any] = {name: getattr(last, name) for name in _FIELDS}
+    """The same fields for an alert that was not judged yet in this run, or whose subject is gone: the last word's.
+
+    Figures of before are not said as if they were of now, nor is advice that was worked out from them.
+    """
+    substance = substance_kept(last)
     if state is State.RESOLVED:
         substance["advice"] = ""
         substance["text"] = _closing(last, reason)
+    elif last.rule in _LADDERS:
+        substance["advice"] = _words.LOOK_YOURSELF
+        substance["text"] = f"{last.text.removesuffix(_BEFORE)}{_BEFORE}"
     return substance
 
 
@@ -55,7 +68,7 @@ def _closing(last: Alert, reason: Reason) -> str:
         return f"0 positions left · {last.pool} ({rule}) · resolved"
     if reason is Reason.NOT_CONFIGURED:
         return f"0 watched: {last.key.partition(':')[2]} is not configured any more ({rule}) · resolved"
-    return f"{last.text} · resolved"
+    return f"{last.text.removesuffix(_BEFORE)} · resolved"
 
 
 def _figures(subject: object) -> dict[str, Any]:

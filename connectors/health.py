@@ -26,7 +26,7 @@ class AccountHealth:
         self._proof_at: float | None = None
         self._fault = ""
         self._owes_proof = False
-        self._lost_reason = "connecting"
+        self._lost_reason = ""
         self._error = ""
         self._denied = ""
         self._refused = ""
@@ -130,11 +130,11 @@ class AccountHealth:
         return changed
 
     def report(self, now: float) -> list[FeedHealth]:
-        """Both states with their ages: since the stream last proved itself, and since the last snapshot."""
-        marks = {"user": self._proof_at, "account": self._synced_at}
+        """Both states with their ages: since when events may be missing, and since the last snapshot."""
         return [
             FeedHealth(self._venue, self._account, stream, state, None if at is None else now - at, detail)
-            for stream, at in marks.items()
+            for stream in ("user", "account")
+            for at in [self._data_at(stream)]
             for state, detail in [self._states.get(stream, (FeedState.DOWN, "not started"))]
         ]
 
@@ -152,7 +152,8 @@ class AccountHealth:
         if self._lost_at is None:
             return FeedState.LIVE, ""
         state = FeedState.LATE if now - self._lost_at <= RECONNECT_GRACE_S else FeedState.DOWN
-        return state, self._lost_reason
+        # Not tried yet: what keeps it from that is why the venue's answers do not come.
+        return state, self._lost_reason or self._error or "connecting"
 
     def _in_sync(self, now: float) -> tuple[FeedState, str]:
         if self._refused:

@@ -255,8 +255,10 @@ class MarketBase(ABC):
         return ()
 
     def health(self, now: float) -> list[FeedHealth]:
-        """State and age of the oldest mark wanted."""
-        return [FeedHealth(self.venue, "", self.stream, self._state, self._oldest(now).age_s, self._detail)]
+        """State and age of the oldest mark wanted; none where it never came."""
+        found = self._oldest(now)
+        age_s = found.age_s if found.marked else None
+        return [FeedHealth(self.venue, "", self.stream, self._state, age_s, self._detail)]
 
     def _count_bad(self, defect: Defect) -> None:
         self._telemetry.bad_frames.add(self.venue, self.stream, defect.value)

@@ -6,8 +6,9 @@ those of ``file:PATH`` secrets, count from the directory the command was started
 
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from alerts.config import AlertsConfig
 from alerts.pair import PairConfig
+from alerts.silences import fits
 from alerts.sinks import SinksConfig
 from alerts.sinks.prometheus import MetricsConfig
+from alerts.sinks.push import RouteConfig
 from connectors import venues
 from connectors.config import BaseAccountConfig
 from monitor import tomlfile
@@ -28,6 +31,8 @@ from monitor.http import HttpConfig
 from monitor.logs import LogConfig
 
 ACCOUNTS_KEY = "account"
+NAMED_MAX = 10
+"""Accounts named in one sentence."""
 EXPLAINED = "README.md, Configure; deploy/marginwatch.example.toml has every key"
 
 
@@ -110,6 +115,10 @@ def _checked(document: dict[str, Any], source: str) -> Config:
         sections = Sections.model_validate(rest)
     except ValidationError as error:
         faults.extend(_with_accounts_key(fault, rest) for fault in faults_of(error, Sections))
+    _check_names(_at(rest, "sinks", "push", "route"), "sinks.push.route", faults)
+    if sections.sinks.push is not None and len(accounts) == len(document[ACCOUNTS_KEY]):
+        silent = (each for each in unheard(sections.sinks.push.route, accounts) if each.is_certain)
+        faults.extend(Fault(f"sinks.push.{each.key}", f'found "{each.pattern}"; {each.problem}') for each in silent)
     if _at(rest, "pair", "enabled") is True and _at(rest, "sinks", "redis") is None:
         faults.append(Fault("pair.enabled", "needs [sinks.redis]: through it two monitors agree who speaks"))
     if faults:
@@ -142,7 +151,7 @@ def _accounts(found: Any, faults: list[Fault]) -> tuple[BaseAccountConfig, ...]:
         faults.append(Fault(ACCOUNTS_KEY, f"missing; name at least one account in a table [[{ACCOUNTS_KEY}]]"))
         return ()
     accounts = tuple(_account(entry, index, faults) for index, entry in enumerate(found))
-    _check_names(found, faults)
+    _check_names(found, ACCOUNTS_KEY, faults)
     return tuple(account for account in accounts if account is not None)
 
 
@@ -192,18 +201,69 @@ def _check_without_venue(entry: Mapping[str, Any], where: str, faults: list[Faul
     _AnyAccount.model_validate({key: value for key, value in entry.items() if key in common and key != "venue"})
 
 
-def _check_names(entries: list[Any], faults: list[Fault]) -> None:
-    """An account's name is part of every pool's id, so two accounts of one name could not be told apart."""
+def _check_names(entries: Any, place: str, faults: list[Fault]) -> None:
+    """An account's name is part of every pool's id, a route's of what it remembers: two of one name cannot be told
+    apart."""
     seen: dict[str, int] = {}
-    for index, entry in enumerate(entries):
-        name = entry.get("name") if isinstance(entry, dict) else None
+    for index, entry in enumerate(entries if isinstance(entries, list) else ()):
+        name = _at(entry, "name")
         if not isinstance(name, str):
             continue
         first = seen.setdefault(name, index)
         if first != index:
-            where = f"{ACCOUNTS_KEY}[{index}].name"
-            problem = f'found "{name}"; already the name of {ACCOUNTS_KEY} #{first + 1}; must be unique'
-            faults.append(Fault(where, problem))
+            problem = f'found "{name}"; already the name of {place} #{first + 1}; must be unique'
+            faults.append(Fault(f"{place}[{index}].name", problem))
+
+
+@dataclass(frozen=True, slots=True)
+class Unheard:
+    """A pattern of a push route that fits no account there is, and no pool that one may have: it waits for ever.
+
+    `key` is its place below ``sinks.push``, `names` are what it might have meant.
+    """
+
+    route: str
+    key: str
+    pattern: str
+    names: tuple[str, ...]
+
+    @property
+    def is_certain(self) -> bool:
+        """Whether it names one thing. With ``*`` it may be meant for accounts to come."""
+        return "*" not in self.pattern
+
+    @property
+    def problem(self) -> str:
+        """What would have been right."""
+        some = ", ".join(self.names[:NAMED_MAX]) + (" ..." if len(self.names) > NAMED_MAX else "")
+        near = get_close_matches("/".join(self.pattern.split("/")[:2]), self.names, n=1)
+        hint = f" (did you mean {near[0]}?)" if near else ""
+        return f"must be, or fit with *, {'a pool' if '.pools' in self.key else 'one'} of: {some}{hint}"
+
+
+def unheard(routes: Sequence[RouteConfig], accounts: Sequence[BaseAccountConfig]) -> Iterator[Unheard]:
+    """Every pattern of these routes that fits none of these accounts."""
+    names = tuple(account.name for account in accounts)
+    owners = tuple(f"{account.venue}/{account.name}" for account in accounts)
+    for index, route in enumerate(routes):
+        for number, pattern in enumerate(route.accounts):
+            if not any(fits(pattern, name) for name in names):
+                yield Unheard(route.name, f"route[{index}].accounts[{number}]", pattern, names)
+        for number, pattern in enumerate(route.pools):
+            if not any(_may_fit(pattern, f"{owner}/") for owner in owners):
+                yield Unheard(route.name, f"route[{index}].pools[{number}]", pattern, owners)
+
+
+def _may_fit(pattern: str, owner: str) -> bool:
+    """Whether the pattern fits a pool of the account with this beginning, whatever its scope, which has no slash."""
+    first, star, _ = pattern.partition("*")
+    if not star:
+        return f"{pattern}/" == owner or (pattern.startswith(owner) and pattern != owner)
+    if first.startswith(owner):
+        return True
+    # What is left behind some place of the pattern must do for a scope.
+    places = range(len(first) + 1, len(pattern) + pattern.endswith("*"))
+    return any("/" not in pattern[place:] and fits(pattern[:place], owner) for place in places)
 
 
 def _at(document: Any, *keys: str) -> Any:

@@ -87,6 +87,8 @@ class Pipeline:
         self._assessments: dict[str, PoolAssessment] = {}
         self._feed_states: dict[tuple[str, str, str, str], FeedChanged] = {}
         """(venue, account or empty, feed where the account is empty, stream) to its last change."""
+        self._told: dict[tuple[str, str, str], tuple[str, float | None]] = {}
+        """(venue, account or empty, stream) to what its health says of the cause, and of when its newest data is."""
         self._blind: Sequence[Blindness] = ()
         self._looked_at = clock.now()
         self._queue: list[int] = []
@@ -165,6 +167,7 @@ class Pipeline:
             case FeedChanged():
                 feed = "" if event.account else event.feed
                 self._feed_states[event.venue, event.account, feed, event.stream] = event
+                self._told.pop((event.venue, event.account, event.stream), None)
                 self._look_for_blindness(now)
             case FundingTold():
                 self.book.ledger.take_funding(event)
@@ -253,6 +256,7 @@ class Pipeline:
             self._rethreshold([row for row in rows if row is not None])
         if not self._queue and now >= self._next_cycle:
             self._next_cycle = now + self.settings.cycle_s
+            self._told = _told_by(self.feeds(now), now)
             self._look_for_blindness(now)
             self._decide([row for row in self.book.requote() if self.book.ledger.is_crossed(row)], now)
             self._plan_cycle()
@@ -332,16 +336,28 @@ class Pipeline:
             found.append(self._blind_to(account, "account", FeedState.DOWN, None, "no snapshot yet"))
         for feed in own.values():
             if feed.state in _BLIND or (feed.stream == "account" and not account.synced):
-                age = now - (feed.at if feed.data_at is None else feed.data_at) if account.synced else None
-                state = feed.state if feed.state in _BLIND else FeedState.DOWN
-                found.append(self._blind_to(account, feed.stream, state, age, feed.detail or "no snapshot yet"))
+                detail, data_at = self._cause(feed)
+                age = None if data_at is None or not account.synced else now - data_at
+                found.append(self._blind_to(account, feed.stream, feed.state, age, detail or "no snapshot yet"))
         return found
+
+    def _cause(self, feed: FeedChanged) -> tuple[str, float | None]:
+        """Why a stream is as it is, and of when its newest data is (None: there never was any), as it is shown.
+
+        The change told it once; the stream's health goes on telling it. What nobody runs any more has no other words.
+        """
+        told = self._told.get((feed.venue, feed.account, feed.stream))
+        if told is None:
+            return feed.detail, feed.data_at
+        return (told[0] if feed.feed else feed.detail), told[1]
 
     def _blind_to(
         self, account: AccountBook, stream: str, state: FeedState, age_s: float | None, detail: str
     ) -> Blindness:
         risk = self.book.account_exposure(account) if account.synced else Exposure()
-        return _blindness_of((account.venue, account.name), stream, state, (), replace(risk, age_s=age_s), detail)
+        blind = _blindness_of((account.venue, account.name), stream, state, (), replace(risk, age_s=age_s), detail)
+        # Of an account that was never read nothing is known, which is not that it has no risk.
+        return blind if account.synced else replace(blind, worst_ratio=None)
 
     def _blind_to_marks(self, now: float) -> list[Blindness]:
         """By the age of each instrument's newest mark, and by what the market stream's own session says of it.
@@ -355,12 +371,13 @@ class Pipeline:
         for (venue, name, feed_name, _), feed in self._feed_states.items():
             if name or feed.state not in _BLIND:
                 continue
-            age = now - (feed.at if feed.data_at is None else feed.data_at)
+            detail, data_at = self._cause(feed)
+            age = None if data_at is None else now - data_at
             for account in self.book.accounts():
                 if account.venue == venue and account.feed == feed_name and account.legs:
                     self._stale.update(account.pools.values())
                     key = (venue, account.name)
-                    told[key] = feed.state, feed.detail
+                    told[key] = feed.state, detail
                     if key not in seen:
                         seen[key] = replace(self.book.account_exposure(account), age_s=age)
         found = []
@@ -415,8 +432,12 @@ class Pipeline:
         ]
 
     def health(self) -> Sequence[FeedHealth]:
-        """Every stream's health."""
-        return self.feeds(self._clock.now())
+        """Every stream's health. One that is asked for nothing is not live while nobody knows what to ask for."""
+        unread: dict[str, list[str]] = {}
+        for account in self.book.accounts():
+            if not account.synced:
+                unread.setdefault(account.venue, []).append(account.name)
+        return [_waiting(feed, unread.get(feed.venue, ())) for feed in self.feeds(self._clock.now())]
 
     def ready(self) -> tuple[bool, tuple[str, ...]]:
         """Whether nothing is unseen, and one sentence for each thing that is."""
@@ -430,6 +451,26 @@ class Pipeline:
         if unseen:
             reasons.append(f"no mark yet of {', '.join(unseen[:NAMED_MAX])}{' ...' if len(unseen) > NAMED_MAX else ''}")
         return not reasons, tuple(reasons)
+
+
+def _told_by(feeds: Sequence[FeedHealth], now: float) -> dict[tuple[str, str, str], tuple[str, float | None]]:
+    """Cause and time of the newest data of each stream; not of several of one name, as those of two addresses are."""
+    told: dict[tuple[str, str, str], tuple[str, float | None]] = {}
+    twice: set[tuple[str, str, str]] = set()
+    for feed in feeds:
+        key = (feed.venue, feed.account, feed.stream)
+        if key in told:
+            twice.add(key)
+        told[key] = feed.detail, None if feed.age_s is None else now - feed.age_s
+    return {key: each for key, each in told.items() if key not in twice}
+
+
+def _waiting(feed: FeedHealth, unread: Sequence[str]) -> FeedHealth:
+    """The health of a market stream beside the accounts of its venue that were never read."""
+    if feed.account or not unread or feed.age_s is not None or feed.state is not FeedState.LIVE:
+        return feed
+    names = ", ".join(unread[:NAMED_MAX]) + (" ..." if len(unread) > NAMED_MAX else "")
+    return replace(feed, state=FeedState.LATE, detail=f"waiting for the first snapshot of {names}")
 
 
 def _blindness_of(

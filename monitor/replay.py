@@ -186,7 +186,8 @@ class Replay:
     def _pass_time(self, until: float) -> None:
         """Repeats, holds and calms happen at their own time, not at the next tick's."""
         until = max(until, self._clock.now())
-        while (due := self._engine.deadline()) is not None and due < until:
+        # What is due with the tick too: after it, the last look would be told as if it were of then.
+        while (due := self._engine.deadline()) is not None and due <= until:
             self._clock.set(max(due, self._clock.now()))
             self._moment = Moment.known(self._clock.now())
             self._warm(self._clock.now())

@@ -237,7 +237,8 @@ def _list(title: str, items: Iterable[str], *, bad: bool = True) -> str:
 
 
 def _alert(alert: Alert) -> str:
-    parts = [f"{alert.severity.label}, when raised: {alert.text}"]
+    said_at = alert.raised_at if alert.said_at is None else alert.said_at
+    parts = [f"{alert.severity.label} since {rfc3339(alert.raised_at)}, said {rfc3339(said_at)}: {alert.text}"]
     if alert.acknowledged is not None:
         parts.append(f"acknowledged by {alert.acknowledged.by} at {rfc3339(alert.acknowledged.at)}")
     if alert.silenced is not None:

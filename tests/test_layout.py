@@ -88,6 +88,7 @@ ALLOWED: list[tuple[str, tuple[str, ...]]] = [
             "alerts.message",
             "alerts.orders",
             "alerts.paging",
+            "alerts.rules",
             "alerts.silences",
             "alerts.sink",
             "alerts.sinks",

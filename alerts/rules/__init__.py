@@ -43,3 +43,4 @@ STALE_FEED: Rule[Blindness] = Rule("stale_feed", stale_feed.judge, stale_feed.de
 SINK_FAILURE: Rule[sink_failure.SinkFailure] = Rule("sink_failure", sink_failure.judge, sink_failure.describe)
 VENUE_NOTICE: Rule[VenueNotice] = Rule("venue_notice", venue_notice.judge, venue_notice.describe)
 RULES_CHANGED: Rule[RulesChanged] = Rule("rules_changed", rules_changed.judge, rules_changed.describe)
+ALL_RULES: tuple[Rule[Any], ...] = (*POOL_RULES, STALE_FEED, SINK_FAILURE, VENUE_NOTICE, RULES_CHANGED)

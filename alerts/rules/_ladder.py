@@ -2,10 +2,9 @@
 
 from collections.abc import Sequence
 from functools import cached_property
-from itertools import pairwise
 from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from alerts.alert import Severity
@@ -43,17 +42,16 @@ class LadderConfig(RuleConfig):
             return {**cls.default_rungs, **value}
         return value
 
-    @model_validator(mode="after")
-    def _check_order(self) -> "LadderConfig":
-        relation = "above" if self.rising else "below"
-        wrong = [
-            f"{high.label} = {high_rung} must be {relation} {low.label} = {low_rung}"
-            for (low, low_rung), (high, high_rung) in pairwise(self.rungs())
-            if (high_rung > low_rung) is not self.rising or high_rung == low_rung
-        ]
-        if wrong:
-            raise PydanticCustomError("rung_order", "{wrong}", {"wrong": "; ".join(wrong)})
-        return self
+    @field_validator("warning", "critical", "emergency")
+    @classmethod
+    def _check_order(cls, rung: float | None, found: ValidationInfo) -> float | None:
+        # At the rung itself, and not of the whole: a fault elsewhere in the section must not hide this one.
+        milder = [(each.label, found.data.get(each.label)) for each in Severity if each.label in found.data]
+        on = [(label, value) for label, value in milder if value is not None]
+        if rung is not None and on and not (rung > on[-1][1] if cls.rising else rung < on[-1][1]):
+            wrong = f"must be {'above' if cls.rising else 'below'} {on[-1][0]} = {on[-1][1]}"
+            raise PydanticCustomError("rung_order", "{wrong}", {"wrong": wrong})
+        return rung
 
     def rungs(self) -> Sequence[tuple[Severity, float]]:
         """The rungs that are on, mildest first."""

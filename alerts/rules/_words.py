@@ -72,6 +72,22 @@ def whereabouts(leg: LegAssessment) -> str:
     return f"{place}, liquidation at {amount(leg.liquidation_price)} ({percent(leg.distance)} away)"
 
 
+LOOK_YOURSELF = "Look at the venue itself: the last figure that could be seen was in danger."
+"""The advice where figures are not of now: what was worked out from them would not be either."""
+
+
+def when(pool: PoolAssessment) -> str:
+    """What follows a figure at once, where it is not of now."""
+    return " when last seen" if pool.stale else ""
+
+
+def unseen(pool: PoolAssessment) -> str:
+    """Why a pool's figures are not of now, or not of all of it; empty where they are."""
+    lacks = f": {listing(pool.unknown)}" if pool.unknown else ""
+    partly = f" · not all of it can be seen{lacks}" if lacks or isnan(pool.margin_ratio) else ""
+    return f"{partly}{' · its marks are old' if pool.stale else ''}"
+
+
 def remedy(pool: PoolAssessment, *, ends_here: bool = False) -> str:
     """What would bring the margin ratio under the target; following it to the digit is enough.
 

@@ -39,16 +39,18 @@ def judge(pool: PoolAssessment, config: DistanceConfig) -> Verdict:
 
 
 def describe(pool: PoolAssessment, verdict: Verdict) -> Wording:
-    """The way left first, then mark and liquidation price."""
+    """The way left first, then mark and liquidation price, and why that is not of now, if it is not."""
     leg = _words.nearest_leg(pool)
     where = f" · {_words.whereabouts(leg)}" if leg is not None else " · past liquidation at the present marks"
     ratio = f" · margin ratio {_words.ratio(pool.margin_ratio)}"
     if verdict.value is None or isnan(verdict.value):
         if verdict.unknown:
             text = f"unknown distance to liquidation · {pool.pool} · {_words.listing(pool.unknown)}"
-            return Wording(text, "Look at the venue itself: the last figure that could be seen was in danger.")
+            return Wording(text, _words.LOOK_YOURSELF)
         return Wording(f"no liquidation price · {pool.pool}{ratio}")
-    return Wording(f"{_words.percent(verdict.value)} to liquidation · {pool.pool}{where}{ratio}", _advice(pool))
+    left = f"{_words.percent(verdict.value)} to liquidation{_words.when(pool)}"
+    text = f"{left} · {pool.pool}{where}{ratio}{_words.unseen(pool)}"
+    return Wording(text, _words.LOOK_YOURSELF if verdict.unknown else _advice(pool))
 
 
 def _advice(pool: PoolAssessment) -> str:

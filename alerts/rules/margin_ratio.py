@@ -33,17 +33,14 @@ def judge(pool: PoolAssessment, config: MarginRatioConfig) -> Verdict:
 
 
 def describe(pool: PoolAssessment, verdict: Verdict) -> Wording:
-    """The ratio first, then where the nearest leg stands."""
+    """The ratio first, then where the nearest leg stands, and why that is not of now, if it is not."""
     leg = _words.nearest_leg(pool)
     where = f" · {_words.whereabouts(leg)}" if leg is not None else ""
-    if verdict.unknown:
-        lacks = f": {_words.listing(pool.unknown)}" if pool.unknown else ""
-        known = _words.ratio(pool.margin_ratio)
-        text = f"{known} margin ratio · {pool.pool} · not all of it can be seen{lacks}"
-        return Wording(text, "Look at the venue itself: the last figure that could be seen was in danger.")
     if isinf(pool.margin_ratio):
-        text = f"infinite margin ratio · {pool.pool} · margin balance {_words.amount(pool.margin_balance)} {pool.unit}"
-        return Wording(text + where, _words.remedy(pool, ends_here=True))
-    return Wording(
-        f"{_words.ratio(pool.margin_ratio)} margin ratio · {pool.pool}{where}", _words.remedy(pool, ends_here=True)
+        where = f" · margin balance {_words.amount(pool.margin_balance)} {pool.unit}{where}"
+    if pool.unknown or isnan(pool.margin_ratio):
+        where = ""
+    text = (
+        f"{_words.ratio(pool.margin_ratio)} margin ratio{_words.when(pool)} · {pool.pool}{where}{_words.unseen(pool)}"
     )
+    return Wording(text, _words.LOOK_YOURSELF if verdict.unknown else _words.remedy(pool, ends_here=True))

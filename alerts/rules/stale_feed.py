@@ -69,7 +69,7 @@ def _severity(blind: Blindness, config: StaleFeedConfig) -> Severity:
 
 def _is_unseen(blind: Blindness) -> bool:
     """Whether nothing is known of the account: then no positions are known either, which is not the same as none."""
-    return blind.stream != "mark" and blind.age_s is None
+    return blind.stream != "mark" and blind.age_s is None and blind.worst_ratio is None
 
 
 def _what(blind: Blindness) -> str:

@@ -10,16 +10,19 @@ import asyncio
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Annotated, Literal
 from zoneinfo import ZoneInfo
 
 import orjson
 import structlog
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from alerts.alert import Severity
 from alerts.paging import Page, Pager, PagingPolicy, QuietHours, Route
+from alerts.rules import ALL_RULES
+from alerts.silences import fits
 from alerts.sink import Envelope, Memory, PositiveSeconds, SinkConfig, Surroundings, Trouble
 from alerts.sinks import _apprise
 from alerts.sinks._apprise import Answer, Channel
@@ -50,6 +53,20 @@ SeverityName = Literal["notice", "warning", "critical", "emergency"]
 Pattern = Annotated[str, Field(min_length=1)]
 
 
+def _check_rule(pattern: str) -> str:
+    names = [rule.name for rule in ALL_RULES]
+    if not any(fits(pattern, name) for name in names):
+        near = get_close_matches(pattern.lower(), names, n=1)
+        hint = f" (did you mean {near[0]}?)" if near else ""
+        raise PydanticCustomError(
+            "rule", "must be, or fit with *, one of: {names}{hint}", {"names": ", ".join(names), "hint": hint}
+        )
+    return pattern
+
+
+RulePattern = Annotated[Pattern, AfterValidator(_check_rule)]
+
+
 def _check_url(url: Secret) -> Secret:
     try:
         usable = _apprise.is_usable(url)
@@ -76,9 +93,9 @@ class RouteConfig(BaseModel):
     url: Secret | None = None
     urls: tuple[Secret, ...] = ()
     severities: tuple[SeverityName, ...] = ("notice", "warning", "critical", "emergency")
-    at_least: SeverityName = "notice"
+    at_least: Annotated[SeverityName, Field(validate_default=True)] = "notice"
     accounts: tuple[Pattern, ...] = ()
-    rules: tuple[Pattern, ...] = ()
+    rules: tuple[RulePattern, ...] = ()
     pools: tuple[Pattern, ...] = ()
     also: bool = False
 
@@ -92,12 +109,19 @@ class RouteConfig(BaseModel):
     def _check_all(cls, urls: tuple[Secret, ...]) -> tuple[Secret, ...]:
         return tuple(map(_check_url, urls))
 
+    @field_validator("at_least")
+    @classmethod
+    def _check_severities(cls, least: SeverityName, found: ValidationInfo) -> SeverityName:
+        listed = found.data.get("severities")
+        if listed is not None and not any(Severity[name.upper()] >= Severity[least.upper()] for name in listed):
+            problem = "the route takes nothing: no severity is both listed and at_least that high"
+            raise PydanticCustomError("no_severity", problem)
+        return least
+
     @model_validator(mode="after")
-    def _check_whole(self) -> "RouteConfig":
+    def _check_url(self) -> "RouteConfig":
         if not self.all_urls:
             raise PydanticCustomError("no_url", 'needs a url; write url = "env:NAME" or url = "file:PATH"')
-        if not self.route.severities:
-            raise PydanticCustomError("no_severity", "takes nothing: no severity is both listed and at_least that high")
         return self
 
     @property
@@ -119,12 +143,13 @@ class PushConfig(SinkConfig):
 
     `per_hour` caps the pushes of an hour; worsening and emergencies go past it. `quiet_hours` ("22:00-07:00" on the
     clock of `timezone`, this machine's without one) hold back notices and warnings. `resolved` says whether the end of
-    an alert is pushed.
+    an alert is pushed. That no two routes have one name, and that a route asks for accounts that there are, is checked
+    with the whole file (`monitor.config`).
     """
 
     timeout_s: PositiveSeconds = 30.0
     gather_s: Annotated[float, Field(ge=0, le=60, allow_inf_nan=False)] = 1.0
-    push_s: PositiveSeconds = 8.0
+    push_s: Annotated[PositiveSeconds, Field(validate_default=True)] = 8.0
     per_hour: Annotated[int, Field(ge=1)] = 20
     quiet_hours: str | None = None
     timezone: str | None = None
@@ -148,14 +173,14 @@ class PushConfig(SinkConfig):
                 raise PydanticCustomError("timezone", 'must be a time zone such as "Europe/Berlin"') from None
         return name
 
-    @model_validator(mode="after")
-    def _check_whole(self) -> "PushConfig":
-        names = [route.name for route in self.route]
-        if len(set(names)) < len(names):
-            raise PydanticCustomError("route_names", "must have routes of different names")
-        if self.push_s > self.timeout_s:
-            raise PydanticCustomError("push_s", "must have a push_s that is not longer than timeout_s")
-        return self
+    @field_validator("push_s")
+    @classmethod
+    def _check_push_s(cls, push_s: float, found: ValidationInfo) -> float:
+        if push_s > (longest := found.data.get("timeout_s", push_s)):
+            raise PydanticCustomError(
+                "push_s", "must not be longer than timeout_s = {longest}", {"longest": f"{longest:g}"}
+            )
+        return push_s
 
     @property
     def policy(self) -> PagingPolicy:

@@ -88,7 +88,7 @@ async def _check_all(config: "Config", path: Path, timeout_s: float, *, push: bo
     ]
     waiting += [_bounded(f"sink {name}", _check_sink(name, sink), timeout_s) for name, sink in _probes(config.sinks)]
     if config.sinks.push is not None:
-        waiting.append(_bounded("sink push", _check_push(config.sinks.push, push=push), timeout_s))
+        waiting.append(_bounded("sink push", _check_push(config, config.sinks.push, push=push), timeout_s))
     tasks = [asyncio.ensure_future(each) for each in waiting]
     accounts = "1 account" if len(config.accounts) == 1 else f"{len(config.accounts)} accounts"
     show([CheckLine(True, "configuration", f"{path}: {accounts}"), *_check_secrets(config), *_check_state(config)])
@@ -388,18 +388,22 @@ async def _check_sink(name: str, sink: "Sink") -> "list[CheckLine]":
     return [CheckLine(True, f"sink {name}", "connected, and took a value")]
 
 
-async def _check_push(config: "PushConfig", *, push: bool) -> "list[CheckLine]":
-    """A line for each route. Only when asked to: none can be tried without disturbing whoever is at its end."""
+async def _check_push(whole: "Config", config: "PushConfig", *, push: bool) -> "list[CheckLine]":
+    """A line for each route, and for each pattern that fits nothing. Tried only when asked to: somebody is there."""
     from alerts.sink import Surroundings
     from alerts.sinks.push import build
     from connectors import CheckLine
     from monitor.clock import SystemClock
+    from monitor.config import unheard
 
     sink = build(config, Surroundings(SystemClock(), socket.gethostname()))
+    lines = [
+        CheckLine(True, f"sink push.{each.route}", f'"{each.pattern}" fits nothing; it {each.problem}', careful=True)
+        for each in unheard(config.route, whole.accounts)
+    ]
     if not push:
         text = "not tried; use --push to send a test message"
-        return [CheckLine(None, f"sink push.{route.name}", text) for route in config.route]
-    lines = []
+        return lines + [CheckLine(None, f"sink push.{route.name}", text) for route in config.route]
     for name, answers in (await sink.test()).items():
         wrong = [answer.detail for answer in answers if not answer.ok]
         took = f"{len(answers) - len(wrong)} of {len(answers)} took" if len(answers) > 1 else "took"

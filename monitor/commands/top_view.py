@@ -194,8 +194,9 @@ def _banner(state: Mapping[str, Any]) -> Iterator[Text]:
 def _alerts(state: Mapping[str, Any]) -> Iterator[Text]:
     for message in state["alerts"][:ALERTS_MAX]:
         when = datetime.fromisoformat(message["raised_at"]).strftime("%H:%M:%S")
+        said = datetime.fromisoformat(message.get("said_at", message["raised_at"])).strftime("%H:%M:%S")
         severity = Severity[message["severity"].upper()]
-        line = warning_line(when, severity, State.FIRING, f"when raised: {message['text']}")
+        line = warning_line(when, severity, State.FIRING, f"said {said}: {message['text']}")
         if message.get("acknowledged"):
             line.append(f"  acknowledged by {message['acknowledged']['by']}", "dim")
         if message.get("silenced"):

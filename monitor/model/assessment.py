@@ -192,8 +192,9 @@ class Blindness:
 
     `stream` is ``mark``, ``user`` or ``account`` (not yet, or no longer, in sync). `instruments` are those whose marks
     are missing (mark only). `notional` is the sum of the open legs' notional at their last marks, in the pools' units,
-    `amounts` the same by unit, and `worst_ratio` the highest last known margin ratio behind it. `age_s` is the age of
-    the newest data, None when there never was any; `detail` says why, and of no time, which goes on.
+    `amounts` the same by unit, and `worst_ratio` the highest last known margin ratio behind it, None for an account
+    that was never read. `age_s` is the age of the newest data, None when there never was any; `detail` says why, and of
+    no time, which goes on.
     """
 
     venue: str

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alerts.alert import Alert, Reason, Restored, Severity, State, Step
+from alerts.alert import Alert, Reason, Restored, Severity, Silence, State, Step
 from alerts.config import AlertsConfig
 from alerts.engine import Engine
 from alerts.substance import LEGS_MAX
@@ -221,7 +221,33 @@ def test_what_was_restored_repeats_its_last_words_until_it_is_judged() -> None:
     after = engine()
     after.restore(Restored("salt", (alert,)), 500.0)
     (repeat,) = after.due(500.0)
-    assert (repeat.id, repeat.text, repeat.step, repeat.at) == (alert.id, alert.text, Step.REPEATED, 500.0)
+    assert (repeat.id, repeat.step, repeat.at, repeat.said_at) == (alert.id, Step.REPEATED, 500.0, alert.said_at)
+    assert repeat.text == f"{alert.text} · not seen since"
+    assert repeat.advice == "Look at the venue itself: the last figure that could be seen was in danger."
+    (again,) = due_until(after, 500.0 + AlertsConfig().repeat.emergency_s)
+    assert again.text == repeat.text
+
+
+def test_an_alert_says_of_when_its_words_are() -> None:
+    """A repeat has new ones; the time since when it fires stays. What people do about it leaves the words alone."""
+    subject = engine(repeat={"emergency_s": 60})
+    (alert,) = subject.on_pool(a_pool(0.96), 0.0)
+    subject.on_pool(a_pool(0.99), 30.0)
+    (repeat,) = due_until(subject, 60.0)
+    assert (alert.raised_at, alert.said_at) == (0.0, None)
+    assert (repeat.raised_at, repeat.said_at, repeat.value) == (0.0, 60.0, 0.99)
+    subject.on_pool(a_pool(0.98), 61.0)
+    (seen,) = subject.acknowledge(alert.key, "ann", 62.0)
+    silence = Silence("s", POOL, 100.0, "ann", "moving", emergency=True, at=63.0)
+    (quiet,) = subject.silence(silence, 63.0)
+    for word in (seen, quiet):
+        assert (word.text, word.advice, word.value, word.said_at) == (repeat.text, repeat.advice, 0.99, 60.0)
+        assert (word.margin_ratio, word.legs, word.mark_at) == (repeat.margin_ratio, repeat.legs, repeat.mark_at)
+    (heard,) = subject.end_silence("s", 64.0)
+    assert (heard.value, heard.said_at, heard.raised_at) == (0.98, 64.0, 0.0)
+    subject.on_pool(a_pool(0.1), 65.0)
+    (over,) = due_until(subject, 200.0)
+    assert (over.said_at, over.raised_at) == (over.at, 0.0)
 
 
 def test_a_clock_that_was_set_back_between_runs_does_not_put_off_repeats() -> None:

@@ -60,6 +60,13 @@ def test_times_are_rfc_3339_in_utc(alert: Alert) -> None:
     assert rfc3339(1_790_000_000.25) == "2026-09-21T14:13:20.250Z"
 
 
+def test_a_message_tells_of_when_its_figures_are(alert: Alert) -> None:
+    """Beside since when it fires, where that is another time."""
+    message = json.loads(encode(replace(alert, said_at=1_790_000_060.5)))
+    assert message["said_at"].startswith("2026-09-21T14:14:20.5")
+    assert message["raised_at"].startswith("2026-09-21T14:13:20.5")
+
+
 def test_infinity_is_a_string_and_unknown_is_null(alert: Alert) -> None:
     """JSON has neither: an infinite ratio must not look like an unknown one."""
     message = json.loads(encode(replace(alert, margin_ratio=inf, value=inf, margin_balance=nan)))
@@ -85,7 +92,7 @@ def test_a_message_can_be_read_back(alert: Alert) -> None:
     """What is restored is what was said."""
     read = decode(encode(alert), step=alert.step, serial=alert.serial, at=alert.at)
     assert read == alert
-    endless = replace(alert, margin_ratio=inf, mark_at=None, legs=())
+    endless = replace(alert, margin_ratio=inf, mark_at=None, legs=(), said_at=1_790_000_060.5)
     assert decode(encode(endless), step=alert.step, serial=alert.serial, at=alert.at) == endless
 
 

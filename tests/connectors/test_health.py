@@ -175,3 +175,26 @@ def test_what_cannot_be_seen_is_said_beside_a_state_that_is_good() -> None:
     health.unseen("")
     states(health, 4.0)
     assert [feed.detail for feed in health.report(4.0)] == ["", ""]
+
+
+def test_the_age_of_a_lost_stream_is_that_since_which_events_may_be_missing() -> None:
+    """As its change tells it, too; one that never told anything has none."""
+    health = well()
+    health.lost(20.0)
+    (change,) = [each for each in health.judge(30.0) if each.stream == "user"]
+    user, _ = health.report(30.0)
+    assert change.data_at == 20.0
+    assert user.age_s == 10.0
+
+
+def test_a_private_stream_that_waits_for_the_venue_s_answer_says_what_it_was() -> None:
+    """It cannot be asked for while the venue answers nothing; once it was tried, its own reason counts."""
+    health = AccountHealth("binance", "main", "binance", 60.0)
+    health.start(0.0)
+    health.failed(VenueError("connection refused", retry=True))
+    health.judge(1.0)
+    user, account = health.report(1.0)
+    assert (user.detail, account.detail) == ("connection refused", "connection refused")
+    health.unreachable("it closed with 1006")
+    health.judge(2.0)
+    assert health.report(2.0)[0].detail == "it closed with 1006"

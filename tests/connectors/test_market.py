@@ -118,12 +118,16 @@ def test_what_joins_is_asked_for_on_the_same_connection() -> None:
 
 
 def test_the_oldest_mark_is_the_age_of_the_stream() -> None:
-    """Of what has none, the time since it is wanted."""
+    """What has none yet is older than all others, by the time since it is wanted, and has no age to be shown."""
     stage, market = watching("BTC", "ETH")
     ticking(stage, 2, "BTC")
-    assert stage.session.health(stage.clock.now())[0].age_s == pytest.approx(2.0)
+    assert stage.session.health(stage.clock.now())[0].age_s is None
     found = market._oldest(stage.clock.now())
     assert (found.name, found.marked) == ("ETH", False)
+    assert found.age_s == pytest.approx(2.0)
+    stage.frame(b"ETH")
+    stage.pass_s(1.0)
+    assert stage.session.health(stage.clock.now())[0].age_s == pytest.approx(1.0, abs=1.0)
 
 
 def test_marks_that_stop_are_late_and_then_stale_and_the_connection_is_replaced() -> None:

@@ -29,6 +29,14 @@ ANY_KEY = "account #1.zzz: unknown key; allowed here: " + ", ".join(
     sorted({key for each in venues().values() for key in known_keys(each.AccountConfig)})
 )
 PUSH_URL = "ntfys://ntfy.sh/a-topic"
+URL_FAULT = (
+    "sinks.push.route #{}.url: is no URL that apprise can use; https://appriseit.com/services/ shows what "
+    "each service's looks like"
+)
+RULE_FAULT = (
+    'found "margin"; must be, or fit with *, one of: margin_ratio, distance, unknown, model_error, stale_feed, '
+    "sink_failure, venue_notice, rules_changed (did you mean margin_ratio?)"
+)
 EXAMPLE = Path(__file__).parents[2] / "deploy" / "marginwatch.example.toml"
 
 
@@ -191,11 +199,35 @@ FAULTS = {
     ),
     "rungs out of order": (
         ACCOUNT + "[alerts.margin_ratio]\nnotice = 0.8\nwarning = 0.7\n",
-        ["alerts.margin_ratio: warning = 0.7 must be above notice = 0.8"],
+        ["alerts.margin_ratio.warning: found 0.7; must be above notice = 0.8"],
     ),
     "a whole ladder out of order": (
         ACCOUNT + "[alerts.margin_ratio]\nnotice = 0.8\nwarning = 0.7\ncritical = 0.6\n",
-        ["alerts.margin_ratio: warning = 0.7 must be above notice = 0.8; critical = 0.6 must be above warning = 0.7"],
+        [
+            "alerts.margin_ratio.warning: found 0.7; must be above notice = 0.8",
+            "alerts.margin_ratio.critical: found 0.6; must be above notice = 0.8",
+        ],
+    ),
+    "a ladder out of order beside an unknown key": (
+        ACCOUNT + "[alerts.margin_ratio]\nnotice = 0.5\nwarnig = 0.7\ncritical = 0.4\n",
+        [
+            "alerts.margin_ratio.warnig: unknown key; did you mean warning?",
+            "alerts.margin_ratio.critical: found 0.4; must be above notice = 0.5",
+        ],
+    ),
+    "routes with a bad URL, of one name, and one that takes nothing": (
+        ACCOUNT
+        + '[sinks.push]\npush_s = 60\n[[sinks.push.route]]\nname = "a"\nurl = "env:TEST_SECRET"\nrules = ["margin"]\n'
+        + '[[sinks.push.route]]\nname = "a"\nurl = "env:TEST_SECRET"\nat_least = "warning"\nseverities = ["notice"]\n',
+        [
+            "sinks.push.push_s: found 60; must not be longer than timeout_s = 30",
+            URL_FAULT.format(1),
+            "sinks.push.route #1.rules #1: " + RULE_FAULT,
+            URL_FAULT.format(2),
+            'sinks.push.route #2.at_least: found "warning"; the route takes nothing: no severity is both listed and '
+            "at_least that high",
+            'sinks.push.route #2.name: found "a"; already the name of sinks.push.route #1; must be unique',
+        ],
     ),
     "a wrong venue, and more in the same account": (
         ACCOUNT.replace('"binance"', '"binanse"')
@@ -234,7 +266,7 @@ FAULTS = {
     ),
     "distance rungs out of order": (
         ACCOUNT + "[alerts.distance]\nnotice = 0.02\nwarning = 0.05\n",
-        ["alerts.distance: warning = 0.05 must be below notice = 0.02"],
+        ["alerts.distance.warning: found 0.05; must be below notice = 0.02"],
     ),
     "a word out of a choice": (
         ACCOUNT + '[log]\nlevel = "loud"\n',

@@ -201,7 +201,7 @@ async def test_the_page_says_what_is_wrong() -> None:
         assert (status, response.headers["Content-Type"]) == (200, "text/html; charset=utf-8")
         for words in (
             "binance/main: marks are 7 s old",
-            "critical, when raised: 87% binance/main/BTCUSDT:long",
+            "critical since 2026-09-21T14:13:15.000Z, said 2026-09-21T14:13:15.000Z: 87% binance/main/BTCUSDT:long",
             "binance/main/user: late, no data yet, no snapshot yet",
             "no margin left",
             "no tiers for NEWUSDT",

@@ -6,14 +6,14 @@ from time import perf_counter
 
 import pytest
 
-from alerts.alert import Alert, Severity, State, Step
+from alerts.alert import Alert, Reason, Severity, State, Step
 from alerts.config import AlertsConfig
 from alerts.engine import Engine
 from alerts.rules.margin_ratio import MarginRatioConfig
 from monitor.book import Book
 from monitor.clock import ManualClock
 from monitor.model.account import AccountMode, MarginMode, Position, PositionMode, Wallet
-from monitor.model.assessment import FeedState, PoolAssessment
+from monitor.model.assessment import FeedHealth, FeedState, PoolAssessment
 from monitor.model.events import (
     AccountDelta,
     AccountSnapshot,
@@ -424,6 +424,81 @@ def test_what_cannot_be_seen_is_told_with_its_present_age() -> None:
     watch.warm(4.5)
     (over,) = [a for a in watch.said if a.rule == "stale_feed" and a.state is State.RESOLVED]
     assert over.text == f"62 s blind · binance/main · marks of {SYMBOLS[0]} can be seen again · resolved"
+
+
+def test_one_stream_has_one_age_and_one_cause() -> None:
+    """Those that the list of streams shows, in the banner and in the alert, however they change meanwhile."""
+    watch = Watch()
+    watch.add(long())
+    watch.mark(100.0)
+    began = watch.clock.now()
+    why = "connecting"
+
+    def health(now: float) -> list[FeedHealth]:
+        return [FeedHealth("binance", "main", "user", FeedState.DOWN, now - began + 50.0, why)]
+
+    watch.pipeline.feeds = health
+    watch.pipeline.handle(
+        FeedChanged("binance", "main", "binance", "user", FeedState.DOWN, watch.clock.now(), "connecting"),
+        perf_counter(),
+    )
+    why = "connection refused"
+    for _ in range(12):
+        watch.mark(100.0)
+        watch.warm(1.0)
+    assert watch.pipeline.ready()[1] == ("binance/main: user stream down: no data for 62 s, connection refused",)
+    (alert,) = [a for a in watch.said if a.rule == "stale_feed"]
+    assert " s without data · binance/main · user stream · " in alert.text
+    assert alert.text.endswith(" · connection refused")
+
+
+def test_a_stream_that_never_told_anything_has_no_age() -> None:
+    """Neither the user stream of an account whose positions are known, nor marks; its risk is known all the same."""
+    watch = Watch()
+    watch.add(long())
+    for account, stream in (("main", "user"), ("", "mark")):
+        watch.pipeline.handle(
+            FeedChanged("binance", account, "binance", stream, FeedState.DOWN, watch.clock.now(), "connecting"),
+            perf_counter(),
+        )
+    for _ in range(12):
+        watch.warm(1.0)
+    behind = "positions worth 100 USDT, last margin ratio 0.100 · connecting"
+    assert {a.reason: a.text for a in watch.said if a.rule == "stale_feed"} == {
+        Reason.USER_STREAM_STALE: f"no data yet · binance/main · user stream · {behind}",
+        Reason.MARKS_STALE: f"no data yet · binance/main · marks of {SYMBOLS[0]} · {behind}",
+    }
+
+
+def test_an_account_that_was_never_read_is_told_in_the_words_of_its_stream() -> None:
+    """The state that the list of streams shows, and what keeps it from being read."""
+    watch = Watch()
+    watch.pipeline.add_account("binance", "main")
+    late = FeedHealth("binance", "main", "account", FeedState.LATE, None, "connection refused")
+    watch.pipeline.feeds = lambda now: [late]
+    watch.pipeline.handle(
+        FeedChanged("binance", "main", "binance", "account", FeedState.LATE, watch.clock.now(), "waiting"),
+        perf_counter(),
+    )
+    for _ in range(12):
+        watch.warm(1.0)
+    assert watch.pipeline.ready()[1] == ("binance/main: account late: connection refused",)
+    (alert,) = watch.said
+    assert alert.text == "no data yet · binance/main · account · risk unknown · connection refused"
+    assert alert.margin_ratio is None
+
+
+def test_a_market_stream_that_nothing_is_asked_of_yet_is_not_live() -> None:
+    """While an account of its venue was never read nobody knows what to watch."""
+    watch = Watch()
+    watch.pipeline.add_account("binance", "main")
+    marks = FeedHealth("binance", "", "mark", FeedState.LIVE, None, "nothing to watch")
+    other = FeedHealth("okx", "", "mark", FeedState.LIVE, None, "nothing to watch")
+    watch.pipeline.feeds = lambda now: [marks, other]
+    waiting = FeedHealth("binance", "", "mark", FeedState.LATE, None, "waiting for the first snapshot of main")
+    assert list(watch.pipeline.health()) == [waiting, other]
+    watch.add()
+    assert list(watch.pipeline.health()) == [marks, other]
 
 
 def test_a_fault_in_one_pool_is_shown_as_unknown_and_stops_no_other(monkeypatch: pytest.MonkeyPatch) -> None:

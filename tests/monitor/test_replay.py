@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from alerts.alert import Severity
+from alerts.alert import Severity, Step
 from alerts.config import AlertsConfig
 from monitor.accountfile import read_account_file
 from monitor.pricepath import read_bars, ticks
@@ -115,6 +115,17 @@ def test_repeats_happen_at_their_own_time(tmp_path: Path) -> None:
     steps = {later.when.at - former.when.at for former, later in zip([raised, *repeats], repeats, strict=False)}
     assert steps == {7.0}
     assert {warned.alert.id for warned in repeats} == {raised.alert.id}
+
+
+def test_what_is_due_with_a_tick_is_said_before_it(tmp_path: Path) -> None:
+    """Figures of before a liquidation are not said again after it, in the same moment."""
+    text = LONG + "[alerts.repeat]\nemergency_s = 20\n"
+    outcome = replayed(tmp_path, (30_560, 30_560, 30_560, 30_560), (30_560, 30_560, 30_000, 30_560), text=text)
+    (liquidated,) = outcome.liquidations
+    assert any(warned.alert.step is Step.REPEATED for warned in outcome.warnings)
+    moment = [warned.alert for warned in outcome.warnings if warned.when.at == liquidated.when.at]
+    past = next(place for place, alert in enumerate(moment) if (alert.margin_ratio or 0.0) >= 1.0)
+    assert all(alert.state.value == "resolved" for alert in moment[past:] if (alert.margin_ratio or 0.0) < 1.0)
 
 
 def test_everything_said_is_heard_at_once() -> None:

@@ -107,13 +107,17 @@ def test_a_pool_s_document_says_how_bad_and_why() -> None:
 
 
 def test_the_page_says_how_bad_and_that_alerts_are_of_their_moment() -> None:
-    """The severity with its cause in the row, and beside an alert's figure that it is the one of then."""
-    desk = Desk([RATIO_765], alerts=[alert(Severity.EMERGENCY, RATIO_765)])
+    """The severity with its cause in the row, and beside an alert's figure of when it is, and since when it fires."""
+    again = replace(alert(Severity.EMERGENCY, RATIO_765), said_at=NOW - 2)
+    desk = Desk([RATIO_765], alerts=[again])
     text = "".join(
         page(PageState(NOW, 1, rows(desk.table(), desk.assessments(), scale(desk), 1, (), NOW), (), desk.alerts, ()))
     )
     assert "<td>emergency · by distance</td>" in text
-    assert "<li>emergency, when raised: 76% binance/main/USDT</li>" in text
+    assert (
+        "<li>emergency since 2026-09-21T14:13:15.000Z, said 2026-09-21T14:13:18.000Z: 76% binance/main/USDT</li>"
+        in text
+    )
 
 
 @pytest.mark.parametrize("why", ["stale", "account_stale"])

@@ -76,15 +76,17 @@ export class Alerts {
     write(find(".level"), alert.severity);
     const since = duration((now - Date.parse(alert.raised_at)) / 1000);
     write(find(".since"), `since ${moment(alert.raised_at, now)}, ${since}`);
+    write(find(".then"), `said ${moment(alert.said_at ?? alert.raised_at, now)}:`);
     // The number comes first in a message; the rest says of what.
     const cut = alert.text.indexOf(" · ");
     write(find(".first"), cut < 0 ? alert.text : alert.text.slice(0, cut));
     write(find(".rest"), cut < 0 ? "" : alert.text.slice(cut));
     write(find(".advice"), alert.advice ?? "");
     const handled = [];
+    // In the order in which it happened: once somebody has acknowledged it, it is not passed on any more.
+    if (alert.escalation) handled.push(`passed on, as nobody ${alert.acknowledged ? "had" : "has"} acknowledged it`);
     if (alert.acknowledged) handled.push(`acknowledged by ${alert.acknowledged.by} at ${moment(alert.acknowledged.at, now)}`);
     if (alert.silenced) handled.push(`silent until ${moment(alert.silenced.until, now)}: ${alert.silenced.reason}`);
-    if (alert.escalation) handled.push("passed on, as nobody acknowledged it");
     write(find(".handled"), handled.join(" · "));
     const button = find(".acknowledge");
     if (alert.acknowledged && document.activeElement === button) find(".text").focus();

@@ -1,6 +1,7 @@
 """Distance to liquidation against its ladder."""
 
 from math import inf, nan
+from typing import Any
 
 import pytest
 
@@ -53,6 +54,25 @@ def test_text_puts_the_way_left_first() -> None:
         "2.0 % to liquidation · binance/main/USDT · BTCUSDT long at 59,000, liquidation at 57,820 (2.0 % away)"
         " · margin ratio 0.300"
     )
+
+
+@pytest.mark.parametrize(
+    ("changes", "when", "why"),
+    [
+        ({"stale": True}, " when last seen", "its marks are old"),
+        ({"unknown": ("no mark for X",)}, "", "not all of it can be seen: no mark for X"),
+    ],
+)
+def test_figures_that_are_not_of_now_say_so(changes: dict[str, Any], when: str, why: str) -> None:
+    """With what keeps them, and without advice that was worked out from them."""
+    cures = {"remedy": Remedy(0.45, 12.0, 0.2), "distance_remedy": DistanceRemedy(0.1 / 0.9, 40.0, 0.5)}
+    pool = a_pool(0.3, distance=0.02, legs=(a_leg(),), **cures, **changes)
+    said = describe(pool, judge(pool, DistanceConfig()))
+    assert said.text == (
+        f"2.0 % to liquidation{when} · binance/main/USDT · BTCUSDT long at 59,000, liquidation at 57,820 (2.0 % away)"
+        f" · margin ratio 0.300 · {why}"
+    )
+    assert said.advice == "Look at the venue itself: the last figure that could be seen was in danger."
 
 
 FARTHER = "brings liquidation more than 11.1 % away, where this alert ends"

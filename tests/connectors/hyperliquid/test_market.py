@@ -173,9 +173,13 @@ def test_what_is_no_mark_is_counted_or_known(frame: Any, defect: str | None) -> 
 def test_health_is_the_age_of_the_oldest_mark() -> None:
     """For metrics."""
     stage, feed = market_stage("BTC", "ETH")
+    stage.frame(context("BTC", "75000.5"))
+    (never,) = feed.health(stage.clock.now())
+    stage.frame(context("ETH", "2500.5"))
     stage.pass_s(1.0)
     stage.frame(context("BTC", "75000.5"))
     (health,) = feed.health(stage.clock.now())
+    assert never.age_s is None
     assert (health.state, health.age_s) == (FeedState.LIVE, 1.0)
 
 

@@ -91,9 +91,26 @@ async def test_the_worst_of_ratio_distance_and_alerts(browser: Browser) -> None:
 
 
 async def test_an_alert_s_figure_is_that_of_its_moment(browser: Browser) -> None:
-    """It says so, so that nobody takes it for the present one."""
-    async with board(browser, busy()) as page:
-        assert (await page.text(".alert:nth-child(2) .text")) == "when raised: 87% binance/main/BTCUSDT:long"
+    """It says of when it is, so that nobody takes it for the present one, nor for that of the first time."""
+    desk = busy()
+    said_at = desk.alerts[2].raised_at + 120
+    desk.alerts[2] = replace(desk.alerts[2], said_at=said_at)
+    async with board(browser, desk) as page:
+        said = await page.evaluate(f"new Date({said_at * 1000}).toTimeString().slice(0, 5)")
+        shown = await page.text(".alert:nth-child(2) .text")
+        assert shown.startswith("said ")
+        assert shown.endswith(f"{said}: 87% binance/main/BTCUSDT:long")
+
+
+async def test_what_was_passed_on_and_then_acknowledged_says_so_in_order(browser: Browser) -> None:
+    """It was passed on because nobody had acknowledged it by then."""
+    desk = busy()
+    handled = "document.querySelector('.alert:nth-child(2) .handled').innerText"
+    async with board(browser, desk) as page:
+        desk.alerts[2] = replace(desk.alerts[2], escalation=1)
+        await page.until(f"{handled} === 'passed on, as nobody has acknowledged it'")
+        desk.alerts[2] = replace(desk.alerts[2], acknowledged=Acknowledgement("ann", NOW))
+        await page.until(f"{handled}.startsWith('passed on, as nobody had acknowledged it · acknowledged by ann at ')")
 
 
 EMPTY = ["alerts", "silences", "feeds", "pools"]

@@ -80,9 +80,12 @@ async def test_a_sink_that_is_not_there_failed(tmp_path: Path) -> None:
 
 
 async def test_push_routes_are_tried_when_asked_to(tmp_path: Path) -> None:
-    """Without --push nobody is disturbed; with it every route gets one message, and one that fails is a failed line."""
-    more = "[sinks.push]\n" + "".join(
-        f'[[sinks.push.route]]\nname = "{name}"\nurl = "env:{name.upper()}"\n' for name in ("phone", "desk")
+    """Without --push nobody is disturbed; with it every route gets one message; one that fails, or asks for
+    what there is not, has a line that says so."""
+    more = (
+        "[sinks.push]\n"
+        + "".join(f'[[sinks.push.route]]\nname = "{name}"\nurl = "env:{name.upper()}"\n' for name in ("phone", "desk"))
+        + 'accounts = ["main", "mian*"]\n'
     )
     async with PushServer() as server, venue_in_process() as venue:
         server.faults["hush-desk"] = Fault(401)
@@ -92,6 +95,9 @@ async def test_push_routes_are_tried_when_asked_to(tmp_path: Path) -> None:
         pushed = await check(tmp_path, venue, more, "", "--push", **urls)
         assert [each.title for each in server.to("hush-phone")] == ["marginwatch · test"]
     assert plain.code == 0
+    for finished in (plain, pushed):
+        assert 'careful sink push.desk: "mian*" fits nothing; it must be, or fit with *, one of: main' in finished.out
+        assert "careful sink push.phone: " not in finished.out
     for name in ("phone", "desk"):
         assert f"unknown sink push.{name}: not tried; use --push to send a test message" in plain.out
     assert pushed.code == 1

@@ -60,11 +60,18 @@ def busy() -> Desk:
     return Desk(pools, alerts=[alert(Severity.CRITICAL, pools[0])])
 
 
+def test_an_alert_s_figure_has_its_time() -> None:
+    """Beside the time since when it fires."""
+    desk = busy()
+    desk.alerts = [replace(desk.alerts[0], said_at=desk.alerts[0].raised_at + 4)]
+    assert screen(seen(desk))[1] == "14:13:15  critical   said 14:13:19: 87% binance/main/BTCUSDT:long"
+
+
 def test_everything_on_a_wide_terminal() -> None:
     """Time, counts, alerts, streams in trouble, and each pool with its figures, the most dangerous first."""
     lines = screen(seen(busy()))
     assert lines[0] == "● live 14:13:20 UTC  5 pools · 1 alert · http://desk:9464"
-    assert lines[1] == "14:13:15  critical   when raised: 87% binance/main/BTCUSDT:long"
+    assert lines[1] == "14:13:15  critical   said 14:13:15: 87% binance/main/BTCUSDT:long"
     assert lines[2:4] == ["stream binance/main/user: late, no data yet no snapshot yet", "1 of 2 streams live"]
     names = [line.split()[0] for line in lines[5:]]
     assert names == [f"binance/main/{n}" for n in ("DOGEUSDT:short", "NEWUSDT:long", "BTCUSDT:long", "USDT", "SOLUSDT:long")]  # fmt: skip # noqa: E501
