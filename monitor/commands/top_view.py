@@ -30,7 +30,18 @@ WHY = 84
 """Columns from which there is room to say what a severity comes from."""
 UNCUT = 10_000
 """A width at which nothing is cut, for what is no terminal."""
-SECTIONS = {"at", "total", "pools", "ready", "rungs", "feeds", "alerts", "alerts_total", "silences"}
+SECTIONS: dict[str, type] = {
+    "at": str,
+    "total": int,
+    "pools": list,
+    "ready": dict,
+    "rungs": dict,
+    "feeds": list,
+    "alerts": list,
+    "alerts_total": int,
+    "silences": list,
+}
+"""What a state consists of."""
 
 # What stands beside the pool's name in any case: the ratio, and how bad it is.
 _FIXED = 41
@@ -71,11 +82,14 @@ class Look:
     _covered_s: float = 0.0
 
     def take(self, document: dict[str, Any], now: float) -> None:
-        """A new state. Raises KeyError or ValueError for what is none."""
+        """A new state. Raises KeyError, TypeError, ValueError or AttributeError for what is none."""
         document = legible_all(document)  # who wrote its texts is not known here
-        missing = SECTIONS - document.keys()
+        # Another program's answer is refused here, not while it is shown.
+        missing = SECTIONS.keys() - document.keys()
         if missing:
-            raise KeyError(*sorted(missing))  # another program's answer is refused here, not while it is shown
+            raise KeyError(*sorted(missing))
+        if wrong := sorted(name for name, kind in SECTIONS.items() if not isinstance(document[name], kind)):
+            raise TypeError(*wrong)
         datetime.fromisoformat(document["at"])
         for pool in document["pools"]:
             _danger(pool)
