@@ -167,7 +167,11 @@ def place(config: Path, url: str | None) -> str:
         if not url.startswith(("http://", "https://")):
             raise UserError("--url", [Fault("", "must begin with http:// or https://")])
         return url.rstrip("/")
-    host, port = load_door(config)[0].address
+    return base_of(*load_door(config)[0].address)
+
+
+def base_of(host: str, port: int) -> str:
+    """The URL at which to ask a server that listens so."""
     everywhere = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - asked here, not listened on
     host = everywhere.get(host, host)
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"

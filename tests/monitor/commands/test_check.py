@@ -179,7 +179,26 @@ async def test_a_daemon_that_runs_already_is_as_it_should_be(tmp_path: Path) -> 
         finished = await marginwatch("check", "--config", running.path, env=running.secrets)
         assert await running.is_ready()
     assert finished.code == 0, finished.out
-    assert f"ok      http: 127.0.0.1:{running.port}: a marginwatch is running there already" in finished.out
+    ours = f"127.0.0.1:{running.port}: this configuration's marginwatch is running there already"
+    assert f"ok      http: {ours}" in finished.out
+
+
+async def test_the_daemon_of_another_configuration_is_what_run_refuses(tmp_path: Path) -> None:
+    """A port is taken, whoever has it: by another's state file, or by another's although our daemon runs elsewhere."""
+    async with venue_in_process() as venue, daemon(venue, tmp_path) as running:
+        await running.start()
+        whole = running.path.read_text()
+        second = tmp_path / "second.toml"
+        second.write_text(whole.replace("state.sqlite", "second.sqlite"))
+        refused = await marginwatch("check", "--config", second, env=running.secrets)
+        async with daemon(venue, tmp_path / "third") as other:
+            await other.start()
+            moved = other.path.read_text().replace(f":{other.port}", f":{running.port}")
+            other.path.write_text(moved)
+            elsewhere = await marginwatch("check", "--config", other.path, env=other.secrets)
+    text = f"127.0.0.1:{running.port} is in use by a marginwatch with another configuration; change http.listen"
+    for finished in (refused, elsewhere):
+        assert (finished.code, f"failed  http: {text}" in finished.out) == (1, True), finished.out
 
 
 async def test_what_a_person_should_look_at_is_marked(tmp_path: Path) -> None:
