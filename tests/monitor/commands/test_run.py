@@ -58,6 +58,16 @@ async def test_warns_on_standard_output_and_stops_on_sigterm(tmp_path: Path) -> 
     assert all(json.loads(line)["event"] for line in err.splitlines())
 
 
+async def test_an_output_that_holds_ascii_only_gets_every_warning(tmp_path: Path) -> None:
+    """With signs that look alike."""
+    async with venue_in_process() as venue:
+        await in_danger(venue)
+        env = credentials(venue) | {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+        async with started("run", "--config", configuration(tmp_path, venue), env=env) as process:
+            *_, line = await read_until(process.stdout, lambda line: "margin ratio" in line)
+    assert "notice    0.600 margin ratio . binance/main/BTCUSDT:long . BTCUSDT long at 70,000" in line
+
+
 async def on_a_terminal(path: Path, env: dict[str, str], found: str) -> str:
     """What `run` shows on a terminal until `found` was shown, and from then until Ctrl-C has ended it."""
     ours, theirs = pty.openpty()
