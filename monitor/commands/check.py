@@ -352,10 +352,11 @@ def _compared(pool: "PoolAssessment") -> str:
     positions = "1 position" if len(pool.legs) == 1 else f"{len(pool.legs)} positions"
     balance, maintenance = _words.amount(pool.margin_balance), _words.amount(pool.maintenance_margin)
     figures = f"maintenance margin {maintenance} {pool.unit} of a margin balance of {balance} {pool.unit}"
-    text = f"margin ratio {_words.ratio(pool.margin_ratio)}, {positions}, {figures}"
+    # The two balances are of two moments: prices may move between the answers that a snapshot is made of.
+    text = f"margin ratio {_words.ratio(pool.margin_ratio)}, {positions}, {figures} at the snapshot's marks"
     if pool.model_error is None:
         return f"{text}; the venue reports nothing to compare it with"
-    differs = f"{text}; the venue's report differs by {abs(pool.model_error) * 100:.2f} %"
+    differs = f"{text}; at its own marks the venue's report differs by {abs(pool.model_error) * 100:.2f} %"
     if (found := pool.disagreement) is None:
         return differs
     computed, reported = _words.amount(found.computed), _words.amount(found.reported)
