@@ -71,7 +71,10 @@ def ack(
 def silence(
     subject: Annotated[
         str,
-        typer.Argument(metavar="POOL", help="A pool, venue/account for all of it, a key, or a pattern with *."),
+        typer.Argument(
+            metavar="POOL",
+            help="A pool, venue/account for all of it, a key, or a pattern with * (bybit/*: all of a venue).",
+        ),
     ],
     duration: Annotated[str, typer.Option("--for", metavar="TIME", help="How long: 90s, 30m, 2h, 1d, 1h30m.")],
     reason: Annotated[str, typer.Option(help="Why; everybody who looks sees it.")],
