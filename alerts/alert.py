@@ -158,7 +158,8 @@ class Alert:
     have ids of their own, so that a receiver that folds equal ids never swallows a change. `key` names the alert from
     its first raise to its end and over all later episodes. Figures None do not apply; nan means unknown; a margin ratio
     may be +inf. `raised_at` is when this id first left (for `resolved`: when the alert that ends was raised),
-    `mark_at` the venue's time of the oldest mark behind the figures; both in seconds since the epoch.
+    `mark_at` the venue's time of the oldest mark behind the figures; both in seconds since the epoch. `stale` says that
+    these are the last figures seen, because the marks or the account are not fresh.
 
     `acknowledged` and `silenced` say how people handle it: a silenced alert is kept from people, not from records.
     `escalation` counts how often it was passed on because nobody acknowledged it.
@@ -194,6 +195,7 @@ class Alert:
     acknowledged: Acknowledgement | None = None
     silenced: Silence | None = None
     escalation: int = 0
+    stale: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,14 +3,12 @@
 Keys are ``rule:subject``: the pool id, ``venue/account/stream``, the sink's name or ``venue/account/kind/instrument``.
 """
 
-from bisect import bisect_right
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
-from heapq import heapify, heappop, heappush
-from math import inf, isnan, nan
+from math import isnan
 from typing import Any
 
-from alerts import lifecycle
+from alerts import lifecycle, succession
 from alerts.alert import (
     STATE_FILE,
     Acknowledgement,
@@ -22,14 +20,15 @@ from alerts.alert import (
     State,
     Step,
     Verdict,
-    alert_id,
 )
 from alerts.config import AlertsConfig
 from alerts.lifecycle import Status
 from alerts.rules import POOL_RULES, RULES_CHANGED, SINK_FAILURE, STALE_FEED, VENUE_NOTICE, Rule, stale_feed
 from alerts.rules.sink_failure import SinkFailure
 from alerts.silences import Silences
-from alerts.substance import substance_again, substance_of
+from alerts.speech import Speech
+from alerts.thresholds import ANY, Thresholds
+from alerts.timers import Timers
 from alerts.track import (
     OUT_OF_SIGHT,
     RECOVERED,
@@ -37,21 +36,16 @@ from alerts.track import (
     account_of,
     names_of,
     policy_of,
-    verdict_for,
 )
 from monitor.model.assessment import Blindness, PoolAssessment
 from monitor.model.events import VenueNotice
 from monitor.model.rulechange import RulesChanged
-
-TIMERS_SLACK = 64
 
 _ALL_RULES: tuple[Rule[Any], ...] = (*POOL_RULES, STALE_FEED, SINK_FAILURE, VENUE_NOTICE, RULES_CHANGED)
 _OF_POOLS: tuple[Rule[Any], ...] = (*POOL_RULES, RULES_CHANGED)
 _MOMENTS: tuple[Rule[Any], ...] = (VENUE_NOTICE, RULES_CHANGED)
 """Rules about what happens once, and not about what lasts."""
 _RULES = {rule.name: rule for rule in _ALL_RULES}
-_ESCALATES_FROM = (Step.ESCALATED, Step.HEARD_AGAIN)
-"""Words that begin the time to the next escalation anew."""
 
 
 class Engine:
@@ -64,13 +58,11 @@ class Engine:
     def __init__(
         self, config: AlertsConfig, host: str, *, salt: str = "", escalations: Callable[[Alert], int] = lambda alert: 0
     ) -> None:
-        self._host = host
-        self._salt = salt
+        self._speech = Speech(host, salt)
         self._escalations = escalations
         self._silences = Silences()
-        self._shared_salt: str | None = None
         self._tracks: dict[str, Track] = {}
-        self._timers: list[tuple[float, str]] = []
+        self._timers = Timers()
         self._unseen_pools: set[str] = set()
         self._blind: set[str] = set()
         self._use(config)
@@ -80,10 +72,7 @@ class Engine:
         # The margin ratio is first: `ratio_only` takes it alone.
         self._pool_rules = [(rule, config.rule(rule.name)) for rule in POOL_RULES]
         self._policies = {rule.name: policy_of(config, rule.name) for rule in _ALL_RULES}
-        levels = {rung for _, rung in config.margin_ratio.rungs()}
-        levels |= {config.margin_ratio.release(rung) for rung in levels}
-        self._levels = sorted(levels)
-        self._first_rung = min((rung for _, rung in config.margin_ratio.rungs()), default=nan)
+        self._thresholds = Thresholds(config.margin_ratio)
 
     # What is seen
 
@@ -253,24 +242,15 @@ class Engine:
         said: list[Alert] = []
         if self._silences.expire(now):
             said += self._resilence(now)
-        while (at := self._next_timer()) is not None and at <= now:
-            track = self._tracks[heappop(self._timers)[1]]
-            track.deadline = None
+        while (key := self._timers.take(now)) is not None:
+            track = self._tracks[key]
             said += self._see(track, track.subject, track.verdict, now)
         return said
 
     def deadline(self) -> float | None:
         """When `due` must be called at the latest; None for never."""
-        timer, silence = self._next_timer(), self._silences.next_end()
+        timer, silence = self._timers.next(), self._silences.next_end()
         return timer if silence is None else silence if timer is None else min(timer, silence)
-
-    def _next_timer(self) -> float | None:
-        while self._timers:
-            at, key = self._timers[0]
-            if self._tracks[key].deadline == at:
-                return at
-            heappop(self._timers)
-        return None
 
     def thresholds(self, pool: str) -> tuple[float, float]:
         """Margin ratios (down, up): below `down`, or at or above `up`, `on_pool` must be called at once; nan for none.
@@ -279,17 +259,12 @@ class Engine:
         is news.
         """
         if pool in self._unseen_pools:
-            return nan, 0.0
+            return ANY
         track = self._tracks.get(f"margin_ratio:{pool}")
         if track is None or track.status.idle:
-            return nan, self._first_rung
+            return self._thresholds.safe
         value = track.verdict.value
-        if value is None or isnan(value):
-            return nan, 0.0
-        place = bisect_right(self._levels, value)
-        down = self._levels[place - 1] if place > 0 else nan
-        up = self._levels[place] if place < len(self._levels) else nan
-        return down, up
+        return ANY if value is None or isnan(value) else self._thresholds.around(value)
 
     # What is kept
 
@@ -300,7 +275,7 @@ class Engine:
 
     def restore(self, restored: Restored, now: float) -> None:
         """Take up what earlier runs said, before anything is seen. Firing alerts keep firing until they are judged."""
-        self._salt = restored.salt
+        self._speech.salt = restored.salt
         self._silences = Silences(restored.silences)
         for alert in restored.alerts:
             self._take_up(alert, now)
@@ -328,24 +303,19 @@ class Engine:
             if track.key in said_elsewhere or account_of(track) == (venue, account)
         }
         for track, seen in own.values():
-            track.status = Status(serial=seen.serial if seen.severity is None else 0)
+            track.status = succession.given_up(seen)
         for word in words:
             self._take_up(word, now)
         for key, serial in (spoken or {}).items():
-            if (known := self._tracks.get(key)) is not None and known.status.serial < serial:
-                known.status = replace(known.status, serial=serial)
+            if (known := self._tracks.get(key)) is not None:
+                known.status = succession.not_below(known.status, serial)
         said: list[Alert] = []
         for track, seen in own.values():
-            was = track.status
-            if track.key in doubtful or track.key not in said_elsewhere:
-                was = Status(serial=was.serial, said_at=-inf)
-            # A word that is younger than what we saw knew of it.
-            newer = seen.severity is not None and seen.raised_at > was.said_at
-            if newer and (was.severity is None or seen.severity > was.severity):  # type: ignore[operator]
-                # Counted as whoever spoke counted: what it said, and we did not hear of, has this very id.
-                was = replace(was, serial=max(was.serial, seen.serial - 1))
-                track.status, step = lifecycle.raise_to(was, seen.severity, now)  # type: ignore[arg-type]
-                said.append(self._say(track, was, step, track.verdict.reason, now))
+            is_known = track.key in said_elsewhere and track.key not in doubtful
+            if owed := succession.owed(seen, track.status if is_known else succession.unheard(track.status)):
+                before, severity = owed
+                track.status, step = lifecycle.raise_to(before, severity, now)
+                said.append(self._say(track, before, step, track.verdict.reason, now))
             self._schedule(track)
         return said
 
@@ -361,7 +331,7 @@ class Engine:
 
     def share_salt(self, salt: str) -> None:
         """Make the ids of alerts about accounts as the other monitor does."""
-        self._shared_salt = salt
+        self._speech.shared_salt = salt
 
     def share_silences(self, silences: Sequence[Silence], now: float) -> list[Alert]:
         """Take these silences, and no others, from the other monitor."""
@@ -373,27 +343,15 @@ class Engine:
         if rule is None:
             return
         track = self._track(alert.key, rule)
-        # A wall clock that was set back between the runs must not put off the repeats.
-        said_at = min(alert.at, now)
-        severity = alert.severity if alert.state is State.FIRING else None
-        track.status = Status(
-            alert.serial,
-            severity,
-            raised_at=alert.raised_at,
-            said_at=said_at,
-            acknowledged=alert.acknowledged,
-            seen=None if alert.acknowledged is None else alert.severity,
-            escalation=alert.escalation,
-            escalate_from=said_at if alert.step in _ESCALATES_FROM else min(alert.raised_at, now),
-        )
+        track.status = succession.standing(alert, now)
         track.last = alert
         self._extend(track, alert)
         if rule is STALE_FEED:
             self._blind.add(track.key)
-        elif rule in _MOMENTS and severity is not None:
+        elif rule in _MOMENTS and (severity := track.status.severity) is not None:
             # Nothing will judge it again: what is left of its calm runs on.
             track.accused = Verdict(severity, severity, alert.reason, alert.value, alert.threshold)
-            track.verdict, track.status = RECOVERED, replace(track.status, calm_since=said_at)
+            track.verdict, track.status = RECOVERED, replace(track.status, calm_since=track.status.said_at)
         self._schedule(track)
 
     def retain(self, accounts: Collection[tuple[str, str]], sinks: Collection[str], now: float) -> list[Alert]:
@@ -463,52 +421,12 @@ class Engine:
         self._schedule(track)
         return [] if step is None else [self._say(track, before, step, reason, now)]
 
-    def _salt_of(self, substance: Mapping[str, Any]) -> str:
-        """Ids of what two monitors may both say are the same; a sink's failure is each one's own."""
-        return self._salt if self._shared_salt is None or substance["account"] is None else self._shared_salt
-
     def _schedule(self, track: Track) -> None:
-        at = lifecycle.deadline(track.status, track.policy)
-        if at is not None and at != track.deadline:
-            heappush(self._timers, (at, track.key))
-        track.deadline = at
-        if len(self._timers) > TIMERS_SLACK + 2 * len(self._tracks):
-            # Deadlines that moved leave their old entries behind; a value that trembles would pile them up.
-            self._timers = [(each.deadline, each.key) for each in self._tracks.values() if each.deadline is not None]
-            heapify(self._timers)
+        self._timers.set(track.key, lifecycle.deadline(track.status, track.policy))
 
     def _say(self, track: Track, before: Status, step: Step, reason: Reason, now: float) -> Alert:
-        severity = track.status.severity or before.severity or Severity.NOTICE
-        state = State.FIRING if track.status.severity is not None else State.RESOLVED
-        verdict = verdict_for(track, state)
-        if verdict is not track.verdict and reason is track.verdict.reason:
-            reason = verdict.reason
-        if track.subject is not None:
-            substance = substance_of(track.rule, track.subject, verdict, state)
-        elif track.last is not None:
-            substance = substance_again(track.last, state, reason)
-        else:
-            raise AssertionError("an alert without a subject was never said before")
-        silenced = self._silences.covering(names_of(track.key, substance), severity, now)
-        alert = Alert(
-            id=alert_id(self._salt_of(substance), track.key, track.status.serial, severity, state),
-            key=track.key,
-            rule=track.rule.name,
-            severity=severity,
-            state=state,
-            reason=reason,
-            raised_at=track.status.raised_at,
-            host=self._host,
-            step=step,
-            serial=track.status.serial,
-            at=now,
-            acknowledged=track.status.acknowledged,
-            silenced=silenced,
-            escalation=track.status.escalation,
-            **substance,
-        )
-        track.last = alert
-        if state is State.RESOLVED:
+        alert = track.last = self._speech.word(track, before, step, reason, self._silences, now)
+        if alert.state is State.RESOLVED:
             track.subject = None
         self._extend(track, alert)
         return alert

@@ -48,6 +48,7 @@ def encode(alert: Alert) -> bytes:
             "mark_at": None if alert.mark_at is None else _utc(alert.mark_at),
             "host": alert.host,
             **_handling(alert),
+            **({"stale": True} if alert.stale else {}),
         },
         option=orjson.OPT_UTC_Z,
     )
@@ -87,6 +88,7 @@ def decode(payload: bytes, *, step: Step, serial: int, at: float) -> Alert:
         acknowledged=_read_acknowledgement(message.get("acknowledged")),
         silenced=read_silence(message.get("silenced")),
         escalation=message.get("escalation", 0),
+        stale=message.get("stale", False),
     )
 
 
@@ -150,7 +152,9 @@ def _read_acknowledgement(fields: dict[str, Any] | None) -> Acknowledgement | No
 def state_fields(pool: PoolAssessment, now: float, silence: Silence | None = None) -> dict[str, Any]:
     """A pool's latest state as plain values, ready for JSON; the same figures by the same names as in messages.
 
-    `silence` is what keeps the whole pool quiet, if anything does.
+    `silence` is what keeps the whole pool quiet, if anything does. The figures are the last ones that were seen:
+    `stale` says whether they may have changed since, `mark_age_s` how old the oldest mark behind them is by the venue's
+    time.
     """
     return {
         "v": VERSION,
@@ -169,6 +173,8 @@ def state_fields(pool: PoolAssessment, now: float, silence: Silence | None = Non
         "legs": [_state_leg(leg) for leg in pool.legs],
         "unknown": list(pool.unknown),
         "mark_at": None if pool.marked_at is None else rfc3339(pool.marked_at),
+        "mark_age_s": None if pool.marked_at is None else round(max(now - pool.marked_at, 0.0), 3),
+        "stale": pool.old,
         "silenced": silence_fields(silence),
         "at": rfc3339(now),
     }

@@ -21,7 +21,7 @@ import secrets
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from itertools import count
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import orjson
 import structlog
@@ -29,6 +29,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from alerts import scripts
 from alerts.alert import Alert, Silence
+from alerts.batches import batches
 from alerts.lease import Account, Grant, Leases, Voice
 from alerts.redis_link import Command, RedisLink, serves_nobody
 from alerts.shared_silences import SharedSilences
@@ -52,7 +53,6 @@ PAGES_SHARE = 0.5
 
 log = structlog.get_logger(__name__)
 
-Item = TypeVar("Item")
 Seconds = Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)]
 
 
@@ -421,7 +421,7 @@ class Pair:
         for each in self._sayings():
             alert = each[1].alert
             by_account.setdefault((alert.venue or "", alert.account or ""), []).append(each)
-        pages = [(account, page) for account, each in by_account.items() for page in _cut(each, PAGE)]
+        pages = [(account, page) for account, each in by_account.items() for page in batches(each, PAGE)]
         if not pages:
             return
         commands = [self._noting(account, [word for _, word in page]) for account, page in pages]
@@ -483,7 +483,3 @@ def _read_word(payload: bytes) -> Word | None:
     except (ValueError, KeyError, TypeError) as error:
         log.warning("a word in redis cannot be read and is left out", error=repr(error))
         return None
-
-
-def _cut(items: Sequence[Item], size: int) -> list[Sequence[Item]]:
-    return [items[start : start + size] for start in range(0, len(items), size)]

@@ -6,12 +6,11 @@ forgot everything would go unnoticed.
 
 import ssl
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field, field_validator
 
-from alerts.sink import SinkConfig, check_url, refuse_password_in_url
+from alerts.sink import TlsConfig, check_url, refuse_password_in_url
 from monitor.credential import Secret
 from monitor.errors import SinkError, words_of
 
@@ -24,7 +23,7 @@ CLIENT_NAME = "marginwatch"
 Command = tuple[str | bytes | int, ...]
 
 
-class RedisConfig(SinkConfig):
+class RedisConfig(TlsConfig):
     """``[sinks.redis]``. The URL may name user and database (``redis://user@host:6379/0``, ``rediss://`` for TLS).
 
     `stream_max` is about how many alerts the stream keeps.
@@ -34,9 +33,6 @@ class RedisConfig(SinkConfig):
     password: Secret | None = None
     prefix: Annotated[str, Field(min_length=1)] = DEFAULT_PREFIX
     stream_max: Annotated[int, Field(ge=1)] = 10_000
-    ca_file: Path | None = None
-    cert_file: Path | None = None
-    key_file: Path | None = None
 
     @field_validator("url")
     @classmethod

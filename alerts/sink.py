@@ -34,6 +34,24 @@ class SinkConfig(BaseModel):
     gather_s: Annotated[float, Field(ge=0, le=60, allow_inf_nan=False)] = 0.0
 
 
+class TlsConfig(SinkConfig):
+    """What a sink has that may be reached by TLS: its own authority, the system's without one, and its own identity."""
+
+    ca_file: Path | None = None
+    cert_file: Path | None = None
+    key_file: Path | None = None
+
+    def tls_context(self, name: str) -> ssl.SSLContext:
+        """A client's TLS with these files. Raises SinkError in the sink's `name` when they cannot be used."""
+        try:
+            context = ssl.create_default_context(cafile=self.ca_file)
+            if self.cert_file is not None:
+                context.load_cert_chain(self.cert_file, self.key_file)
+        except OSError as error:
+            raise SinkError(f"{name}: TLS files cannot be used: {error}", retry=False) from error
+        return context
+
+
 @dataclass(frozen=True, slots=True)
 class Envelope:
     """An alert on its way: `sequence` orders all alerts of one state file, `payload` is Message v1."""
@@ -205,17 +223,6 @@ def check_url(url: str, *schemes: str) -> str:
     if "?" in rest or "#" in rest:
         raise PydanticCustomError("url_options", "must have no options behind ? or #; the other keys are the options")
     return url
-
-
-def tls_context(name: str, ca_file: Path | None, cert_file: Path | None, key_file: Path | None) -> ssl.SSLContext:
-    """A client's TLS with these files, the system's certificates without `ca_file`. Raises SinkError in `name`."""
-    try:
-        context = ssl.create_default_context(cafile=ca_file)
-        if cert_file is not None:
-            context.load_cert_chain(cert_file, key_file)
-    except OSError as error:
-        raise SinkError(f"{name}: TLS files cannot be used: {error}", retry=False) from error
-    return context
 
 
 def _has_usable_port(url: str) -> bool:

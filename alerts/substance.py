@@ -17,10 +17,11 @@ _NO_FIGURES: dict[str, Any] = {
         ("venue", "account", "pool", "margin_ratio", "margin_balance", "maintenance_margin", "unit", "mark_at")
     ),
     "legs": (),
+    "stale": False,
 }
 _FIELDS = (
     "venue", "account", "pool", "value", "threshold", "margin_ratio", "margin_balance", "maintenance_margin",
-    "unit", "legs", "mark_at", "text", "advice",
+    "unit", "legs", "mark_at", "stale", "text", "advice",
 )  # fmt: skip
 
 
@@ -70,6 +71,7 @@ def _figures(subject: object) -> dict[str, Any]:
             "maintenance_margin": subject.maintenance_margin,
             "unit": subject.unit,
             "mark_at": subject.marked_at,
+            "stale": subject.old,
             "legs": _legs(subject),
         }
     figures: dict[str, Any] = {**_NO_FIGURES}

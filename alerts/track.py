@@ -16,7 +16,7 @@ OUT_OF_SIGHT = Verdict(None, Severity.EMERGENCY, Reason.ACCOUNT_OUT_OF_SYNC, unk
 class Track:
     """One key: where its alert stands, what it is about and what was last said."""
 
-    __slots__ = ("accused", "deadline", "key", "last", "policy", "rule", "status", "subject", "verdict")
+    __slots__ = ("accused", "key", "last", "policy", "rule", "status", "subject", "verdict")
 
     def __init__(self, key: str, rule: Rule[Any], policy: Policy) -> None:
         self.key = key
@@ -28,7 +28,6 @@ class Track:
         """The last verdict that demanded something: the words of an alert that fires while its calm runs."""
         self.subject: Any = None
         self.last: Alert | None = None
-        self.deadline: float | None = None
 
 
 def policy_of(config: AlertsConfig, name: str) -> Policy:

@@ -76,6 +76,12 @@ def whole(value: object) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
+def why_refused(venue: str, request: Request, reply: Reply, code: int | None, words: str) -> str:
+    """The sentence about a question that was refused: which, why, and by which code of the venue's, if any."""
+    said = f"HTTP {reply.status}" if code is None else f"HTTP {reply.status}, code {code}"
+    return f"{venue} {request.method} {request.path}: {words or 'no reason given'} ({said})"
+
+
 def clock_in(venue: str, body: bytes, name: str) -> int:
     """The venue's time in milliseconds, which stands under this name. Raises VenueError."""
     value = whole(told(body, name, "")[0])

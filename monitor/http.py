@@ -32,7 +32,7 @@ from monitor.model.assessment import PoolTable
 from monitor.model.sources import PoolSource
 from monitor.token import bearable
 from monitor.turns import in_turns
-from monitor.views import STYLESHEET, Json, PageState, PoolRow, page, pool_json, rows
+from monitor.views import STYLESHEET, Json, PageState, PoolRow, page, pool_json, rows, unread
 
 POOLS_DEFAULT, POOLS_MAX, PAGE_POOLS_MAX, PAGE_ALERTS_MAX = 500, 100_000, 200, 50
 
@@ -335,6 +335,7 @@ class HttpServer:
             total=len(table.pools),
             rows=self._rows(table, PAGE_POOLS_MAX),
             reasons=self._source.ready()[1],
+            unread=unread(self._source.accounts()),
             alerts=firing[:PAGE_ALERTS_MAX],
             feeds=self._source.health(),
             silences=self._alerts.silences(),

@@ -17,7 +17,7 @@ from alerts.engine import Engine
 from monitor.book import Book, BookChange
 from monitor.clock import Clock
 from monitor.margin.venues import rules_of
-from monitor.model.assessment import Blindness, FeedHealth, FeedState, PoolAssessment, PoolTable
+from monitor.model.assessment import AccountSight, Blindness, FeedHealth, FeedState, PoolAssessment, PoolTable
 from monitor.model.events import (
     AccountDelta,
     AccountSnapshot,
@@ -100,6 +100,8 @@ class Pipeline:
         self._faulty: set[str] = set()
         self._stale: set[int] = set()
         """Rows of pools behind which a mark has grown old: nothing about them eases."""
+        self._unseen: set[tuple[str, str]] = set()
+        """Accounts that are not in sync, or whose user stream is silent."""
         self._unconfirmed: set[tuple[str, str]] = set()
 
     # -- accounts -------------------------------------------------------------------------------
@@ -172,6 +174,8 @@ class Pipeline:
     def _snapshot(self, event: AccountSnapshot, now: float) -> None:
         change = self.book.apply_snapshot(event)
         account = self.book.account(event.venue, event.account)
+        if not self._blind_to_account(account, now):
+            self._unseen.discard((event.venue, event.account))
         self._changed(change, now)
         names = {self.book.name_of(row) for row in account.pools.values()}
         self._submit(self._engine.on_account(event.venue, event.account, names, now))
@@ -218,6 +222,8 @@ class Pipeline:
             assessment = self.book.assess(row, self.settings.remedy_ratio, distance)
             if row in self._stale:
                 assessment = replace(assessment, stale=True)
+            if (assessment.venue, assessment.account) in self._unseen:
+                assessment = replace(assessment, account_stale=True)
         except Exception as error:
             self._telemetry.assess_failures += 1
             assessment = self.book.unknown(row, f"the calculation ({type(error).__name__})")
@@ -314,19 +320,22 @@ class Pipeline:
 
     def _blindness(self, now: float) -> list[Blindness]:
         """Everything that cannot be seen: accounts out of sync, user streams, marks with legs behind them."""
-        found: list[Blindness] = []
-        for account in self.book.accounts():
-            own = {
-                feed.stream: feed for key, feed in self._feed_states.items() if key[:2] == (account.venue, account.name)
-            }
-            if not account.synced and "account" not in own:
-                found.append(self._blind_to(account, "account", FeedState.DOWN, None, "no snapshot yet"))
-            for feed in own.values():
-                if feed.state in _BLIND or (feed.stream == "account" and not account.synced):
-                    age = now - (feed.at if feed.data_at is None else feed.data_at) if account.synced else None
-                    state = feed.state if feed.state in _BLIND else FeedState.DOWN
-                    found.append(self._blind_to(account, feed.stream, state, age, feed.detail or "no snapshot yet"))
+        found = [blind for account in self.book.accounts() for blind in self._blind_to_account(account, now)]
+        self._unseen = {(blind.venue, blind.account) for blind in found}
         return found + self._blind_to_marks(now)
+
+    def _blind_to_account(self, account: AccountBook, now: float) -> list[Blindness]:
+        """What cannot be seen of an account itself, by its own streams."""
+        found: list[Blindness] = []
+        own = {feed.stream: feed for key, feed in self._feed_states.items() if key[:2] == (account.venue, account.name)}
+        if not account.synced and "account" not in own:
+            found.append(self._blind_to(account, "account", FeedState.DOWN, None, "no snapshot yet"))
+        for feed in own.values():
+            if feed.state in _BLIND or (feed.stream == "account" and not account.synced):
+                age = now - (feed.at if feed.data_at is None else feed.data_at) if account.synced else None
+                state = feed.state if feed.state in _BLIND else FeedState.DOWN
+                found.append(self._blind_to(account, feed.stream, state, age, feed.detail or "no snapshot yet"))
+        return found
 
     def _blind_to(
         self, account: AccountBook, stream: str, state: FeedState, age_s: float | None, detail: str
@@ -373,11 +382,32 @@ class Pipeline:
 
     def table(self) -> PoolTable:
         """Every pool's figures as they are now."""
-        return self.book.table()
+        table = self.book.table()
+        if not self._stale and not self._unseen:
+            return table
+        old: list[bool] = []
+        for account in self.book.accounts():
+            if (account.venue, account.name) in self._unseen:
+                old += [True] * len(account.pools)
+            else:
+                old += map(self._stale.__contains__, account.pools.values())
+        return replace(table, old=np.array(old, np.bool_))
 
     def assessments(self) -> Mapping[str, PoolAssessment]:
         """The last full assessments by pool id."""
         return self._assessments
+
+    def accounts(self) -> Sequence[AccountSight]:
+        """How well each account is seen."""
+        return [
+            AccountSight(
+                account.venue,
+                account.name,
+                account.synced,
+                account.synced and (account.venue, account.name) not in self._unseen,
+            )
+            for account in self.book.accounts()
+        ]
 
     def health(self) -> Sequence[FeedHealth]:
         """Every stream's health."""

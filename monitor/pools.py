@@ -125,7 +125,7 @@ class Pools:
         return drift
 
     def table(self) -> PoolTable:
-        """All pools as columns; what is unknown is nan."""
+        """All pools as columns; what is unknown is nan. Of how old they are nothing is known here."""
         if self._names is None:
             self._names = [pool_id(a.venue, a.name, s) for a in self._accounts.values() for s in a.pools]
         balance, maintenance = self.ledger.risks(np.array(self.rows(), np.int64))
@@ -133,7 +133,7 @@ class Pools:
             ratio = np.where(balance > 0.0, np.maximum(maintenance, 0.0) / balance, np.inf)
             ratio[(balance == 0.0) & (maintenance <= 0.0)] = 0.0
         ratio[np.isnan(balance) | np.isnan(maintenance)] = nan
-        return PoolTable(self._names, balance, maintenance, ratio)
+        return PoolTable(self._names, balance, maintenance, ratio, np.zeros(len(ratio), np.bool_))
 
     def pool(self, row: int) -> Pool:
         """One pool with its legs, as the calculator takes it. Raises KeyError for a row without a pool."""

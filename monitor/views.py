@@ -17,6 +17,7 @@ from alerts.danger import CALM, Danger, Scale
 from alerts.message import number, rfc3339, silence_fields
 from alerts.silences import silence_over
 from monitor.model.assessment import (
+    AccountSight,
     DistanceRemedy,
     FeedHealth,
     FeedState,
@@ -31,6 +32,7 @@ SILENCES_MAX = 50
 """Silences listed on the plain page."""
 
 NOT_ASSESSED = "not assessed in full at the moment"
+ACCOUNTS_NAMED_MAX = 5
 
 Json = dict[str, object]
 
@@ -121,7 +123,7 @@ def _assessed(assessment: PoolAssessment | None) -> Json:
         "distance": number(assessment.distance),
         "model_error": number(assessment.model_error),
         "mark_at": None if assessment.marked_at is None else rfc3339(assessment.marked_at),
-        "stale": assessment.stale,
+        "stale": assessment.old,
         "remedy": _remedy(assessment.remedy),
         "distance_remedy": _remedy(assessment.distance_remedy),
         "legs": [_leg(leg) for leg in assessment.legs],
@@ -182,6 +184,21 @@ class PageState:
     alerts: Sequence[Alert]
     feeds: Sequence[FeedHealth]
     silences: Sequence[Silence] = ()
+    unread: Sequence[str] = ()
+
+
+def unread(accounts: Iterable[AccountSight]) -> list[str]:
+    """Those that were never read whole, so that nothing is known of them, as ``venue/account``."""
+    return [f"{each.venue}/{each.account}" for each in accounts if not each.read]
+
+
+def without_pools(ready: bool, unread: Sequence[str]) -> str:
+    """What is said where no pool is known. That none has risk open is known only while everything is seen."""
+    if unread:
+        names = ", ".join(unread[:ACCOUNTS_NAMED_MAX])
+        more = f" and {len(unread) - ACCOUNTS_NAMED_MAX} more" if len(unread) > ACCOUNTS_NAMED_MAX else ""
+        return f"Not read yet: {names}{more}. What risk is open there is not known."
+    return "No pool has risk open." if ready else "What risk is open is not known: not everything is seen."
 
 
 def page(state: PageState) -> Iterator[str]:
@@ -248,7 +265,7 @@ def _feed(feed: FeedHealth) -> str:
 
 def _pools(state: PageState) -> Iterator[str]:
     if not state.total:
-        yield "<p>No pool has risk open.</p>\n"
+        yield f"<p>{escape(without_pools(not state.reasons, state.unread))}</p>\n"
         return
     yield """<div class="scroller" tabindex="0" role="region" aria-label="Pools"><table>
 <caption>Pools, the most dangerous first. Margin ratio 100 % is the venue's first liquidation stage.</caption>
@@ -271,6 +288,8 @@ def _line(row: PoolRow) -> str:
     unit = assessment.unit if assessment is not None else ""
     distance = assessment.distance if assessment is not None else nan
     notes = ["; ".join(row.unknown)] if row.unknown else []
+    if assessment is not None and assessment.old:
+        notes.append("the figures are old")
     if row.silence is not None:
         notes.append(_quiet(row.silence))
     reasons = "".join(f"<br><small>{escape(note)}</small>" for note in notes)

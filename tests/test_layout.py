@@ -16,6 +16,7 @@ BASE = (
     "monitor.telemetry",
     "monitor.credential",
     "monitor.legible",
+    "monitor.tasks",
 )
 
 # Downwards only. The first prefix that fits a module says what of the project it may import; "*" is everything.
@@ -37,6 +38,8 @@ ALLOWED: list[tuple[str, tuple[str, ...]]] = [
     ("monitor.token", BASE),
     ("monitor.vitality", ()),
     ("monitor.views", ("alerts", *BASE)),
+    ("monitor.accounts", ("connectors", "monitor.pipeline", *BASE)),
+    ("monitor.sharing", ("alerts", "monitor.pipeline", *BASE)),
     (
         "monitor.pipeline",
         ("monitor.book", "monitor.pools", "monitor.margin", "alerts.engine", "alerts.outbox", "alerts.alert", *BASE),
@@ -80,6 +83,7 @@ ALLOWED: list[tuple[str, tuple[str, ...]]] = [
         (
             "alerts.redis_link",
             "alerts.alert",
+            "alerts.batches",
             "alerts.danger",
             "alerts.message",
             "alerts.orders",
@@ -95,13 +99,32 @@ ALLOWED: list[tuple[str, tuple[str, ...]]] = [
     ("alerts.orders", ("alerts.sink", "monitor.faults", *BASE)),
     ("alerts.sink", ("alerts.alert", *BASE)),
     ("alerts.outbox", ("alerts.alert", "alerts.message", "alerts.sink", "alerts.statefile", *BASE)),
-    ("alerts.lane", ("alerts.alert", "alerts.refusals", "alerts.sink", *BASE)),
+    ("alerts.condition", BASE),
+    ("alerts.spoken", ("alerts.alert", "alerts.message", "alerts.sink")),
+    ("alerts.backlog", ("alerts.alert", "alerts.message", "alerts.outbox", "alerts.sink", *BASE)),
+    ("alerts.showing", ("alerts.batches", "alerts.sink", *BASE)),
+    (
+        "alerts.delivery",
+        (
+            "alerts.alert",
+            "alerts.backlog",
+            "alerts.batches",
+            "alerts.condition",
+            "alerts.refusals",
+            "alerts.showing",
+            "alerts.sink",
+            "alerts.spoken",
+            *BASE,
+        ),
+    ),
+    ("alerts.batches", ()),
     ("alerts.refusals", ("alerts.sink",)),
     ("alerts.redis_link", ("alerts.sink", *BASE)),
     (
         "alerts.pair",
         (
             "alerts.alert",
+            "alerts.batches",
             "alerts.lease",
             "alerts.redis_link",
             "alerts.scripts",
@@ -117,13 +140,13 @@ ALLOWED: list[tuple[str, tuple[str, ...]]] = [
     (
         "alerts.dispatch",
         (
-            "alerts.lane",
-            "alerts.refusals",
             "alerts.alert",
-            "alerts.message",
-            "alerts.sink",
+            "alerts.backlog",
+            "alerts.condition",
+            "alerts.delivery",
             "alerts.outbox",
-            "alerts.rules",
+            "alerts.sink",
+            "alerts.spoken",
             *BASE,
         ),
     ),
@@ -137,7 +160,8 @@ PURE = ("monitor.margin", "monitor.model", "monitor.assess", "monitor.book", "mo
         "monitor.anchoring",
         "monitor.ledger", "monitor.columns",
         "monitor.kernel", "monitor.vitality", "alerts.silences", "alerts.substance", "alerts.danger", "alerts.refusals",
-        "alerts.lease",
+        "alerts.batches", "alerts.condition", "alerts.lease", "alerts.speech", "alerts.spoken", "alerts.succession",
+        "alerts.thresholds", "alerts.timers",
         "alerts.scripts", "alerts.shared_silences", "alerts.words",
         "alerts.track", "alerts.rules",
         "alerts.lifecycle", "alerts.engine", "alerts.message", "alerts.paging",

@@ -12,14 +12,13 @@ from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import unquote, urlsplit
 from uuid import uuid4
 
 from pydantic import Field, field_validator
 
-from alerts.sink import SinkConfig, check_url, refuse_password_in_url, tls_context
+from alerts.sink import TlsConfig, check_url, refuse_password_in_url
 from monitor.credential import Secret
 from monitor.errors import SinkError, words_of
 
@@ -54,7 +53,7 @@ def check_topic(topic: str) -> str:
     return topic
 
 
-class BrokerConfig(SinkConfig):
+class BrokerConfig(TlsConfig):
     """Where the broker is. The URL may name a user (``mqtt://user@host:1883``, ``mqtts://`` for TLS).
 
     A password without a user in the URL is that of the user ``marginwatch``. `client_id` is made up anew at every start
@@ -65,9 +64,6 @@ class BrokerConfig(SinkConfig):
     password: Secret | None = None
     prefix: Annotated[str, Field(min_length=1)] = DEFAULT_PREFIX
     client_id: Annotated[str, Field(min_length=1)] | None = None
-    ca_file: Path | None = None
-    cert_file: Path | None = None
-    key_file: Path | None = None
 
     @field_validator("url")
     @classmethod
@@ -277,7 +273,7 @@ def _make_client(
         timeout=config.timeout_s,
         keepalive=KEEPALIVE_S,
         max_queued_incoming_messages=INCOMING_MAX,
-        tls_context=tls_context(name, config.ca_file, config.cert_file, config.key_file) if secure else None,
+        tls_context=config.tls_context(name) if secure else None,
         logger=_SILENT,
     )
     client.pending_calls_threshold = PENDING_MAX

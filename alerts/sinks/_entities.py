@@ -269,16 +269,16 @@ def pool_state(pool: PoolAssessment, firing: Sequence[Alert], silence: Silence |
     `firing` is what fires for this pool, `silence` what keeps it quiet. Ratio and distance are in per cent.
     """
     nearest = next((leg for leg in pool.legs if leg.distance is not None and leg.distance == pool.distance), None)
-    price = None if pool.stale or nearest is None else nearest.liquidation_price
+    price = None if pool.old or nearest is None else nearest.liquidation_price
     return {
-        "margin_ratio": None if pool.stale else _percent(pool.margin_ratio),
-        "distance": None if pool.stale else _percent(pool.distance),
+        "margin_ratio": None if pool.old else _percent(pool.margin_ratio),
+        "distance": None if pool.old else _percent(pool.distance),
         "liquidation_price": None if price is None or isinf(price) else number(price),
         "about": {
             "pool": pool.pool,
             "unit": pool.unit,
             "basis": pool.basis.value,
-            "unknown": [*pool.unknown, *(("marks are old",) if pool.stale else ())],
+            "unknown": [*pool.unknown, *(("the figures are old",) if pool.old else ())],
         },
         "nearest": {
             "instrument": None if nearest is None else nearest.instrument,

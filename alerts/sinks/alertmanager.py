@@ -22,8 +22,7 @@ from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 import orjson
@@ -31,16 +30,16 @@ from pydantic import Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
 from alerts.alert import Alert, State
+from alerts.batches import batches
 from alerts.message import rfc3339
 from alerts.sink import (
     Envelope,
     PositiveSeconds,
-    SinkConfig,
     Surroundings,
+    TlsConfig,
     Trouble,
     check_url,
     refuse_password_in_url,
-    tls_context,
 )
 from monitor.credential import Secret
 from monitor.errors import SinkError, words_of
@@ -72,10 +71,9 @@ RUNBOOKS = {
 ANY_RUNBOOK = "what-each-alert-means-and-what-to-do"
 
 Entry = dict[str, Any]
-Item = TypeVar("Item")
 
 
-class AlertmanagerConfig(SinkConfig):
+class AlertmanagerConfig(TlsConfig):
     """``[sinks.alertmanager]``. `password` is that of the user in the URL (``https://user@host/prefix``).
 
     Without a user it is sent as a bearer token.
@@ -91,9 +89,6 @@ class AlertmanagerConfig(SinkConfig):
     watchdog: bool = False
     state_s: PositiveSeconds = 15.0
     state_ttl_s: Annotated[int, Field(ge=2)] = 240
-    ca_file: Path | None = None
-    cert_file: Path | None = None
-    key_file: Path | None = None
 
     @field_validator("url")
     @classmethod
@@ -225,7 +220,7 @@ class AlertmanagerSink:
                 words[alert.key] = alert
         lives_until = self._clock.now() + self.config.state_ttl_s
         # Made and sent by the handful: thousands in one go would keep a price from being decided.
-        for some in _cut(list(words.values())) or [[]]:
+        for some in batches(list(words.values()), POST_MAX) or [[]]:
             found = [
                 post
                 for alert in some
@@ -243,7 +238,7 @@ class AlertmanagerSink:
         now = self._clock.now()
         self._over = {identity: over for identity, over in self._over.items() if now < over[0]}
         if now < self._doubtful_until:
-            for some in _cut([post for _, post in self._over.values()]):
+            for some in batches([post for _, post in self._over.values()], POST_MAX):
                 await self._post([post.entry for post in some])
 
     async def _post(self, alerts: Sequence[Entry]) -> None:
@@ -292,7 +287,7 @@ class AlertmanagerSink:
 def build(config: AlertmanagerConfig, surroundings: Surroundings) -> AlertmanagerSink:
     """Make the sink; nothing is connected yet. Raises SinkError when its TLS files cannot be used."""
     secure = config.url.startswith("https:")
-    tls = tls_context("alertmanager", config.ca_file, config.cert_file, config.key_file) if secure else True
+    tls = config.tls_context("alertmanager") if secure else True
     return AlertmanagerSink(config, surroundings, tls)
 
 
@@ -370,10 +365,6 @@ def _entry(alert: Alert, ends_at: float, summary: str, ahead: float, links: Link
         "endsAt": rfc3339(max(ends_at, alert.raised_at) + ahead),
     }
     return entry | ({"generatorURL": links.board} if links.board else {})
-
-
-def _cut(items: Sequence[Item]) -> list[Sequence[Item]]:
-    return [items[start : start + POST_MAX] for start in range(0, len(items), POST_MAX)]
 
 
 def _stands(alert: Alert) -> bool:

@@ -6,7 +6,8 @@ event loop gets a turn in between. Only the worst pools (`alerts.danger`) are ex
 histogram.
 
 An unknown figure is nan, never zero; a margin ratio beyond every bound is +Inf; what does not exist (a liquidation
-price that the position does not have) has no series.
+price that the position does not have) has no series. Figures that have grown old stay, so that what they accuse of does
+not seem to be over, and a gauge beside them says that they are old.
 """
 
 import re
@@ -27,7 +28,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from alerts.alert import Alert, Silence
 from alerts.danger import Scale
-from monitor.model.assessment import FeedHealth, FeedState, LegAssessment, PoolAssessment, PoolTable
+from monitor.model.assessment import AccountSight, FeedHealth, FeedState, LegAssessment, PoolAssessment, PoolTable
 from monitor.model.sources import PoolSource
 from monitor.telemetry import Counter, Histogram, Telemetry
 
@@ -165,6 +166,7 @@ class Exposition(Collector):
         chosen = Scale(self._alerts.rungs(), self._alerts.firing()).worst(table, assessments, self._config.max_pools)
         yield from _pool_families(_Pools(table, chosen, assessments), table)
         yield from _book_families(table, chosen, self._source.ready()[0])
+        yield _account_family(self._source.accounts())
         yield from _feed_families(self._source.health())
         yield from _alert_families(self._alerts)
         yield from _telemetry_families(self._telemetry)
@@ -189,7 +191,7 @@ class _Pools:
         self._chosen = chosen.tolist()
         self._assessments = assessments
 
-    def column(self, name: str, values: NDArray[np.float64]) -> Iterator[Sample]:
+    def column(self, name: str, values: NDArray[np.float64] | NDArray[np.bool_]) -> Iterator[Sample]:
         """One sample a pool, from a column."""
         for index in self._chosen:
             yield Sample(_PREFIX + name, _pool_labels(self._names[index]), float(values[index]))
@@ -232,7 +234,7 @@ def _pool_labels(pool: str) -> dict[str, str]:
 def _pool_families(pools: _Pools, table: PoolTable) -> Iterator[_Family]:
     """The pools and legs that are exported one by one."""
 
-    def column(name: str, text: str, values: NDArray[np.float64]) -> _Family:
+    def column(name: str, text: str, values: NDArray[np.float64] | NDArray[np.bool_]) -> _Family:
         return _Family(name, "gauge", text, pools.column(name, values))
 
     def leg(name: str, text: str, value: Callable[[LegAssessment], float | None]) -> _Family:
@@ -253,6 +255,11 @@ def _pool_families(pools: _Pools, table: PoolTable) -> Iterator[_Family]:
         "maintenance_margin",
         "Margin that the venue requires, with the fees it includes, in the pool's unit (see marginwatch_pool_info).",
         table.maintenance_margin,
+    )
+    yield column(
+        "pool_stale",
+        "1 while a pool's marks or its account are not fresh, so that its figures are the last ones seen, else 0.",
+        table.old,
     )
     name = "model_error_ratio"
     text = "Difference between the venue's report and the model at the last report, relative to the report."
@@ -293,7 +300,15 @@ def _book_families(table: PoolTable, chosen: NDArray[np.intp], ready: bool) -> I
     )
     yield _gauge("pools", "Pools with risk open.", len(table.pools))
     yield _gauge("pools_unknown", "Pools whose margin ratio is unknown.", int(np.isnan(table.margin_ratio).sum()))
+    yield _gauge("pools_stale", "Pools whose marks or whose account are not fresh.", int(table.old.sum()))
     yield _gauge("ready", "1 while every account is in sync and fresh, else 0.", float(ready))
+
+
+def _account_family(accounts: Sequence[AccountSight]) -> _Family:
+    """Accounts of which no pool is known, too: nothing says so of one that was never read but this."""
+    text = "1 while an account is not in sync (never read, for one) or its user stream is silent, else 0."
+    stale = (((each.venue, each.account), float(not each.fresh)) for each in accounts)
+    return _labelled("account_stale", "gauge", text, ("venue", "account"), stale)
 
 
 def _feed_families(feeds: Sequence[FeedHealth]) -> Iterator[_Family]:

@@ -7,7 +7,7 @@ import hashlib
 import hmac
 from urllib.parse import urlencode
 
-from connectors.rest import Prepared, Reply, clock_in, told, whole
+from connectors.rest import Prepared, Reply, clock_in, told, whole, why_refused
 from connectors.session import Request, Security
 from monitor.credential import Secret
 from monitor.errors import VenueError
@@ -62,15 +62,13 @@ class BinanceDialect:
         value, text = told(reply.body, "code", "msg")
         code = whole(value)
         reason = _FATAL.get(code) if code is not None else None
-        said = f"HTTP {reply.status}" if code is None else f"HTTP {reply.status}, code {code}"
         # A path that a host does not have is answered with codes of several kinds: there the status says more.
-        if code is None or (reason is None and reply.status in (403, 404)):
-            code = reply.status
+        by_status = code is None or (reason is None and reply.status in (403, 404))
         return VenueError(
-            f"{self.venue} {request.method} {request.path}: {reason or text or 'no reason given'} ({said})",
+            why_refused(self.venue, request, reply, code, reason or text),
             retry=reason is None,
             retry_after_s=_retry_after_s(reply),
-            code=code,
+            code=reply.status if by_status else code,
         )
 
     def is_clock_fault(self, error: VenueError) -> bool:

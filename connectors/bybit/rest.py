@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 
 import orjson
 
-from connectors.rest import Prepared, Reply, clock_in, told, whole
+from connectors.rest import Prepared, Reply, clock_in, told, whole, why_refused
 from connectors.session import Request, Security
 from monitor.credential import Secret
 from monitor.errors import VenueError
@@ -88,11 +88,10 @@ class BybitDialect:
         if reply.status == 200 and code == 0:
             return None
         reason = _FATAL.get(code) if code is not None else None
-        said = f"HTTP {reply.status}" if code is None else f"HTTP {reply.status}, code {code}"
         if reply.status == 200 and code is None:
             text = "the answer is not one of Bybit's"
         return VenueError(
-            f"{self.venue} {request.method} {request.path}: {reason or text or 'no reason given'} ({said})",
+            why_refused(self.venue, request, reply, code, reason or text),
             retry=reason is None,
             retry_after_s=_retry_after_s(reply, code),
             code=reply.status if code in (None, 0) else code,

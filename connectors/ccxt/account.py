@@ -25,7 +25,8 @@ from connectors.ccxt.gateway import UNREADABLE, Gateway, guard_loop
 from connectors.ccxt.marks import MarkReader
 from connectors.ccxt.permissions import unknown_permissions
 from connectors.ccxt.session import SNAPSHOT, AccountFeed
-from connectors.ccxt.snapshot import Found, Snapshots
+from connectors.ccxt.snapshot import DEFINITIONS_S, Found, Snapshots
+from connectors.definitions import DefinitionTimes
 from monitor.clock import Clock
 from monitor.errors import VenueError
 from monitor.model.assessment import FeedHealth, FeedState
@@ -42,7 +43,12 @@ WITHOUT_STREAM_S = 10.0
 FAILURES_MAX = 3
 """After so many failures in a row the client is made anew: ccxt keeps what it once concluded, right or wrong."""
 
-DEFINITIONS_S = 3600.0
+MARKETS, UNREADABLE_POSITION = "markets", "a position that cannot be read"
+"""Stand in `DefinitionTimes` for all markets, and for a contract without a name, beside those held and not listed."""
+
+MARKETS_AGAIN_S = 60.0
+"""The first pause after markets that could not be read, or lacked what is held; it grows to an hour."""
+
 JUDGE_S = 0.5
 SLOW_S = 60.0
 
@@ -69,7 +75,9 @@ class AccountRunner:
         self._clock = clock
         self._telemetry = telemetry
         self._settings = settings
-        self._snapshots = Snapshots(account, clock)
+        self._snapshots = Snapshots(account, clock, random)
+        self._definitions = DefinitionTimes(DEFINITIONS_S, Backoff(MARKETS_AGAIN_S, DEFINITIONS_S, random))
+        self._remarks: frozenset[str] = frozenset()
         self._backoff = Backoff(1.0, 60.0, random)
         self._stream_backoff = Backoff(1.0, 60.0, random)
         self._marks = MarkReader(
@@ -78,7 +86,6 @@ class AccountRunner:
         )  # fmt: skip
         self._private = self._client(keys=True)
         self._due = 0.0
-        self._define_at = 0.0
         self._not_before = 0.0
         self._reason = SnapshotReason.START
         self._restart = asyncio.Event()
@@ -107,6 +114,7 @@ class AccountRunner:
         self._emit(self._feed.start(self._clock.now()))
         parts: dict[str, Callable[[], Coroutine[None, None, None]]] = {
             "snapshots": self._take_snapshots,
+            "definitions": self._define,
             "marks": self._marks.run,
             "positions": self._listen,
             "judge": self._judge,
@@ -158,7 +166,6 @@ class AccountRunner:
             await self._sleep_until(lambda: self._due)
             now = self._clock.now()
             self._not_before = now + SNAPSHOT_SPACING_S
-            self._snapshots.due |= now >= self._define_at
             self._due = now + (self._account.reconcile_s if self._feed.streaming else self._without_stream_s())
             reason, self._reason = self._reason, SnapshotReason.TIMER
             try:
@@ -189,8 +196,6 @@ class AccountRunner:
     def _took(self, found: Found) -> None:
         """Hand over what was found. Raises VenueError where it cannot be read."""
         now, received = self._clock.now(), time.perf_counter()
-        if now >= self._define_at:
-            self._define_at = now + DEFINITIONS_S
         if found.contracts:
             self._emit(self._feed.defined(found.contracts, found.sent_ms, now), received)
         self._emit(self._feed.answered(found.answers, found.sent_ms, now), received)
@@ -198,9 +203,49 @@ class AccountRunner:
         if self._feed.doubted:
             return
         self._marks.want(self._feed.held)
-        strangers = [each for each in self._feed.held if each.symbol not in self._snapshots.catalogue.markets]
-        if strangers and now > self._define_at - DEFINITIONS_S + SLOW_S:
-            self._define_at = now  # a contract that was listed since the markets were read
+        self._remark(found.answers.remarks)
+
+    def _remark(self, remarks: Sequence[str]) -> None:
+        """Each once in the log when it comes, and once when it goes."""
+        now, before = frozenset(remarks), self._remarks
+        self._remarks = now
+        for remark in sorted(now - before):
+            log.warning(f"{self.name}: {remark}")
+        for remark in sorted(before - now):
+            log.info(f"{self.name}: no longer so: {remark}")
+
+    # -- definitions
+
+    async def _define(self) -> None:
+        """Read the markets again on the timer, and sooner, after pauses that grow, while they lack what is held.
+
+        Beside the snapshots and with a client of its own: whatever becomes of it, they go on with what is known.
+        """
+        await self._sleep_until(lambda: 0.0 if self._snapshots.catalogue.markets else self._clock.now() + 1.0)
+        self._definitions.asked([MARKETS], (), self._clock.now())
+        while True:
+            await self._sleep_until(lambda: self._definitions.next([MARKETS, *self._strangers()]) or 0.0)
+            wanted = [MARKETS, *self._strangers()]
+            gateway = self._client(keys=True)
+            gateway.adopt(self._private)
+            try:
+                await self._snapshots.define(gateway)
+                self._private.adopt(gateway)
+                lacking = self._strangers()
+                self._snapshots.unreadable = False  # the next snapshot says whether it still is
+                self._want(self._clock.now())
+            except VenueError as error:
+                self._telemetry.venue_errors.add(self.venue, str(error.code or "ccxt"))
+                lacking = wanted
+            finally:
+                await gateway.close()
+            self._definitions.asked(wanted, lacking, self._clock.now())
+
+    def _strangers(self) -> list[str]:
+        """What is held and not among the markets: perhaps it was listed since they were read."""
+        unnamed = [UNREADABLE_POSITION] if self._snapshots.unreadable else []
+        known = self._snapshots.catalogue.markets
+        return [*unnamed, *(each.symbol for each in self._feed.held if each.symbol not in known)]
 
     # -- streams of the account
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from math import isnan
+from random import Random
 
 from connectors import CheckLine, FeedSettings, checks
 from connectors.ccxt.asks import Ask
@@ -45,13 +46,14 @@ def _permissions(account: AccountConfig) -> CheckLine:
 async def _snapshot(gateway: Gateway, account: AccountConfig, clock: Clock) -> list[CheckLine]:
     feed = AccountFeed(account.settings(FeedSettings()), Telemetry())
     try:
-        found = await Snapshots(account, clock).take(gateway, (), SnapshotReason.START)
+        found = await Snapshots(account, clock, Random()).take(gateway, (), SnapshotReason.START)  # noqa: S311 - jitter
         loaded = feed.defined(found.contracts, found.sent_ms, clock.now())
         snapshot, _ = feed.read(found.answers, found.sent_ms)
     except VenueError as error:
         return [CheckLine(False, "snapshot", str(error))]
     text = f"{checks.counted(len(snapshot.positions), 'open position')}, {snapshot.position_mode.value}"
-    return [CheckLine(True, "snapshot", text, (*loaded, snapshot)), *_pools(snapshot.reports)]
+    remarks = [CheckLine(None, "coverage", remark) for remark in found.answers.remarks]
+    return [CheckLine(True, "snapshot", text, (*loaded, snapshot)), *remarks, *_pools(snapshot.reports)]
 
 
 def _pools(reports: Sequence[PoolReport]) -> list[CheckLine]:

@@ -67,7 +67,8 @@ class AccountConfig(BaseAccountConfig):
 
     `params` are handed to ccxt with every question for positions and balances, one question for each table: exchanges
     that keep accounts apart (by margin coin, by product) must be asked for each. Exchanges that are known to this
-    connector have them by default. `options` are ccxt's options of the exchange.
+    connector have them by default. What they are not known to ask for is named, see `kinds.named`. `options` are ccxt's
+    options of the exchange.
     """
 
     venue: str = CONNECTOR

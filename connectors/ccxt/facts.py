@@ -1,17 +1,19 @@
-"""What is known of single exchanges beyond ccxt's unified structures: where they say what a cross pool has and needs.
+"""What is known of single exchanges beyond ccxt's unified structures: what must be asked to be told of every position,
+and where they say what a cross pool has and needs.
 
 ccxt's balance tells `total`, which is with profit at one exchange and without at the next, with or without what lies in
 isolated positions. Only where an exchange's own answer (`info`) is understood is a cross pool's margin balance taken
 from it; everywhere else it follows from the liquidation price that the venue reports, or is unknown.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isfinite
 from typing import Any
 
-from connectors.ccxt.config import Scalar
+from connectors.ccxt.kinds import Asks, Kind, Params, Question, everything, kind_of, named
 
+Markets = Mapping[str, Mapping[str, Any]]
 Balance = Mapping[str, Any]
 
 
@@ -37,12 +39,15 @@ Reading = Callable[[Balance, str, Isolated], CrossFigures]
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """One exchange. `params` as in `AccountConfig`; `options` are ccxt's, to read no more markets than
+    """One exchange. `questions` by its markets, where the account does not say its own; `asks` what each is for, and
+    `beyond` what none is, whatever the markets are; `options` are ccxt's, to read no more markets than
     needed; `tiers_by_notional`: whether ccxt's tiers are what they say; `cross_only`: whether what ccxt reads of it has
     no isolated positions, so that a margin mode that is not told is cross."""
 
     cross: Reading
-    params: tuple[Mapping[str, Scalar], ...] = ({},)
+    questions: Callable[[Markets], tuple[Question, ...]] = lambda markets: (Question(),)
+    asks: Asks = named
+    beyond: tuple[str, ...] = ()
     options: Mapping[str, object] = field(default_factory=dict)
     tiers_by_notional: bool = True
     cross_only: bool = False
@@ -83,6 +88,34 @@ def _bitget(balance: Balance, coin: str, isolated: Isolated) -> CrossFigures:
     return NOTHING
 
 
+_COIN = "COIN-FUTURES"
+
+
+def _bitget_questions(markets: Markets) -> tuple[Question, ...]:
+    """ "Get All Positions" is answered for one `productType`, and ccxt names one margin coin with it, USDT unless told.
+
+    So inverse contracts are asked for by each coin that one of them may be margined in. Balances come for all coins.
+    """
+    inverse = [market for market in markets.values() if (kind := kind_of(market)) and kind.form == "inverse"]
+    coins = dict.fromkeys(coin for market in inverse for coin in _margin_coins(market))
+    by_coin = (Question({"productType": _COIN, "marginCoin": c}, {"productType": _COIN}, c) for c in sorted(coins))
+    return (*(Question.of({"productType": product}) for product in ("USDT-FUTURES", "USDC-FUTURES")), *by_coin)
+
+
+def _margin_coins(market: Mapping[str, Any]) -> list[str]:
+    info = market.get("info")
+    told = info.get("supportMarginCoins") if isinstance(info, dict) else None
+    return [coin for coin in (market.get("settle"), *(told if isinstance(told, list) else ())) if isinstance(coin, str)]
+
+
+def _bitget_asks(params: Params, kind: Kind, kinds: Collection[Kind]) -> bool:
+    """By product, and for inverse contracts by margin coin: see `_bitget_questions`."""
+    product = str(params.get("productType"))
+    if kind.form == "inverse":
+        return product == _COIN and str(params.get("marginCoin")).upper() == kind.coin.upper()
+    return product == f"{kind.coin}-FUTURES"
+
+
 def _gate(balance: Balance, coin: str, isolated: Isolated) -> CrossFigures:
     """Classic account. "Query futures account": `total` excludes unrealized PnL and includes isolated margin.
 
@@ -119,13 +152,22 @@ _UNKNOWN = Facts(_nothing)
 _KNOWN = {
     "bitget": Facts(
         _bitget,
-        ({"productType": "USDT-FUTURES"}, {"productType": "USDC-FUTURES"}),
-        {"fetchMarkets": {"types": ["swap"]}},  # delivery contracts are among them
+        _bitget_questions,
+        _bitget_asks,
+        options={"fetchMarkets": {"types": ["swap"]}},  # delivery contracts are among them
     ),
-    "gate": Facts(_gate, ({"settle": "usdt"}, {"settle": "btc"}), {"fetchMarkets": {"types": ["swap"]}}),
-    "krakenfutures": Facts(_krakenfutures, tiers_by_notional=False),  # by contracts or by base units
-    "deribit": Facts(_nothing, cross_only=True),  # "Standard margin": by currency, or all together
-    "dydx": Facts(_nothing, cross_only=True),  # ccxt reads one subaccount; isolated markets have others of their own
+    "gate": Facts(
+        _gate,
+        lambda markets: tuple(Question.of({"settle": coin}) for coin in ("usdt", "btc")),
+        # Delivery contracts have an account of their own that is not asked for; they are read to be named.
+        options={"fetchMarkets": {"types": ["swap", "future"]}},
+    ),
+    "krakenfutures": Facts(_krakenfutures, asks=everything, tiers_by_notional=False),  # by contracts or by base units
+    # "Standard margin": by currency, or all together.
+    "deribit": Facts(_nothing, asks=everything, cross_only=True),
+    "dydx": Facts(  # isolated markets have subaccounts of their own
+        _nothing, asks=everything, beyond=("subaccounts other than the one that ccxt asks for",), cross_only=True
+    ),
 }
 
 

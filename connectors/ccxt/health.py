@@ -28,6 +28,7 @@ class Health:
         self._started_at = 0.0
         self._synced_at: float | None = None
         self._error = ""
+        self._remark = ""
         self._lost_at: float | None = 0.0
         self._lost_reason = "connecting"
         self._polled = ""
@@ -44,12 +45,15 @@ class Health:
 
     # -- what happened
 
-    def synced(self, now: float) -> None:
-        """A snapshot was taken. The first is when the stream is asked for: until then it could not be missed."""
+    def synced(self, now: float, remark: str) -> None:
+        """A snapshot was taken, and what is to be said of it.
+
+        The first is when the stream is asked for: until then it could not be missed.
+        """
         if self._synced_at is None and self._lost_at is not None:
             self._lost_at = now
         self._synced_at = now
-        self._error = ""
+        self._error, self._remark = "", remark
         if self._lost_at is None:
             self._proof_at = now
 
@@ -142,4 +146,4 @@ class Health:
             return FeedState.STALE, self._error or "no new snapshot comes"
         if age_s > self._late_after_s:
             return FeedState.LATE, self._error or "waiting for a snapshot"
-        return FeedState.LIVE, ""
+        return FeedState.LIVE, self._remark

@@ -77,6 +77,7 @@ class RecordedFeed(AccountFeed):
             "positions": list(answers.positions),
             "balances": list(answers.balances),
             "tickers": list(answers.tickers),
+            "remarks": list(answers.remarks),
         }
         self._write("responded", now, r=SNAPSHOT, m=sent_ms, d=text(said))
         return super().answered(answers, sent_ms, now)

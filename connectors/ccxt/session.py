@@ -46,12 +46,13 @@ class Contract:
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """All that was asked for one snapshot. `tickers` are of positions that have no mark yet."""
+    """All that was asked for one snapshot. `tickers` are of positions without a mark; `remarks` are for people."""
 
     reason: SnapshotReason
     positions: Sequence[Row]
     balances: Sequence[Row]
     tickers: Sequence[Row]
+    remarks: Sequence[str] = ()
 
 
 class AccountFeed:
@@ -142,7 +143,7 @@ class AccountFeed:
         self._told_before = self._told
         self.held, self.sizes = held, sizes
         self._telemetry.reconciliations.add(self.venue, self.account, "corrected" if corrected else "clean")
-        self._health.synced(now)
+        self._health.synced(now, "; ".join(answers.remarks))
         self._health.wants({each.instrument for each in held}, now)
         return [snapshot, *self._health.judge(now)]
 
@@ -242,11 +243,12 @@ class AccountFeed:
         """Definitions or a snapshot; what could not be read then is followed by the failure that it was."""
         said = orjson.loads(body)
         if request == DEFINITIONS:
-            told = {s: Contract(c["name"], c["market"], c["tiers"]) for s, c in said.items()}
-            return self.defined(told, sent_ms, now)
-        reason = SnapshotReason(said["reason"])
+            contracts = {s: Contract(c["name"], c["market"], c["tiers"]) for s, c in said.items()}
+            return self.defined(contracts, sent_ms, now)
+        positions, balances, tickers = (said[key] for key in ("positions", "balances", "tickers"))
+        answers = Answers(SnapshotReason(said["reason"]), positions, balances, tickers, said.get("remarks", ()))
         try:
-            return self.answered(Answers(reason, said["positions"], said["balances"], said["tickers"]), sent_ms, now)
+            return self.answered(answers, sent_ms, now)
         except VenueError:
             return ()
 

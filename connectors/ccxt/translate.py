@@ -136,9 +136,14 @@ def holding(position: Mapping[str, Any], catalogue: Catalogue) -> Holding | None
     )
 
 
+_OF_OPEN = (
+    "entryPrice", "liquidationPrice", "notional", "unrealizedPnl", "initialMargin", "maintenanceMargin", "collateral",
+)  # fmt: skip
+
+
 def _anything(position: Mapping[str, Any]) -> bool:
-    """Whether a position without a size says anything else that only an open one has."""
-    return any(figure(position.get(key)) for key in ("notional", "unrealizedPnl", "maintenanceMargin", "collateral"))
+    """Whether a position without a size says anything else that only an open one has: a side is enough."""
+    return position.get("side") in ("long", "short") or any(figure(position.get(key)) for key in _OF_OPEN)
 
 
 def _positive(value: object) -> float | None:

@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 
 import orjson
 
-from connectors.rest import Prepared, Reply, told
+from connectors.rest import Prepared, Reply, told, why_refused
 from connectors.session import Request, Security
 from monitor.credential import Secret
 from monitor.errors import VenueError
@@ -98,11 +98,10 @@ class OkxDialect:
         if reply.status == 200 and code == 0:
             return None
         reason = _FATAL.get(code) if code is not None else None
-        said = f"HTTP {reply.status}" if code is None else f"HTTP {reply.status}, code {code}"
         if reply.status == 200 and code is None:
             text = "the answer is not one of OKX's"
         return VenueError(
-            f"{self.venue} {request.method} {request.path}: {reason or text or 'no reason given'} ({said})",
+            why_refused(self.venue, request, reply, code, reason or text),
             retry=reason is None,
             retry_after_s=_retry_after_s(reply, code),
             code=code or reply.status,

@@ -281,17 +281,25 @@ def deleverage(
     mark, sells = ctx.market.marks[symbol], holding.amount > ZERO
     order = replace(new_order(ctx, symbol, "SELL" if sells else "BUY", closed, mark, slot), client_id="adl_autoclose")
     realized = _trade(ctx, holding, -closed if sells else closed, mark, asset)
+    return forced_close(ctx, order, holding, realized, kind="MARKET", execution="TRADE")
+
+
+def forced_close(
+    ctx: Context, order: Order, holding: Holding, realized: Decimal, *, kind: str, execution: str
+) -> list[Frame]:
+    """What is told of a position that the venue has closed with an order of its own: NEW, the account, the fill."""
+    asset = ctx.margin_asset(order.symbol)
     return [
-        events.order_update(order, ctx.now_ms, execution="NEW", status="NEW", kind="MARKET", margin_asset=asset),
+        events.order_update(order, ctx.now_ms, execution="NEW", status="NEW", kind=kind, margin_asset=asset),
         ctx.update("ORDER", changes={asset: ZERO}, holdings=(holding,)),
         events.order_update(
             order,
             ctx.now_ms,
-            execution="TRADE",
+            execution=execution,
             status="FILLED",
-            kind="MARKET",
-            filled=closed,
-            fill_price=mark,
+            kind=kind,
+            filled=order.quantity,
+            fill_price=order.price,
             realized=realized,
             margin_asset=asset,
         ),

@@ -188,21 +188,7 @@ def _take_over(ctx: Context, holding: Holding, price: Decimal, realized: Decimal
     holding.realized_pnl += realized
     holding.amount = holding.entry_price = holding.isolated_wallet = ZERO
     holding.updated_ms = ctx.now_ms
-    return [
-        events.order_update(order, ctx.now_ms, execution="NEW", status="NEW", kind="LIQUIDATION", margin_asset=asset),
-        ctx.update("ORDER", changes={asset: ZERO}, holdings=(holding,)),
-        events.order_update(
-            order,
-            ctx.now_ms,
-            execution="CALCULATED",
-            status="FILLED",
-            kind="LIQUIDATION",
-            filled=quantity,
-            fill_price=price,
-            realized=realized,
-            margin_asset=asset,
-        ),
-    ]
+    return actions.forced_close(ctx, order, holding, realized, kind="LIQUIDATION", execution="CALCULATED")
 
 
 def _exchange_all(ctx: Context) -> list[Frame]:

@@ -8,89 +8,26 @@ import base64
 import hashlib
 import hmac
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
-from math import inf
 from typing import Any
 
 import orjson
 from aiohttp import web
 
-from connectors.simulator.okx_contracts import (
-    coin_of,
-    contract_row,
-    discounted,
-    family_of,
-    is_inverse,
-    kind_of,
-    multiplier_of,
-)
+from connectors.simulator import okx_answers
+from connectors.simulator.okx_account import Position, State
+from connectors.simulator.okx_contracts import is_inverse
 from connectors.simulator.scenario import AccountSpec
 from connectors.simulator.streams import Connection
-from connectors.simulator.venue import HOST, Leg, Risk, VenueServer, side_of
+from connectors.simulator.venue import HOST, Risk, VenueServer
 from monitor.clock import Clock
 
 API_KEY = "key-of-the-okx-account"
 API_SECRET = "secret-of-the-okx-account"  # noqa: S105 - opens nothing but this simulator
 PASSPHRASE = "passphrase-of-the-okx-account"  # noqa: S105 - opens nothing but this simulator
-FEE = 0.0005
 VALID_MS = 25_000
 """A request is refused when its time is further off. OKX allows 30 s."""
-
-TIERS = ((1000, 0.004), (5000, 0.0065), (10_000, 0.01), (20_000, 0.02))
-"""Last contract and maintenance rate."""
-
-THIN_TIERS = ((12_000, 0.01), (30_000, 0.015), (60_000, 0.03))
-"""The same of contracts that trade less."""
-
-
-@dataclass
-class Position:
-    """What the account holds in one slot. `size` is signed; `margin` of an isolated position."""
-
-    symbol: str = "BTC-USDT-SWAP"
-    size: float = 1.0
-    entry: float = 75_000.0
-    mode: str = "isolated"
-    side: str = "net"
-    margin: float = 100.0
-    changes: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass
-class State:
-    """The account and the market; tests change it at will."""
-
-    level: str = "2"
-    position_mode: str = "net_mode"
-    permissions: str = "read_only"
-    gear: str = "3"
-    cash: dict[str, float] = field(default_factory=lambda: {"USDT": 50_000.0})
-    usd: dict[str, float] = field(default_factory=lambda: {"USDT": 1.0005, "BTC": 75_000.0})
-    discount: dict[str, tuple[tuple[float, float], ...]] = field(default_factory=lambda: {"BTC": ((inf, 0.95),)})
-    """Of currencies that do not count in full: up to so many of it, this share of each."""
-    indexes: tuple[str, ...] = ("USDT", "BTC")
-    """Currencies that have an index in USD."""
-    totals: bool = True
-    """Whether the figures over all currencies are told, where there are any."""
-    empty: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    """Figures of currencies that are left empty."""
-    unlisted: set[str] = field(default_factory=set)
-    """Contracts that are traded and not among those that are listed."""
-    maintenance: float = 40.0
-    """Of the whole account under portfolio margin."""
-    taker: str = "-0.0005"
-    tiers: tuple[tuple[int, float], ...] = TIERS
-    funding_interval_s: float = 28_800.0
-    page: int = 100
-    """Positions, or currencies, on a page of a push."""
-    isolated_share: float = 1.0
-    """By so many times the rates of isolated positions are those of cross ones."""
-    positions: list[Position] = field(default_factory=lambda: [Position()])
-    marks: dict[str, float] = field(
-        default_factory=lambda: {"BTC-USDT-SWAP": 75_000.0, "ETH-USDT-SWAP": 4_000.0, "BTC-USD-SWAP": 75_000.0}
-    )
 
 
 class OkxServer(VenueServer[Connection]):
@@ -129,14 +66,16 @@ class OkxServer(VenueServer[Connection]):
         """Rows of the REST endpoints by path; the argument needs no more than ``query``."""
         return {
             "/api/v5/public/time": lambda request: [{"ts": str(self.now_ms())}],
-            "/api/v5/account/config": self._config,
+            "/api/v5/account/config": lambda request: okx_answers.config(self.state),
             "/api/v5/account/balance": lambda request: [self.balance()],
             "/api/v5/account/positions": lambda request: [self.row(p) for p in self.state.positions if p.size],
-            "/api/v5/account/instruments": self._contracts,
-            "/api/v5/account/trade-fee": self._fees,
-            "/api/v5/public/position-tiers": self._tiers,
-            "/api/v5/public/funding-rate": self._funding,
-            "/api/v5/market/index-tickers": lambda request: [self._index_row(coin) for coin in self.state.indexes],
+            "/api/v5/account/instruments": lambda request: okx_answers.contracts(self.state, request.query),
+            "/api/v5/account/trade-fee": lambda request: okx_answers.fees(self.state),
+            "/api/v5/public/position-tiers": lambda request: okx_answers.tiers(self.state, request.query),
+            "/api/v5/public/funding-rate": lambda request: okx_answers.funding(self.state, self.now_ms()),
+            "/api/v5/market/index-tickers": lambda request: [
+                okx_answers.index_row(self.state, coin, self.now_ms()) for coin in self.state.indexes
+            ],
         }
 
     def routes(self) -> list[web.RouteDef]:
@@ -184,131 +123,31 @@ class OkxServer(VenueServer[Connection]):
     def _sign(self, text: str) -> str:
         return base64.b64encode(hmac.new(self.secret.encode(), text.encode(), hashlib.sha256).digest()).decode()
 
-    def _config(self, request: web.Request) -> list[Any]:
-        state = self.state
-        return [
-            {
-                "uid": "1", "mainUid": "1", "acctLv": state.level, "posMode": state.position_mode, "ip": "",
-                "perm": state.permissions, "ctIsoMode": "automatic", "liquidationGear": state.gear, "level": "Lv1",
-            }
-        ]  # fmt: skip
-
-    def _contracts(self, request: web.Request) -> list[Any]:
-        kind, family = request.query["instType"], request.query.get("instFamily")
-        listed = sorted(symbol for symbol in self.state.marks.keys() - self.state.unlisted if kind_of(symbol) == kind)
-        return [contract_row(symbol) for symbol in listed if family in (None, family_of(symbol))]
-
-    def _fees(self, request: web.Request) -> list[Any]:
-        taker = self.state.taker
-        groups = [{"groupId": "1", "maker": "-0.0002", "taker": taker}]
-        return [{"instType": "SWAP", "taker": taker, "takerU": taker, "takerUSDC": taker, "feeGroup": groups}]
-
-    def _tiers(self, request: web.Request) -> list[Any]:
-        return [
-            {
-                "instFamily": family, "uly": family, "tier": str(i + 1), "maxSz": str(last), "mmr": f"{rate:.12g}",
-                "minSz": str(tiers[i - 1][0] + 1 if i else 0), "imr": f"{rate * 2:.12g}", "maxLever": "50",
-            }
-            for family in request.query["instFamily"].split(",")
-            for tiers in (self._tiers_of(family, request.query["tdMode"]),)
-            for i, (last, rate) in enumerate(tiers)
-        ]  # fmt: skip
-
-    def _tiers_of(self, family: str, mode: str) -> tuple[tuple[int, float], ...]:
-        tiers = self.state.tiers if family.startswith(("BTC-", "ETH-")) else THIN_TIERS
-        share = self.state.isolated_share if mode == "isolated" else 1.0
-        return tuple((last, rate * share) for last, rate in tiers)
-
-    def _funding(self, request: web.Request) -> list[Any]:
-        coming = self.now_ms() // 3_600_000 * 3_600_000 + 3_600_000
-        following = coming + int(self.state.funding_interval_s * 1000)
-        return [
-            {"instId": symbol, "fundingRate": "0.0001", "fundingTime": str(coming), "nextFundingTime": str(following)}
-            for symbol in self.state.marks
-        ]
-
-    # --- what the account looks like
-
-    def figures(self, held: Position) -> tuple[float, float, float]:
-        """Notional, profit and maintenance rate of a position."""
-        mark, inverse = self.state.marks[held.symbol], is_inverse(held.symbol)
-        quantity = held.size * multiplier_of(held.symbol)
-        notional = abs(quantity) / mark if inverse else abs(quantity) * mark
-        profit = quantity * (1 / held.entry - 1 / mark) if inverse else quantity * (mark - held.entry)
-        same = [p for p in self.state.positions if p.mode == "cross" and p.symbol == held.symbol]
-        contracts = sum(abs(p.size) for p in same) if held.mode == "cross" else abs(held.size)
-        return (
-            notional,
-            profit,
-            next(rate for last, rate in self._tiers_of(family_of(held.symbol), held.mode) if contracts <= last),
-        )
+    # --- what it says at this moment
 
     def row(self, held: Position) -> dict[str, Any]:
         """A position as REST and the stream tell it."""
-        notional, profit, rate = self.figures(held)
-        isolated, coin = held.mode == "isolated", coin_of(held.symbol)
-        ratio = (held.margin + profit) / (notional * (rate + FEE)) if isolated and held.size else None
-        mark = self.state.marks[held.symbol]
-        row = {
-            "instType": kind_of(held.symbol), "instId": held.symbol, "mgnMode": held.mode, "posId": "1",
-            "posSide": held.side,
-            "pos": f"{held.size if held.side == 'net' else abs(held.size):g}", "ccy": coin, "posCcy": "",
-            "avgPx": f"{held.entry}" if held.size else "", "markPx": f"{mark}", "lever": "10",
-            "margin": f"{held.margin!r}" if isolated else "", "imr": "" if isolated else f"{notional / 10!r}",
-            "mmr": f"{notional * rate!r}", "mgnRatio": "" if ratio is None else f"{ratio!r}", "upl": f"{profit!r}",
-            "liqPx": "", "notionalUsd": f"{notional}", "usdPx": f"{self.state.usd.get(coin, 0.0) or ''}", "adl": "1",
-            "cTime": "1789999000000",
-            "uTime": str(self.now_ms()),
-        }  # fmt: skip
-        return row | held.changes
-
-    def cross(self, coin: str) -> tuple[float, float, float]:
-        """Profit, maintenance, and maintenance with fees of the cross positions in a coin."""
-        figures = [self.figures(p) for p in self.state.positions if p.mode == "cross" and coin_of(p.symbol) == coin]
-        return (
-            sum(profit for _, profit, _ in figures),
-            sum(notional * rate for notional, _, rate in figures),
-            sum(notional * (rate + FEE) for notional, _, rate in figures),
-        )
+        return okx_answers.position_row(self.state, held, self.now_ms())
 
     def balance(self) -> dict[str, Any]:
-        """The account as REST and the stream tell it. Figures over all coins are empty in futures mode."""
-        rows = [self._coin_row(coin) for coin in self.state.cash]
-        owned = [row for row in rows if float(row["cashBal"]) or float(row["eq"])]
-        coins = [row | dict.fromkeys(self.state.empty.get(row["ccy"], ()), "") for row in owned]
-        totals = dict.fromkeys(("adjEq", "imr", "mmr", "mgnRatio"), "")
-        if self.state.level in ("3", "4") and self.state.totals:
-            equity, required, with_fees = self._whole()
-            totals = {"adjEq": f"{equity!r}", "imr": "1", "mmr": f"{required!r}"}
-            totals["mgnRatio"] = f"{equity / with_fees!r}" if with_fees else ""
-        return {"uTime": str(self.now_ms()), "totalEq": "1", "isoEq": "0", **totals, "details": coins}
+        """The account as REST and the stream tell it."""
+        return okx_answers.balance(self.state, self.now_ms())
 
-    def _whole(self) -> tuple[float, float, float]:
-        """Equity, maintenance, and maintenance with fees over all coins, in USD."""
-        equity = sum(float(self._coin_row(coin)["disEq"]) for coin in self.state.cash)
-        crosses = {coin: self.cross(coin) for coin in self.state.cash}
-        required = sum(mm * self.state.usd[coin] for coin, (_, mm, _) in crosses.items())
-        with_fees = sum(mm * self.state.usd[coin] for coin, (_, _, mm) in crosses.items())
-        if self.state.level == "4":
-            with_fees += self.state.maintenance - required
-            required = self.state.maintenance
-        return equity, required, with_fees
+    def pages(self) -> list[okx_answers.Frame]:
+        """The whole set of positions as the stream repeats it, page after page."""
+        return okx_answers.position_pages(self.state, self.now_ms())
 
-    def _coin_row(self, coin: str) -> dict[str, Any]:
-        alone = [p for p in self.state.positions if p.mode == "isolated" and p.size and coin_of(p.symbol) == coin]
-        isolated = sum(p.margin + self.figures(p)[1] for p in alone)
-        profit, required, with_fees = self.cross(coin)
-        cash, price = self.state.cash[coin], self.state.usd[coin]
-        equity, futures = cash + profit + isolated, self.state.level == "2"
-        counted = discounted(cash + profit, self.state.discount.get(coin, ()))
-        return {
-            "ccy": coin, "cashBal": f"{cash!r}", "eq": f"{equity!r}", "isoEq": f"{isolated!r}", "upl": f"{profit!r}",
-            "availEq": f"{cash + profit!r}", "uTime": "1789999000000", "coinUsdPrice": f"{price!r}",
-            "eqUsd": f"{(equity - isolated) * price!r}", "liab": "", "twap": "0",
-            "disEq": "0" if futures else f"{counted * price!r}",
-            "mmr": f"{required!r}" if futures and required else "", "imr": "",
-            "mgnRatio": f"{(cash + profit) / with_fees!r}" if futures and with_fees else "",
-        }  # fmt: skip
+    def account_pages(self) -> list[okx_answers.Frame]:
+        """All currencies with a balance, as the stream repeats them."""
+        return okx_answers.account_pages(self.state, self.now_ms())
+
+    def mark(self, symbol: str) -> okx_answers.Frame:
+        """A frame of the mark-price channel."""
+        return okx_answers.mark_frame(self.state, symbol, self.now_ms())
+
+    def index(self, coin: str) -> okx_answers.Frame:
+        """A frame of the index-tickers channel."""
+        return okx_answers.index_frame(self.state, coin, self.now_ms())
 
     # --- an account that follows a price path
 
@@ -354,47 +193,13 @@ class OkxServer(VenueServer[Connection]):
 
     def risks(self) -> list[Risk]:
         """Isolated positions, and the cross ones by coin or, in multi-currency mode, together in USD."""
-        held = [p for p in self.state.positions if p.size]
-        scopes = {self._scope(p): [q for q in held if self._scope(q) == self._scope(p)] for p in held}
-        return [self._risk(scope, positions) for scope, positions in scopes.items()]
-
-    def _scope(self, held: Position) -> str:
-        if held.mode == "isolated":
-            return f"{held.symbol}:{side_of(held.size)}"
-        return coin_of(held.symbol) if self.state.level == "2" else "multi"
-
-    def _risk(self, scope: str, positions: list[Position]) -> Risk:
-        first, unit = positions[0], "USD" if scope == "multi" else coin_of(positions[0].symbol)
-        legs = tuple(
-            Leg(
-                p.symbol,
-                p.side,
-                p.size,
-                p.entry,
-                self.figures(p)[0] * (self.state.usd[coin_of(p.symbol)] if unit == "USD" else 1),
-            )
-            for p in positions
-        )
-        if first.mode == "isolated":
-            notional, profit, rate = self.figures(first)
-            return Risk(scope, unit, first.margin + profit, notional * (rate + FEE), legs)
-        if scope == "multi":
-            equity, _, with_fees = self._whole()
-            return Risk(scope, unit, equity, with_fees, legs)
-        profit, _, with_fees = self.cross(unit)
-        return Risk(scope, unit, self.state.cash[unit] + profit, with_fees, legs)
+        return self.state.risks()
 
     def take_over(self, risk: Risk) -> None:
         """The positions are gone, and with them their margin."""
-        lost = [p for p in self.state.positions if p.size and self._scope(p) == risk.scope]
-        if lost[0].mode == "cross":
-            coins = [risk.unit] if self.state.level == "2" else list(self.state.cash)
-            self.state.cash |= dict.fromkeys(coins, 0.0)
-        for held in lost:
-            held.size = held.margin = 0.0
+        lost = self.state.take_over(risk.scope)
         stamp = {"pTime": str(self.now_ms())}
         rows = [self.row(held) | stamp for held in lost]
-        self.state.positions = [held for held in self.state.positions if held not in lost]
         cash = [{"ccy": c, "cashBal": f"{q!r}", "uTime": str(self.now_ms())} for c, q in self.state.cash.items()]
         both = {"eventType": "liquidation", "balData": cash, "posData": rows, "trades": []} | stamp
         self.send("balance_and_position", [both])
@@ -475,46 +280,6 @@ class OkxServer(VenueServer[Connection]):
             for frame in self.pages() if channel == "positions" else self.account_pages():
                 connection.publish(name, frame)
 
-    def _push(self, channel: str, data: list[Any], **fields: Any) -> dict[str, Any]:
-        return {"arg": {"channel": channel, "uid": "1"}, **fields, "data": data}
-
-    def mark(self, symbol: str) -> dict[str, Any]:
-        """A frame of the mark-price channel."""
-        row = {
-            "instType": "SWAP",
-            "instId": symbol,
-            "markPx": f"{self.state.marks[symbol]}",
-            "ts": str(self.now_ms()),
-        }
-        return {"arg": {"channel": "mark-price", "instId": symbol}, "data": [row]}
-
-    def _index_row(self, coin: str) -> dict[str, str]:
-        return {"instId": f"{coin}-USD", "idxPx": f"{self.state.usd[coin]}", "ts": str(self.now_ms())}
-
-    def index(self, coin: str) -> dict[str, Any]:
-        """A frame of the index-tickers channel."""
-        return {"arg": {"channel": "index-tickers", "instId": f"{coin}-USD"}, "data": [self._index_row(coin)]}
-
-    def pages(self) -> list[dict[str, Any]]:
-        """The whole set of positions as the stream repeats it, page after page."""
-        stamp = {"pTime": str(self.now_ms())}
-        rows = [self.row(p) | stamp for p in self.state.positions if p.size]
-        return self._set("positions", self._split(rows))
-
-    def account_pages(self) -> list[dict[str, Any]]:
-        """All currencies with a balance, as the stream repeats them."""
-        told = self.balance()
-        return self._set("account", [[told | {"details": coins}] for coins in self._split(told["details"])])
-
-    def _split(self, rows: list[Any]) -> list[list[Any]]:
-        return [rows[i : i + self.state.page] for i in range(0, len(rows), self.state.page)] or [[]]
-
-    def _set(self, channel: str, pages: list[list[Any]]) -> list[dict[str, Any]]:
-        return [
-            self._push(channel, page, eventType="snapshot", curPage=i + 1, lastPage=i + 1 == len(pages))
-            for i, page in enumerate(pages)
-        ]
-
     def send_mark(self, symbol: str, price: float) -> None:
         """A mark to whoever subscribed."""
         self.state.marks[symbol] = price
@@ -531,7 +296,7 @@ class OkxServer(VenueServer[Connection]):
 
     def send(self, channel: str, data: list[Any], **fields: Any) -> None:
         """A push to whoever is subscribed."""
-        frame = self._push(channel, data, **fields)
+        frame = okx_answers.push(channel, data, **fields)
         for connection in self.of("user"):
             if channel in connection.subscriptions:
                 connection.publish(channel, frame)

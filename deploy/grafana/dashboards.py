@@ -2,8 +2,9 @@
 """Writes the dashboards beside it: run this file after a change. Standard library only; one line of JSON a panel.
 
 No colour stands at a figure written down here: rungs are read from marginwatch_rung_ratio, so that the dashboards say
-what the configuration says. What cannot be known is purple, and never green. Two monitors of one account say the same:
-what is shown is counted by its own labels, however many say it; of two figures it is the one that is worse.
+what the configuration says. What cannot be known or seen is purple, and never green; nor is no figure at all. Two
+monitors of one account say the same: what is shown is counted by its own labels, however many say it; of two figures it
+is the one that is worse, and a pool is not seen only where none of them sees it.
 """
 
 import json
@@ -17,16 +18,19 @@ Json = dict[str, Any]
 FOLDER = Path(__file__).resolve().parent / "dashboards"
 SOURCE = {"type": "prometheus", "uid": "${datasource}"}
 GRID = 24
+BELOW, UNSEEN, UNKNOWN = 0, 1, 5
 LEVELS = {
-    0: ("below the rungs", "green"),
-    1: ("notice", "blue"),
-    2: ("warning", "yellow"),
-    3: ("critical", "orange"),
-    4: ("unknown", "purple"),
-    5: ("emergency", "red"),
+    BELOW: ("below the rungs", "green"),
+    UNSEEN: ("cannot be seen", "dark-purple"),
+    2: ("notice", "blue"),
+    3: ("warning", "yellow"),
+    4: ("critical", "orange"),
+    UNKNOWN: ("unknown", "purple"),
+    6: ("emergency", "red"),
 }
+"""From bad to worse. A rung that was reached stays, however old the figure; that none is says nothing then."""
 
-SEVERITIES = {level: word for level, (word, _) in LEVELS.items() if level not in (0, 4)}
+SEVERITIES = {level: word for level, (word, _) in LEVELS.items() if level not in (BELOW, UNSEEN, UNKNOWN)}
 
 POOL = 'venue=~"$venue", account=~"$account", pool=~"$pool"'
 ACCOUNT = 'venue=~"$venue", account=~"$account"'
@@ -36,22 +40,33 @@ ALERT = 'venue=~"$venue", venue!="", account=~"$account", pool=~"$pool|"'
 NONE = "0 * max(marginwatch_ready)"  # nothing, where a monitor is there to say so
 RATIO = f"marginwatch_margin_ratio{{{POOL}}}"
 DISTANCE = f"marginwatch_liquidation_distance_ratio{{{POOL}}}"
+STALE = f"min by (venue, account, pool) (marginwatch_pool_stale{{{POOL}}})"  # where several see it, the best of them
+# A pool is known only once its account was read, so that no pool says of an account that it was not.
+STALE_ACCOUNT = f"min by (venue, account) (marginwatch_account_stale{{{ACCOUNT}}})"
+UNKNOWN_POOLS = f"max by (venue, account, pool) ({RATIO} != {RATIO})"
 
 
 def level(figure: str, rule: str, beyond: str) -> str:
     """The worst rung that each series of `figure` has reached: a key of `LEVELS`.
 
     Worst first, because of series with equal labels `or` keeps those on its left. A figure that differs from itself is
-    NaN, which is unknown.
+    NaN, which is unknown. An old figure that has reached no rung is not below the rungs.
     """
     conditions = {
         number: f"{figure} {beyond} bool on (job, instance) group_left () "
         f'marginwatch_rung_ratio{{rule="{rule}", severity="{severity}"}}'
         for number, severity in SEVERITIES.items()
     }
-    conditions[4] = f"{figure} != bool {figure}"
+    conditions[UNKNOWN] = f"{figure} != bool {figure}"
     worst_first = [f"({conditions[number]} == 1) * {number}" for number in sorted(conditions, reverse=True)]
-    return " or ".join([*worst_first, f"({figure} == bool {figure}) * 0"])
+    known = f"({figure} == bool {figure})"
+    unseen = f"{known} * {UNSEEN} and on (venue, account, pool) {STALE} == 1"
+    return " or ".join([*worst_first, unseen, f"{known} * {BELOW}"])
+
+
+def seen(figure: str) -> str:
+    """The series of `figure`, which has the label `pool`, with a gap where it only repeats what was seen last."""
+    return f"{figure} unless on (pool) {STALE} == 1"
 
 
 def alerts(metric: str) -> str:
@@ -289,7 +304,13 @@ def dashboard(name: str, title: str, description: str, panels: Sequence[Json]) -
 
 COLOURED = {"type": "color-background", "mode": "basic"}
 LEVEL_CELL = override("Rung", mappings=words(LEVELS), custom__cellOptions=COLOURED)
+AGES = {0: ("fresh", "green"), 1: ("old", "dark-purple")}
+AGE_CELL = override("Figures", mappings=words(AGES), custom__cellOptions=COLOURED)
 STREAM_STATES = {1: ("live", "green"), 2: ("late", "yellow"), 3: ("stale", "orange"), 4: ("down", "red")}
+TIMELINE: Json = {
+    "options": {"mergeValues": True, "showValue": "auto"},
+    "defaults": {"color": {"mode": "thresholds"}, "custom": {"fillOpacity": 70, "lineWidth": 0}},
+}
 SINK_STATES = {0: ("fails", "red"), 1: ("works", "green")}
 RATE = "[$__rate_interval]"
 FIRING = alerts("marginwatch_alert_firing")
@@ -301,8 +322,9 @@ FIRING_LINES = lines(
 )  # fmt: skip
 RATIO_LINES = lines(
     "Margin ratio by pool, with the configured rungs",
-    "Maintenance margin / margin balance: 100 % is the venue's first liquidation stage. A gap is an unknown ratio.",
-    "percentunit", 14, [(worst(RATIO), "{{pool}}"), rungs("margin_ratio")], axisSoftMin=0, axisSoftMax=1,
+    "Maintenance margin / margin balance: 100 % is the venue's first liquidation stage. A gap is a ratio that is "
+    "unknown or not seen.",
+    "percentunit", 14, [(seen(worst(RATIO)), "{{pool}}"), rungs("margin_ratio")], axisSoftMin=0, axisSoftMax=1,
 )  # fmt: skip
 DELIVERIES = bars(
     "Deliveries", "What the sinks took, and what failed.", 12,
@@ -316,19 +338,26 @@ WAITING = lines(
 
 def overview() -> Json:
     """Risk now, sight, and whether it was told."""
+    without_pools = f"{STALE_ACCOUNT} == 1 unless on (venue, account) marginwatch_margin_ratio"
+    unseen = f"{UNKNOWN_POOLS} or {STALE} == 1 or {without_pools}"
     to_account = "/d/marginwatch-account?var-pool=${__data.fields.Pool}&${__url_time_range}"
     return dashboard("overview", "marginwatch overview", "Risk now, what is seen, and what was said.", [
         row("Risk now"),
-        stat("Worst rung reached", "Of the margin ratio, as configured. Purple: a pool that cannot be known.",
-             "short", 4, f"max({level(RATIO, 'margin_ratio', '>=')})", mappings=words(LEVELS), base="green"),
-        stat("Highest margin ratio", "100 % is the venue's first liquidation stage. Unknown pools are not in it.",
+        stat("Worst rung reached", "Of the margin ratio, as configured, also by figures that are old. Purple: "
+             "none as far as is known, but not everything is seen or known.",
+             "short", 4, f"max({level(RATIO, 'margin_ratio', '>=')} or ({STALE_ACCOUNT} == 1) * {UNSEEN})",
+             mappings=words(LEVELS)),
+        stat("Not seen", "Pools whose marks or account are not fresh, whose figures are the last ones seen, or whose "
+             "margin ratio cannot be computed; and accounts without a pool that are not fresh.",
+             "short", 3, f"count({unseen}) or {NONE}", steps=[(0, "green"), (1, "purple")]),
+        stat("Highest margin ratio", "100 % is the venue's first liquidation stage. Old ratios are in it, unknown "
+             "ones are not.",
              "percentunit", 4, f"max({RATIO})", defaults={"decimals": 1}),
-        stat("Closest to liquidation", "The smallest relative move of a mark to its liquidation price.",
+        stat("Closest to liquidation", "The smallest relative move of a mark to its liquidation price, also by figures "
+             "that are old.",
              "percentunit", 4, f"min({DISTANCE})", defaults={"decimals": 2}),
-        stat("Unknown pools", "Pools whose margin ratio cannot be computed: nothing watches them.",
-             "short", 3, f"count({worst(f'{RATIO} != {RATIO}')}) or {NONE}", steps=[(1, "purple")], base="green"),
         stat("Alerts firing", "All severities.",
-             "short", 3, f"sum({FIRING}) or {NONE}", steps=[(1, "red")], base="green"),
+             "short", 3, f"sum({FIRING}) or {NONE}", steps=[(0, "green"), (1, "red")]),
         stat("Acknowledged", "Of those that fire: somebody has seen them.",
              "short", 3, f"sum({alerts('marginwatch_alert_acknowledged')}) or {NONE}"),
         stat("Silences", "In force now: what they cover is kept from people.",
@@ -338,13 +367,15 @@ def overview() -> Json:
             ("Rung", "none", worst(level(RATIO, "margin_ratio", ">="))),
             ("Margin ratio", "percentunit", worst(RATIO)),
             ("To liquidation", "percentunit", f"min by (pool) ({DISTANCE})"),
-        ], sort="Rung", overrides=[LEVEL_CELL, override("Pool", links=[{"title": "The account", "url": to_account}])]),
+            ("Figures", "none", f"max by (pool) ({STALE})"),
+        ], sort="Rung", overrides=[
+            LEVEL_CELL, AGE_CELL, override("Pool", links=[{"title": "The account", "url": to_account}])]),
         row("Sight"),
         stat("Sight", "Whether every account of every monitor is in sync and fresh.",
              "short", 6, "min(marginwatch_ready)", mappings=words({0: ("BLIND", "red"), 1: ("all seen", "green")})),
         stat("Blind time", "How long something of an account could not be seen, in the time shown.",
              "s", 6, f"max(increase(marginwatch_blind_seconds_total{{{ACCOUNT}}}[$__range]))",
-             steps=[(1, "red")], base="green"),
+             steps=[(0, "green"), (1, "red")]),
         stat("Oldest data", "Of all streams. A user stream is quiet while nothing happens.",
              "s", 6, f"max(marginwatch_feed_age_seconds{{{STREAM}}})"),
         stat("Monitors", "That answer Prometheus.",
@@ -381,23 +412,31 @@ def account() -> Json:
             ("Margin balance", "short", balance),
             ("Maintenance", "short", maintenance),
             ("Model error", "percentunit", worst(f"marginwatch_model_error_ratio{{{POOL}}}")),
-        ], sort="Rung", overrides=[LEVEL_CELL]),
+            ("Figures", "none", f"max by (pool) ({STALE})"),
+        ], sort="Rung", overrides=[LEVEL_CELL, AGE_CELL]),
+        panel("state-timeline", "Figures of pools, and accounts",
+              "Old: the marks or the account are not fresh, and what is shown of them is what was seen last.",
+              "short", (24, 6), [(f"max by (pool) ({STALE})", "{{pool}}"),
+                                 (STALE_ACCOUNT, "{{venue}}/{{account}}")],
+              mappings=words(AGES), **TIMELINE),
         lines("Margin balance against maintenance margin",
-              "Liquidation begins where they meet. In the pool's own unit.", "short", 12,
-              [(balance, "{{pool}} balance"), (maintenance, "{{pool}} maintenance")]),
+              "Liquidation begins where they meet. In the pool's own unit. A gap is what is unknown or not seen.",
+              "short", 12, [(seen(balance), "{{pool}} balance"), (seen(maintenance), "{{pool}} maintenance")]),
         FIRING_LINES,
         row("Positions"),
         lines("Distance to liquidation by position, with the configured rungs",
-              "Relative move of the mark to the liquidation price. A position without such a price has no line.",
-              "percentunit", 12, [(distance, "{{pool}} " + leg), rungs("distance")], axisSoftMin=0),
+              "Relative move of the mark to the liquidation price. A position without such a price has no line; a gap "
+              "is what is unknown or not seen.",
+              "percentunit", 12, [(seen(distance), "{{pool}} " + leg), rungs("distance")], axisSoftMin=0),
         lines("Mark price against liquidation price", "Choose a pool to compare the two.", "short", 12,
-              [(mark, f"{{{{pool}}}} {leg} mark"), (liquidation, f"{{{{pool}}}} {leg} liquidation")]),
+              [(seen(mark), f"{{{{pool}}}} {leg} mark"), (seen(liquidation), f"{{{{pool}}}} {leg} liquidation")]),
         table("Positions", "Nothing as liquidation price: there is none.", 24, "pool, instrument, side", [
             ("Rung", "none", worst(level(DISTANCE, "distance", "<="), of_leg)),
             ("To liquidation", "percentunit", distance),
             ("Mark price", "none", mark),
             ("Liquidation price", "none", liquidation),
-        ], sort="Rung", overrides=[LEVEL_CELL]),
+            ("Figures", "none", f"max by ({of_leg}) (0 * ({mark} == bool {mark}) + on (pool) group_left () {STALE})"),
+        ], sort="Rung", overrides=[LEVEL_CELL, AGE_CELL]),
     ])  # fmt: skip
 
 
@@ -411,10 +450,6 @@ def monitor() -> Json:
     )
     to_the_right = {"unit": "bytes", "custom__axisPlacement": "right"}
     memory = override("/^memory/", **to_the_right) | {"matcher": {"id": "byRegexp", "options": "/^memory/"}}
-    timeline: Json = {
-        "options": {"mergeValues": True, "showValue": "auto"},
-        "defaults": {"color": {"mode": "thresholds"}, "custom": {"fillOpacity": 70, "lineWidth": 0}},
-    }
     return dashboard("monitor", "marginwatch monitor", "Whether the monitor sees, keeps up and delivers.", [
         row("Keeping up"),
         lines("Frame received to decision", "Median and 99th percentile.", "s", 8,
@@ -431,7 +466,7 @@ def monitor() -> Json:
         row("Sight"),
         panel("state-timeline", "Streams", "By the age of their data.", "short", (12, 8),
               [(worst(stream_state, "venue, account, stream"), stream)], mappings=words(STREAM_STATES),
-              **timeline),
+              **TIMELINE),
         lines("Age of the newest data", "A user stream is quiet while nothing happens.", "s", 12,
               [(worst(f"marginwatch_feed_age_seconds{{{STREAM}}}", "venue, account, stream"), stream)]),
         lines("Blind time", "Seconds a minute in which something of an account could not be seen.", "s", 8,
@@ -445,7 +480,7 @@ def monitor() -> Json:
         row("Voice"),
         panel("state-timeline", "Sinks", "Whether each takes what it is given; the state file takes part.",
               "short", (12, 8), [("min by (sink) (marginwatch_sink_up)", "{{sink}}")], mappings=words(SINK_STATES),
-              **timeline),
+              **TIMELINE),
         lines("Since the last delivery", "Long while nothing happens.", "s", 12,
               [("time() - max by (sink) (marginwatch_last_delivery_timestamp_seconds)", "{{sink}}")]),
         WAITING,

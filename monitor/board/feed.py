@@ -19,7 +19,7 @@ from monitor.board.state import POOLS_MAX, Round, follow, sections, worst
 from monitor.clock import Clock
 from monitor.model.sources import PoolSource
 from monitor.turns import in_turns
-from monitor.views import pool_json, rows
+from monitor.views import pool_json, rows, unread
 
 ROUND_S = 1.0
 READERS_MAX = 16
@@ -135,6 +135,7 @@ class Feed:
             pass
         others = sections(
             self._source.ready(),
+            unread(self._source.accounts()),
             rungs,
             self._source.health(),
             len(firing),

@@ -85,15 +85,19 @@ def worst(firing: Sequence[Alert]) -> list[Alert]:
 
 def sections(
     ready: tuple[bool, Sequence[str]],
+    unread: Sequence[str],
     rungs: Mapping[tuple[str, str], float],
     feeds: Iterable[FeedHealth],
     firing: int,
     alerts: Iterable[bytes],
     silences: Iterable[Silence],
 ) -> dict[str, bytes]:
-    """Everything but the pools, as JSON by name. `alerts` are those shown, as messages, of the many that fire."""
+    """Everything but the pools, as JSON by name. `alerts` are those shown, as messages, of the many that fire.
+
+    `unread` names the accounts that were never read: where no pool is shown, it may be because of them.
+    """
     return {
-        "ready": orjson.dumps({"ready": ready[0], "reasons": list(ready[1])}),
+        "ready": orjson.dumps({"ready": ready[0], "reasons": list(ready[1]), "unread": list(unread)}),
         "rungs": orjson.dumps(_ladders(rungs)),
         "feeds": orjson.dumps([_feed(feed) for feed in sorted(feeds, key=_feed_order)]),
         "alerts_total": orjson.dumps(firing),

@@ -20,7 +20,7 @@ from alerts.sinks.console import zone_of
 from monitor.commands.demo_screen import bar
 from monitor.commands.show import SEVERITY_STYLES, counted, warning_line
 from monitor.legible import legible_all
-from monitor.views import percent
+from monitor.views import percent, without_pools
 
 OLD_S = 4.0
 """Without an answer for so long, what is shown is old."""
@@ -127,9 +127,7 @@ class Look:
         head = self._head(state, age_s if old else None)
         plan = _planned(_sections(state, width), state, width, height)
         pools = state["pools"][: plan.pools]
-        below = [Text(line) for line in plan.left_out]
-        if not state["total"]:
-            below = [Text("No pool has risk open."), *below]
+        below = [Text(line) for line in (*_empty(state, width), *plan.left_out)]
         table = [self._table(pools, state, width, headed=plan.headed)] if pools else []
         shown = Group(*_fitting(plan.lines), *table, *below)
         return Group(*_fitting([head]), _Dimmed(shown) if old else shown)
@@ -162,9 +160,12 @@ class Look:
         else:
             why = f" ({self.trouble})" if self.trouble else ""
             line.append(f" NO ANSWER, {old_s:.0f} s old ", "bold reverse red").append(f" as of {at}{why}", "bold red")
-        counts = [counted(state["total"], "pool"), counted(state["alerts_total"], "alert")]
-        counts += [counted(len(state["silences"]), "silence")] if state["silences"] else []
-        return line.append(f"  {' · '.join(counts)} · ").append(self.url, "dim")
+        line.append(f"  {counted(state['total'], 'pool')} · ")
+        unread = len(state["ready"].get("unread", ()))
+        line.append(f"{counted(unread, 'account')} not read yet · " if unread else "", "bold red")
+        line.append(f"{counted(state['alerts_total'], 'alert')} · ")
+        line.append(f"{counted(len(state['silences']), 'silence')} · " if state["silences"] else "")
+        return line.append(self.url, "dim")
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +219,7 @@ _IN_NEED = ("reason for blindness", "alert", "stream in trouble", "silence", "")
 
 def _planned(sections: list[_Section], state: Mapping[str, Any], width: int, height: int | None) -> _Plan:
     """Share the lines of a terminal: pools by danger first, then the rest; what is left out is counted."""
-    reserved = empty = 0 if state["total"] else 1  # that there is no pool takes a line, too
+    reserved = empty = len(_empty(state, width))
     while True:
         pools, shares, headed = _shares(sections, len(state["pools"]), height, reserved)
         with_less = _Section("pool with less risk", [], state["total"], 0, "pools with less risk")
@@ -250,6 +251,12 @@ def _shares(
         shares[what] += more
         rest -= more
     return min(pools, first + rest), shares, headed
+
+
+def _empty(state: Mapping[str, Any], width: int) -> list[str]:
+    """What stands in place of the pools where there are none."""
+    ready = state["ready"]
+    return [] if state["total"] else wrap(without_pools(ready["ready"], ready.get("unread", ())), width)
 
 
 def _not_shown(parts: list[str], width: int) -> list[str]:
@@ -361,7 +368,7 @@ def _row(
     short = Text(pool["scope"]).append(f"  {pool['account']} {pool['venue']}", "dim")
     yield Text(pool["pool"]) if wide else short
     yield Text("unknown" if ratio is None else percent(ratio), style)
-    yield Text("marks are old", "reverse red") if pool["stale"] else _label(danger, why=width >= WHY)
+    yield Text("old figures", "reverse red") if pool["stale"] else _label(danger, why=width >= WHY)
     legs = pool["legs"] or []
     near = min(legs, key=lambda leg: inf if leg["distance"] is None else float(leg["distance"]), default=None)
     pnl = [_figure(leg["unrealized_pnl"]) for leg in legs]

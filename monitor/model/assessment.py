@@ -132,16 +132,37 @@ class PoolAssessment:
     unknown: tuple[str, ...] = ()
     stale: bool = False
     """Whether a mark behind the figures has grown old: they may accuse, but not acquit."""
+    account_stale: bool = False
+    """Whether the account is not in sync, or its user stream has fallen silent."""
+
+    @property
+    def old(self) -> bool:
+        """Whether the figures may be of another time than they seem to be."""
+        return self.stale or self.account_stale
 
 
 @dataclass(frozen=True, slots=True)
 class PoolTable:
-    """All pools as columns of equal length, cheap to take at any moment; unknown figures are nan."""
+    """All pools as columns of equal length, cheap to take at any moment; unknown figures are nan.
+
+    `old` is as in `PoolAssessment`.
+    """
 
     pools: Sequence[str]
     margin_balance: NDArray[np.float64]
     maintenance_margin: NDArray[np.float64]
     margin_ratio: NDArray[np.float64]
+    old: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class AccountSight:
+    """Whether an account was ever read whole, and whether it is in sync and its user stream alive now."""
+
+    venue: str
+    account: str
+    read: bool
+    fresh: bool
 
 
 class FeedState(StrEnum):

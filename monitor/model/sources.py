@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from monitor.model.assessment import FeedHealth, PoolAssessment, PoolTable
+from monitor.model.assessment import AccountSight, FeedHealth, PoolAssessment, PoolTable
 
 
 class PoolSource(Protocol):
@@ -15,6 +15,10 @@ class PoolSource(Protocol):
 
     def assessments(self) -> Mapping[str, PoolAssessment]:
         """Pool id to its last full assessment (about a second old at most). With very many pools only the riskiest."""
+        ...
+
+    def accounts(self) -> Sequence[AccountSight]:
+        """How well each account is seen, those without a pool included."""
         ...
 
     def health(self) -> Sequence[FeedHealth]:

@@ -52,6 +52,14 @@ def test_a_jump_says_one_alert_at_the_highest_rung() -> None:
     assert (alert.raised_at, alert.mark_at, alert.host, alert.at) == (100.0, 1_789_999_999.5, "box", 100.0)
 
 
+@pytest.mark.parametrize("why", ["stale", "account_stale"])
+def test_an_alert_says_that_its_figures_are_old(why: str) -> None:
+    """The last figures accuse, however old; those of a fresh pool are not said to be old."""
+    (fresh,) = engine().on_pool(a_pool(0.96), 100.0)
+    (old,) = engine().on_pool(a_pool(0.96, **{why: True}), 100.0)
+    assert (fresh.stale, old.stale, old.margin_ratio) == (False, True, 0.96)
+
+
 def test_a_negative_margin_balance_is_an_emergency() -> None:
     """+inf is past every rung, and the text says why."""
     alert, distance = engine().on_pool(a_pool(0.5, margin_ratio=inf, margin_balance=-12.0), 0.0)

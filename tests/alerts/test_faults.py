@@ -146,7 +146,7 @@ async def monitor(state: Path, sink: Sink) -> AsyncIterator[Monitor]:
     """Run with one sink; what fires is repeated every few seconds."""
     clock, telemetry = SystemClock(), Telemetry()
     with Outbox.open(state, [sink.name], clock, telemetry) as outbox:
-        engine = Engine(AlertsConfig.model_validate({"repeat": {"warning_s": 3}}), "box")
+        engine = Engine(AlertsConfig.model_validate({"repeat": {"warning_s": 8}}), "box")
         engine.restore(outbox.restored, clock.now())
         dispatcher = Dispatcher(outbox, [sink], clock, telemetry)
         now = Monitor(engine, dispatcher, clock, [])

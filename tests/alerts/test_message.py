@@ -89,6 +89,14 @@ def test_a_message_can_be_read_back(alert: Alert) -> None:
     assert decode(encode(endless), step=alert.step, serial=alert.serial, at=alert.at) == endless
 
 
+def test_a_message_says_that_its_figures_are_old(alert: Alert) -> None:
+    """And only then; it can be read back."""
+    assert "stale" not in json.loads(encode(alert))
+    old = replace(alert, stale=True)
+    assert json.loads(encode(old))["stale"] is True
+    assert decode(encode(old), step=old.step, serial=old.serial, at=old.at) == old
+
+
 def test_state_uses_the_same_names_and_rules() -> None:
     """A pool's state tells unknown from none, and when it was written."""
     fields = state_fields(a_pool(0.75, margin_balance=nan, unknown=("no tiers",)), 1_790_000_000.0)
@@ -96,3 +104,15 @@ def test_state_uses_the_same_names_and_rules() -> None:
     assert fields["unknown"] == ["no tiers"]
     assert fields["at"] == "2026-09-21T14:13:20.000Z"
     assert fields["legs"][0]["instrument"] == "BTCUSDT"
+
+
+@pytest.mark.parametrize("why", ["stale", "account_stale"])
+def test_a_state_says_that_its_figures_are_old(why: str) -> None:
+    """The last figures stay; beside them stands whether they may have changed, and how old the marks are."""
+    now = 1_790_000_000.0
+    fresh = state_fields(a_pool(0.75), now)
+    assert (fresh["stale"], fresh["mark_age_s"]) == (False, 0.5)
+    old = state_fields(a_pool(0.75, **{why: True}, marked_at=now - 15), now)
+    assert (old["stale"], old["mark_age_s"], old["margin_ratio"]) == (True, 15.0, 0.75)
+    assert state_fields(a_pool(0.75, marked_at=None), now)["mark_age_s"] is None
+    assert state_fields(a_pool(0.75, marked_at=now + 1), now)["mark_age_s"] == 0.0  # the venue's clock is ahead

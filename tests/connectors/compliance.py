@@ -37,8 +37,9 @@ from monitor.clock import Clock
 from monitor.credential import Secret
 from monitor.margin.venues import rules_of
 from monitor.model.assessment import FeedState, PoolAssessment
-from monitor.model.events import AccountDelta, AccountSnapshot, Event, FeedChanged, InstrumentsLoaded, Marks
+from monitor.model.events import AccountSnapshot, Event, FeedChanged, InstrumentsLoaded, Marks
 from monitor.telemetry import Telemetry
+from tests.support.booked import apply
 from tests.support.venue_server import Venue, venue_in_process
 
 SPEED = 10.0
@@ -672,7 +673,7 @@ VENUES: dict[str, Callable[[Clock], AbstractAsyncContextManager[VenueUnderTest]]
 }
 
 SOAKED = {"ccxt-gate", "ccxt-krakenfutures"}
-"""The same connector as another one's, once more: with the long rounds only."""
+"""The same connector as another one's, once more: with the long rounds only, but for what differs by exchange."""
 
 
 @dataclass
@@ -715,15 +716,8 @@ class Watch:
         for account in {event.account for event in self.of(AccountSnapshot)}:
             book.add_account(self.venue.name, account, rules_of(self.venue.name))
         for event in self.events:
-            match event:
-                case InstrumentsLoaded() if book.has_account(event.venue, event.account):
-                    book.load_instruments(event)
-                case AccountSnapshot():
-                    book.apply_snapshot(event)
-                case AccountDelta():
-                    book.apply_delta(event)
-                case Marks():
-                    book.apply_marks(event, self.clock.now())
+            if not isinstance(event, InstrumentsLoaded) or book.has_account(event.venue, event.account):
+                apply(book, event, self.clock.now())
         return [book.assess(row) for row in book.rows()]
 
     def error(self) -> BaseException | None:

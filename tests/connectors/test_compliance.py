@@ -42,9 +42,35 @@ def clock() -> QuickClock:
     return QuickClock()
 
 
-@pytest.fixture(
-    params=[pytest.param(name, marks=pytest.mark.soak if name in SOAKED else ()) for name in sorted(VENUES)]
+DIFFERS_BY_EXCHANGE = frozenset(
+    {
+        "test_marks_and_events_arrive",  # the shapes of answers and frames
+        "test_a_key_that_expires_silently_is_found_by_what_events_did_not_tell",  # what holds a subscription
+        "test_a_frame_without_its_figures_is_counted_and_survived",  # how they are called
+        "test_the_venues_wish_for_silence_is_respected",  # how an error is told
+        "test_a_key_that_is_refused_ends_the_start_with_what_to_do",
+        "test_check_holds_every_pool_against_the_venues_report",  # which figures are reported
+        "test_secrets_are_never_printed",  # where a signature stands
+    }
 )
+"""Tests that exchanges of one connector may pass or fail each for itself, so that they run for all, soak or not."""
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Every venue, or those whose connector another one tests as well with the long rounds only."""
+    if "venue" not in metafunc.fixturenames:
+        return
+    soaked = frozenset() if metafunc.function.__name__ in DIFFERS_BY_EXCHANGE else SOAKED
+    params = [pytest.param(name, marks=pytest.mark.soak if name in soaked else ()) for name in sorted(VENUES)]
+    metafunc.parametrize("venue", params, indirect=True)
+
+
+def test_what_differs_by_exchange_is_tested() -> None:
+    """Under these names."""
+    assert globals().keys() >= DIFFERS_BY_EXCHANGE
+
+
+@pytest.fixture
 async def venue(request: pytest.FixtureRequest, clock: QuickClock) -> AsyncIterator[VenueUnderTest]:
     """Each venue in turn."""
     async with VENUES[request.param](clock) as server:
@@ -213,12 +239,23 @@ async def test_connections_are_replaced_before_their_day_is_over(venue: VenueUnd
 # --- frames
 
 
-@pytest.mark.parametrize("how", Spoil)
+@pytest.mark.parametrize("how", [Spoil.GARBAGE, Spoil.TRUNCATED, Spoil.UNKNOWN_EVENT])
 @pytest.mark.parametrize("stream", Stream)
 async def test_a_bad_frame_is_counted_and_survived(watch: Watch, stream: Stream, how: Spoil) -> None:
     """On the private stream a snapshot follows, because the frame may have been the one that mattered."""
     if how is Spoil.UNKNOWN_EVENT:
         needs(watch.venue, Lack.FRAMES)
+    await counted_and_survived(watch, stream, how)
+
+
+@pytest.mark.parametrize("stream", Stream)
+async def test_a_frame_without_its_figures_is_counted_and_survived(watch: Watch, stream: Stream) -> None:
+    """An empty price or size is none, and never zero."""
+    await counted_and_survived(watch, stream, Spoil.EMPTY_NUMBERS)
+
+
+async def counted_and_survived(watch: Watch, stream: Stream, how: Spoil) -> None:
+    """A bad frame is; after one on the private stream a snapshot follows."""
     snapshots = len(watch.of(AccountSnapshot))
     await watch.venue.spoil(stream, how)
     await watch.until(lambda: watch.bad(stream), "a count")

@@ -18,12 +18,14 @@ from connectors.rest import (
     CLOCK_AGE_S,
     Budget,
     Dialect,
+    Reply,
     Rest,
     SharedAnswers,
     clock_in,
     shared_budget,
     told,
     whole,
+    why_refused,
 )
 from connectors.session import Request, Security
 from monitor.clock import ManualClock
@@ -323,6 +325,15 @@ def test_an_address_has_one_budget_whoever_asks() -> None:
 def test_what_a_body_says_of_itself(body: bytes, expected: tuple[object, str]) -> None:
     """Whatever it is; a whole page is cut."""
     assert told(body, "code", "msg") == expected
+
+
+def test_a_refusal_says_what_was_asked_and_why() -> None:
+    """The code only where there is one; that nobody gave a reason is said as well."""
+    asked, reply = Request("risk", "GET", "https://rest.test", "/v1/risk"), Reply(403, {}, b"")
+    assert (
+        why_refused("okx", asked, reply, 50111, "no such key") == "okx GET /v1/risk: no such key (HTTP 403, code 50111)"
+    )
+    assert why_refused("okx", asked, reply, None, "") == "okx GET /v1/risk: no reason given (HTTP 403)"
 
 
 def test_the_venues_time_is_a_whole_number_or_an_error() -> None:

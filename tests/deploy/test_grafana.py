@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from importlib.util import module_from_spec, spec_from_file_location
 from itertools import combinations
-from math import isnan
+from math import isnan, nan
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -24,9 +24,13 @@ from monitor.clock import SystemClock
 from monitor.commands.stage import stage
 from monitor.credential import Secret
 from monitor.http import HttpConfig, HttpServer
+from monitor.model.assessment import PoolAssessment
 from monitor.telemetry import Telemetry
+from tests.support.daemon import daemon
 from tests.support.desk import Desk, alert, bad_day, busy_telemetry
+from tests.support.pools import a_leg, a_pool
 from tests.support.prometheus import PrometheusServer, run_prometheus
+from tests.support.venue_server import Venue, venue_in_process
 
 GRAFANA = Path(__file__).parents[2] / "deploy" / "grafana"
 RULES = GRAFANA.parent / "prometheus" / "marginwatch.rules.yml"
@@ -34,7 +38,7 @@ DASHBOARDS = sorted((GRAFANA / "dashboards").glob("*.json"))
 SUBSTITUTES = {"$__rate_interval": "3s", "$__range": "1m", "$venue": ".*", "$account": ".*", "$pool": ".*"}
 NONE = r" or (vector\(0\)|0 \* max\(marginwatch_ready\)|label_replace\(0 \* max\(marginwatch_ready\), .*\))$"
 """What a query shows where there is nothing."""
-DEMO_HAS_NONE = {"Acknowledged", "Unknown pools", "Faults"}
+DEMO_HAS_NONE = {"Acknowledged", "Not seen", "Faults"}
 """Panels about what does not happen in the demo, where they show that."""
 RUNGS = {"margin_ratio": "margin_ratio", "liquidation_distance_ratio": "distance", "model_error_ratio": "model_error"}
 """Which rungs belong beside which figure."""
@@ -235,11 +239,11 @@ async def test_a_pair_of_monitors_shows_everything_once(tmp_path: Path) -> None:
             assert await figure("Alerts firing") == 2 + 2
             assert await figure("Acknowledged") == 1
             assert await figure("Silences") == 1
-            assert await figure("Unknown pools") == 2
+            assert await figure("Not seen") == 2
             assert await figure("Monitors") == 2
             alone = {"pool": desks[0].alerts[0].pool or ""}
             assert await figure("Alerts firing", **alone) == 1 + 2
-            assert await figure("Unknown pools", **alone) == 0
+            assert await figure("Not seen", **alone) == 0
             for path in DASHBOARDS:
                 for panel in panels(path):
                     for target in panel["targets"]:
@@ -248,6 +252,128 @@ async def test_a_pair_of_monitors_shows_everything_once(tmp_path: Path) -> None:
                             assert len(drawn) == len(set(drawn)), f"{panel['title']}: {drawn}"
             (annotation,) = dashboard(DASHBOARDS[0])["annotations"]["list"]
             assert len(await prometheus.query(substituted(annotation["expr"], **alone))) == 2
+
+
+def seen_by_two() -> tuple[Desk, Desk]:
+    """Two desks whose accounts are named after how well they see them."""
+
+    def pool(account: str, ratio: float, scope: str = "USDT", **age: bool) -> PoolAssessment:
+        return a_pool(ratio, scope, account, legs=(a_leg(distance=0.2),), distance=0.2, **age)
+
+    both = [
+        pool("fresh", 0.2),
+        pool("blind", 0.2, stale=True),
+        pool("silent", 0.2, account_stale=True),
+        pool("notice", 0.2, "ETHUSDT:long", stale=True),
+        pool("notice", 0.6),
+        pool("danger", 0.9, stale=True),
+        pool("unknown", nan, stale=True),
+    ]
+    unread = (("binance", "unread"),)
+    first = Desk([*both, pool("half", 0.2, stale=True)], unread=(*unread, ("binance", "late")))
+    second = Desk([*both, pool("half", 0.2), pool("late", 0.2)], unread=unread)
+    return first, second
+
+
+@pytest.mark.integration
+@pytest.mark.asyncio(loop_scope="module")
+async def test_what_is_not_seen_is_never_green(tmp_path: Path) -> None:
+    """Old figures below the rungs cannot be seen; a rung that they reached stays. One monitor that sees is enough."""
+    levels = {number: word for number, (word, _) in script().LEVELS.items()}
+    expected = {
+        "fresh": ("below the rungs", 0),
+        "blind": ("cannot be seen", 1),
+        "silent": ("cannot be seen", 1),
+        "notice": ("notice", 1),
+        "danger": ("critical", 1),
+        "unknown": ("unknown", 1),
+        "unread": ("cannot be seen", 1),
+        "half": ("below the rungs", 0),
+        "late": ("below the rungs", 0),
+        "fresh|blind": ("cannot be seen", 1),
+        "fresh|unread": ("cannot be seen", 1),
+        ".*": ("unknown", 6),
+    }
+    first, second = seen_by_two()
+    async with serving(first) as one, serving(second) as other:
+        targets = [url.removeprefix("http://") for url in (one, other)]
+        async with run_prometheus(tmp_path, *targets) as prometheus:
+
+            async def shown(account: str) -> tuple[str, int]:
+                figures = [
+                    (await prometheus.query(substituted(single(title), account=account)))[0]["value"][1]
+                    for title in ("Worst rung reached", "Not seen")
+                ]
+                return levels[int(figures[0])], int(figures[1])
+
+            async def rows(title: str, name: str) -> dict[str, float]:
+                (panel,) = [
+                    each
+                    for each in panels(GRAFANA / "dashboards" / f"{name}.json")
+                    if each["title"] == title and each["type"] == "table"
+                ]
+                found = await prometheus.query(substituted(panel["targets"][-1]["expr"]))
+                return {each["metric"]["pool"].removeprefix("binance/"): float(each["value"][1]) for each in found}
+
+            await prometheus.until_data("count(marginwatch_ready) == 2")
+            assert {account: await shown(account) for account in expected} == expected
+            old = {"blind/USDT", "silent/USDT", "notice/ETHUSDT:long", "danger/USDT", "unknown/USDT"}
+            ages = dict.fromkeys(old, 1.0) | dict.fromkeys(("fresh/USDT", "notice/USDT", "half/USDT", "late/USDT"), 0.0)
+            assert await rows("Pools, the riskiest first", "overview") == ages
+            assert await rows("Pools", "account") == ages
+            assert await rows("Positions", "account") == ages
+            for title, name in LINES_WITH_GAPS.items():
+                (panel,) = [each for each in panels(GRAFANA / "dashboards" / f"{name}.json") if each["title"] == title]
+                drawn = await prometheus.query(substituted(panel["targets"][0]["expr"]))
+                pools = {each["metric"]["pool"].removeprefix("binance/") for each in drawn}
+                assert pools == ages.keys() - old, title
+
+
+@pytest.mark.integration
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_daemon_whose_marks_stop(tmp_path: Path) -> None:
+    """What was below the rungs cannot be seen any more, the figure itself stays, and the rules about sight speak."""
+    levels = {number: word for number, (word, _) in script().LEVELS.items()}
+    asked = {title: substituted(single(title)) for title in ("Worst rung reached", "Not seen")}
+
+    async def repeat(venue: Venue) -> None:
+        while True:
+            await venue.marks(BTCUSDT="70000")
+            await asyncio.sleep(0.2)
+
+    async with venue_in_process() as venue, daemon(venue, tmp_path / "daemon", STALE_SOON) as watching:
+        await venue.marks(BTCUSDT="70000")
+        await venue.act("main", "set_position", symbol="BTCUSDT", size="1", entry_price="70000", isolated_wallet="9000")
+        repeating = asyncio.create_task(repeat(venue))
+        await watching.start()
+        async with run_prometheus(tmp_path, f"127.0.0.1:{watching.port}", rules=(RULES,)) as prometheus:
+            await prometheus.until_data(f"({asked['Worst rung reached']}) == 0 and on () ({asked['Not seen']}) == 0")
+            (before,) = await prometheus.query("marginwatch_margin_ratio")
+            repeating.cancel()
+            (found,) = await prometheus.until_data(f"({asked['Worst rung reached']}) > 0")
+            assert levels[int(found["value"][1])] == "cannot be seen"
+            assert [each["value"][1] for each in await prometheus.query(asked["Not seen"])] == ["1"]
+            (after,) = await prometheus.query("marginwatch_margin_ratio")
+            assert after["value"][1] == before["value"][1]
+            for rule in ("MarginwatchFeedStale", "MarginwatchNotReady"):
+                await prometheus.until_data(f'ALERTS{{alertname="{rule}"}}')
+
+
+STALE_SOON = "[alerts.stale_feed]\nmark_s = 2\n"
+LINES_WITH_GAPS = {
+    "Margin ratio by pool, with the configured rungs": "account",
+    "Margin balance against maintenance margin": "account",
+    "Distance to liquidation by position, with the configured rungs": "account",
+    "Mark price against liquidation price": "account",
+}
+"""Lines that would go on, flat, where nothing is seen any more."""
+
+
+def test_nothing_is_green_by_default() -> None:
+    """What Prometheus has no figure of has the colour of no threshold: that is not the colour of good news."""
+    for path in DASHBOARDS:
+        for panel in panels(path):
+            assert panel["fieldConfig"]["defaults"]["thresholds"]["steps"][0]["color"] != "green", panel["title"]
 
 
 @pytest.mark.integration
@@ -381,7 +507,8 @@ def test_rungs_are_the_configured_ones(path: Path) -> None:
             assert len(defaults["thresholds"]["steps"]) == 1, panel["title"]
     ratios = {target["expr"] for panel in panels(path) for target in panel["targets"] if panel["type"] == "timeseries"}
     for metric, rule in RUNGS.items():
-        if any(re.match(rf"\w+ by \([\w, ]+\) \(marginwatch_{metric}\{{[^}}]+\}}\)$", each) for each in ratios):
+        drawn = rf"\w+ by \([\w, ]+\) \(marginwatch_{metric}\{{[^}}]+\}}\)( unless .*)?$"
+        if any(re.match(drawn, each) for each in ratios):
             assert f'max by (severity) (marginwatch_rung_ratio{{rule="{rule}"}})' in ratios
 
 

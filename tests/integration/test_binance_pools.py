@@ -17,8 +17,9 @@ from connectors.simulator.scenario import AccountSpec, PositionSpec, Scenario
 from monitor.book import Book
 from monitor.margin.venues import RULES
 from monitor.model.assessment import PoolAssessment
-from monitor.model.events import AccountDelta, AccountSnapshot, Event, InstrumentsLoaded, Marks
+from monitor.model.events import AccountSnapshot
 from tests.connectors.compliance import BinanceUnderTest, CoinMUnderTest, QuickClock, Watch, watching
+from tests.support.booked import apply
 from tests.support.venue_server import Venue, venue_in_process
 
 
@@ -35,19 +36,8 @@ class Both:
 
     def _read(self) -> None:
         for event in self.watch.events[self._seen :]:
-            self._apply(event)
+            apply(self.book, event)
         self._seen = len(self.watch.events)
-
-    def _apply(self, event: Event) -> None:
-        match event:
-            case Marks():
-                self.book.apply_marks(event, 0.0)
-            case InstrumentsLoaded():
-                self.book.load_instruments(event)
-            case AccountSnapshot():
-                self.book.apply_snapshot(event)
-            case AccountDelta():
-                self.book.apply_delta(event)
 
     def ours(self) -> dict[str, PoolAssessment]:
         """Every pool as the book has it, by scope."""

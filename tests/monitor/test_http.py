@@ -221,6 +221,15 @@ async def test_the_page_of_a_calm_day() -> None:
         assert 'class="bad"' not in text
 
 
+async def test_the_page_before_an_account_was_read() -> None:
+    """It does not say that no risk is open, which nobody knows."""
+    reasons = ("binance/main: account down: no snapshot yet",)
+    async with serving(Desk([], reasons=reasons, unread=(("binance", "main"),))) as client:
+        _, text, _ = await client.get("/plain")
+        assert "No pool has risk open." not in text
+        assert "<p>Not read yet: binance/main. What risk is open there is not known.</p>" in text
+
+
 async def test_the_page_cuts_and_escapes() -> None:
     """Only the riskiest pools are listed, the rest is counted, and a name cannot become markup."""
     pools = many_pools(250)

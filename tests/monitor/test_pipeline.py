@@ -447,6 +447,58 @@ def test_nothing_eases_while_its_marks_are_old() -> None:
     assert [a.state for a in watch.said if a.rule == "margin_ratio"][-1] is State.RESOLVED
 
 
+# -- how old figures are
+
+
+def old(watch: Watch) -> set[tuple[bool, bool]]:
+    """What the table and the assessments say of every pool's age: (table, assessment)."""
+    table, assessments = watch.pipeline.table(), watch.pipeline.assessments()
+    return {(bool(each), assessments[pool].old) for pool, each in zip(table.pools, table.old, strict=True)}
+
+
+def test_figures_are_old_while_their_marks_are() -> None:
+    """In the columns and in the assessments alike; the next mark ends it."""
+    watch = Watch()
+    watch.add(long())
+    watch.mark(100.0)
+    watch.warm(1.0)
+    assert old(watch) == {(False, False)}
+    for _ in range(15):
+        watch.warm(1.0)
+    assert old(watch) == {(True, True)}
+    assert [(each.read, each.fresh) for each in watch.pipeline.accounts()] == [(True, True)]
+    watch.mark(100.0)
+    watch.warm(1.0)
+    assert old(watch) == {(False, False)}
+
+
+def test_figures_are_old_while_their_account_is() -> None:
+    """However fresh the marks are: what is held may be another by now."""
+    watch = Watch()
+    watch.add(long())
+    for state in (FeedState.DOWN, FeedState.LIVE):
+        watch.mark(100.0)
+        watch.pipeline.handle(
+            FeedChanged("binance", "main", "binance", "user", state, watch.clock.now(), "cut"), perf_counter()
+        )
+        watch.warm(1.0)
+        down = state is FeedState.DOWN
+        assert old(watch) == {(down, down)}
+        assert [each.fresh for each in watch.pipeline.accounts()] == [not down]
+
+
+def test_an_account_that_was_never_read_is_told_apart() -> None:
+    """It has no pool that could say so; its first snapshot makes it fresh at once."""
+    watch = Watch()
+    watch.pipeline.add_account("binance", "main")
+    watch.warm(1.0)
+    assert [(each.read, each.fresh) for each in watch.pipeline.accounts()] == [(False, False)]
+    watch.add(long())
+    watch.mark(100.0)
+    assert [(each.read, each.fresh) for each in watch.pipeline.accounts()] == [(True, True)]
+    assert old(watch) == {(False, False)}
+
+
 # -- funding
 
 

@@ -10,7 +10,18 @@ from alerts.alert import Severity, Silence
 from alerts.danger import Scale
 from alerts.message import rfc3339
 from monitor.model.ids import Side
-from monitor.views import NOT_ASSESSED, SILENCES_MAX, PageState, PoolRow, amount, page, percent, pool_json, rows
+from monitor.views import (
+    NOT_ASSESSED,
+    SILENCES_MAX,
+    PageState,
+    PoolRow,
+    amount,
+    page,
+    percent,
+    pool_json,
+    rows,
+    without_pools,
+)
 from tests.support.desk import NOW, Desk, alert, bad_day, leg, many_pools, pool
 from tests.support.pools import a_leg, a_pool
 
@@ -103,6 +114,30 @@ def test_the_page_says_how_bad_and_that_alerts_are_of_their_moment() -> None:
     )
     assert "<td>emergency · by distance</td>" in text
     assert "<li>emergency, when raised: 76% binance/main/USDT</li>" in text
+
+
+@pytest.mark.parametrize("why", ["stale", "account_stale"])
+def test_old_figures_say_so(why: str) -> None:
+    """To programs and on the page, whether the marks or the account are not fresh."""
+    for is_old in (False, True):
+        desk = Desk([replace(RATIO_765, **{why: is_old})])  # type: ignore[arg-type]
+        (row,) = rows(desk.table(), desk.assessments(), scale(desk), 1, (), NOW)
+        assert orjson.loads(pool_json(row))["stale"] is is_old
+        assert ("the figures are old" in "".join(page(PageState(NOW, 1, [row], (), (), ())))) is is_old
+
+
+@pytest.mark.parametrize(
+    ("ready", "unread", "said"),
+    [
+        (True, [], "No pool has risk open."),
+        (False, [], "What risk is open is not known: not everything is seen."),
+        (False, ["okx/a", "okx/b"], "Not read yet: okx/a, okx/b. What risk is open there is not known."),
+        (False, list("abcdefg"), "Not read yet: a, b, c, d, e and 2 more. What risk is open there is not known."),
+    ],
+)
+def test_no_pool_is_not_no_risk(ready: bool, unread: list[str], said: str) -> None:
+    """That nothing is open is said only while everything is seen."""
+    assert without_pools(ready, unread) == said
 
 
 def test_the_figures_of_a_row_are_of_one_moment() -> None:

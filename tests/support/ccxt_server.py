@@ -57,7 +57,7 @@ class Dialect(Protocol):
 
 
 class Bitget:
-    """Classic account, hedge mode: 1 BTC long isolated, 5 ETH short cross."""
+    """Classic account, hedge mode: 1 BTC long isolated, 5 ETH short cross; perhaps a long that is margined in coins."""
 
     name = "bitget"
     instrument = "BTCUSDT"
@@ -65,20 +65,31 @@ class Bitget:
     alone = False
     unit = 1
 
+    def __init__(self) -> None:
+        self.in_coins = False
+        """Whether something is held in COIN-FUTURES."""
+        self.maintenance = "0.004"
+        """Rate of the first tier."""
+
     def answer(self, path: str, query: Mapping[str, str], size: int, price: float) -> tuple[int, Any] | None:
         """REST, version 2; version 3 is for unified accounts, which this is not."""
-        usdt = query.get("productType") == "USDT-FUTURES"
+        usdt, coins = (query.get("productType") == f"{each}-FUTURES" for each in ("USDT", "COIN"))
         empty = {"code": "00000", "msg": "success", "requestTime": 0, "data": []}
         match path.rpartition("/api/v2/")[2]:
             case "spot/public/coins":
                 return 200, empty
             case "mix/market/contracts":
-                return 200, frame("bitget_contracts") if usdt else empty
+                return 200, frame("bitget_contracts") if usdt else frame("bitget_contracts_coin") if coins else empty
             case "mix/market/query-position-lever":
-                return 200, frame("bitget_position_lever")
+                answer = frame("bitget_position_lever")
+                answer["data"][0]["keepMarginRate"] = self.maintenance
+                return 200, answer
             case "mix/account/accounts":
                 return 200, self._accounts(size, price) if usdt else empty
             case "mix/position/all-position":
+                if coins:
+                    held = self.in_coins and query.get("marginCoin") == "BTC"
+                    return 200, frame("bitget_positions_coin") if held else empty
                 return 200, self._positions(size, price) if usdt else empty
         return None
 
@@ -135,11 +146,18 @@ class Gate:
     alone = False
     unit = 10_000
 
+    def __init__(self) -> None:
+        self.delivers = False
+        """Whether delivery contracts are listed."""
+
     def answer(self, path: str, query: Mapping[str, str], size: int, price: float) -> tuple[int, Any] | None:
         """REST, version 4."""
         match path.rpartition("/api/v4/")[2]:
             case "spot/currencies" | "futures/btc/contracts":
                 return 200, []
+            case "delivery/usdt/contracts":
+                listed = frame("gate_contracts")[0] | {"name": "BTC_USDT_20270326", "expire_time": 1_806_048_000}
+                return 200, [listed] if self.delivers else []
             case "account/detail":
                 return 200, {"user_id": 10000, "key": {"mode": 1}, "tier": 0}
             case "futures/usdt/contracts":

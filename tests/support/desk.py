@@ -14,6 +14,7 @@ from alerts.alert import Alert, Reason, Severity, Silence, State, Step
 from monitor.clock import ManualClock
 from monitor.errors import RefusedError
 from monitor.model.assessment import (
+    AccountSight,
     Basis,
     FeedHealth,
     FeedState,
@@ -148,6 +149,8 @@ class Desk:
     orders: list[tuple[str, str, str]] = field(default_factory=list)
     silent: list[Silence] = field(default_factory=list)
     shared: Mapping[tuple[str, str], bool] = field(default_factory=lambda: {("binance", "shared"): False})
+    unread: tuple[tuple[str, str], ...] = ()
+    """(venue, account) of those that were never read."""
 
     def table(self) -> PoolTable:
         """See `PoolSource`."""
@@ -156,7 +159,14 @@ class Desk:
             np.array([pool.margin_balance for pool in self.pools]),
             np.array([pool.maintenance_margin for pool in self.pools]),
             np.array([pool.margin_ratio for pool in self.pools]),
+            np.array([pool.old for pool in self.pools], np.bool_),
         )
+
+    def accounts(self) -> Sequence[AccountSight]:
+        """See `PoolSource`: those with pools, all alike, and those `unread`."""
+        silent = {(pool.venue, pool.account): pool.account_stale for pool in self.pools}
+        read = [AccountSight(*key, read=True, fresh=not stale) for key, stale in silent.items()]
+        return [*read, *(AccountSight(*key, read=False, fresh=False) for key in self.unread)]
 
     def assessments(self) -> Mapping[str, PoolAssessment]:
         """See `PoolSource`; all pools unless `assessed` says otherwise."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import orjson
 
@@ -61,6 +61,12 @@ class Stage:
     def start(self) -> None:
         """Start the session and let everything that follows happen."""
         self.tell(self.session.start)
+
+    def sync(self) -> Self:
+        """Start it, and give it the moment that an account needs to be in sync when everything is answered."""
+        self.start()
+        self.pass_s(1.0)
+        return self
 
     def tell(self, call: Callable[..., Any], *what: Any) -> list[Event]:
         """One input, and whatever follows from it at the same moment."""

@@ -13,7 +13,7 @@ const HISTORY_MS_MIN = 5000;
 const state = {
   at: null,
   total: 0,
-  ready: { ready: true, reasons: [] },
+  ready: { ready: true, reasons: [], unread: [] },
   rungs: {},
   feeds: [],
   alerts: [],
@@ -84,9 +84,11 @@ function summarize() {
   const parts = [];
   if (pool !== null) parts.push("worst " + [percent(pool.margin_ratio), beyondRatio(pool)].filter(Boolean).join(", "));
   parts.push(state.total === 1 ? "1 pool" : state.total.toLocaleString("en") + " pools");
+  const unread = state.ready.unread.length;
+  if (unread) parts.push(unread === 1 ? "1 account not read yet" : unread + " accounts not read yet");
   parts.push(state.alerts_total === 1 ? "1 alert" : state.alerts_total + " alerts");
   write(named("summary"), parts.join(" · "));
-  document.documentElement.dataset.worst = pool === null ? "calm" : levelOf(pool);
+  document.documentElement.dataset.worst = pool !== null ? levelOf(pool) : state.ready.ready ? "calm" : "unknown";
 }
 
 function linked(now) {

@@ -6,6 +6,7 @@ import { copyOf, duration, hide, named, number, percent, price, set, signed, amo
 
 const POINTS = 180;
 const BREAK = " · ";
+const NAMED = 5; // accounts named in one sentence
 
 export class Pools {
   constructor(orders) {
@@ -93,7 +94,7 @@ export class Pools {
   count(state, seen) {
     const none = named("pools-none");
     hide(none, seen > 0);
-    if (!seen) write(none, this.rows.size ? "No pool's name holds that." : "No pool has risk open.");
+    if (!seen) write(none, this.rows.size ? "No pool's name holds that." : withoutPools(state.ready));
     const hidden = state.total - this.rows.size;
     hide(named("pools-more"), hidden <= 0);
     if (hidden > 0) write(named("pools-more"), `${hidden.toLocaleString("en")} pools with less risk are not shown.`);
@@ -153,7 +154,7 @@ class Row {
     const width = (filled * 100).toFixed(1) + "%";
     if (this.width !== width) parts.bar.style.width = this.width = width;
     write(parts.basis, (pool.basis === null ? "" : BREAK + pool.basis) + (pool.silenced ? BREAK + "silent" : ""));
-    write(parts.old, pool.stale ? "marks are old" : "");
+    write(parts.old, pool.stale ? "the figures are old" : "");
     const why = pool.unknown.join("; ");
     hide(parts.why, !why);
     write(parts.why, why);
@@ -227,6 +228,15 @@ class Row {
       : "no history yet";
     this.parts.svg.setAttribute("aria-label", words);
   }
+}
+
+/** That no pool has risk open is known only while everything is seen. */
+function withoutPools({ ready, unread }) {
+  if (unread.length) {
+    const more = unread.length > NAMED ? ` and ${unread.length - NAMED} more` : "";
+    return `Not read yet: ${unread.slice(0, NAMED).join(", ")}${more}. What risk is open there is not known.`;
+  }
+  return ready ? "No pool has risk open." : "What risk is open is not known: not everything is seen.";
 }
 
 function far(leg) {

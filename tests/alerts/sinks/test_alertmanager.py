@@ -13,7 +13,7 @@ import pytest
 from aiohttp import web
 from pydantic import ValidationError
 
-from alerts import dispatch
+from alerts import condition
 from alerts.alert import Acknowledgement, Alert, Severity, Silence, State
 from alerts.config import AlertsConfig
 from alerts.dispatch import Dispatcher
@@ -614,8 +614,8 @@ async def test_dispatched_through_outages(
     server: Alertmanager, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What changes while Alertmanager is away stands right when it is back, however it went away."""
-    monkeypatch.setattr(dispatch, "BACKOFF_FIRST_S", 0.05)
-    monkeypatch.setattr(dispatch, "BACKOFF_MAX_S", 0.1)
+    monkeypatch.setattr(condition, "BACKOFF_FIRST_S", 0.05)
+    monkeypatch.setattr(condition, "BACKOFF_MAX_S", 0.1)
     first, second, third = Story(scope="A"), Story(scope="B"), Story(scope="C")
     async with dispatching(tmp_path / "state.sqlite", server) as (dispatcher, _):
         dispatcher.submit([*first.ratio(0.75), *second.ratio(0.75)])

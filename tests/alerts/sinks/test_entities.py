@@ -183,7 +183,7 @@ def test_what_is_unknown_is_never_zero(changes: dict[str, Any], expected: list[s
 
 def test_old_marks_are_named() -> None:
     """The reason why a figure is unknown stands beside it."""
-    assert shown(a_pool(0.75, stale=True)).by_name("USDT margin ratio").attributes["unknown"] == ["marks are old"]
+    assert shown(a_pool(0.75, stale=True)).by_name("USDT margin ratio").attributes["unknown"] == ["the figures are old"]
 
 
 def test_a_problem_is_on_while_an_alert_fires_and_says_the_worst_first() -> None:

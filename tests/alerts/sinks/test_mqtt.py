@@ -115,7 +115,7 @@ def test_names_cannot_break_topics(levels: tuple[str, ...], expected: str) -> No
 
 async def test_state_is_retained_and_cleared_when_the_pool_is_gone(server: Mosquitto) -> None:
     """Whoever subscribes later sees the last state, and nothing of a pool that is closed."""
-    pool = a_pool(0.75, margin_balance=nan)
+    pool = a_pool(0.75, margin_balance=nan, account_stale=True)
     async with connected(server) as sink:
         await sink.publish_state([pool], [])
         async with Listener(server) as late:
@@ -123,6 +123,7 @@ async def test_state_is_retained_and_cleared_when_the_pool_is_gone(server: Mosqu
             assert all(heard.retain for heard in late.heard)
             state = json.loads(late.last(STATE) or b"")
             assert (state["margin_ratio"], state["margin_balance"], state["pool"]) == (0.75, None, "binance/main/USDT")
+            assert state["stale"] is True
             await sink.publish_state([], [pool])
             await until(lambda: late.last(STATE) == b"", "cleared")
         async with Listener(server) as later:

@@ -69,7 +69,7 @@ def test_every_name_of_the_design(accept: str) -> None:
         "feed_age_seconds", "feed_state", "ticks_total", "tick_seconds_bucket", "tick_seconds_count",
         "tick_seconds_sum", "reconciliations_total", "model_error_ratio", "build_info", "pools_margin_ratio_bucket",
         "blind_seconds_total", "silences", "alert_acknowledged", "alert_silenced", "sink_up",
-        "last_delivery_timestamp_seconds",
+        "last_delivery_timestamp_seconds", "pool_stale", "account_stale",
     }  # fmt: skip
     assert {f"marginwatch_{name}" for name in promised} <= names
 
@@ -104,6 +104,28 @@ def test_unknown_is_not_safe() -> None:
     assert isnan(value(metrics, "marginwatch_liquidation_price", pool="binance/main/NEWUSDT:long"))
     assert value(metrics, "marginwatch_pools_unknown") == 1
     assert value(metrics, "marginwatch_margin_ratio", pool="binance/main/DOGEUSDT:short") == inf
+
+
+@pytest.mark.parametrize("why", ["stale", "account_stale"])
+def test_old_figures_stay_and_are_said_to_be_old(why: str) -> None:
+    """A gauge beside each pool's figures says so, whether it was assessed in full or not; the figures do not change."""
+    pools = bad_day()
+    pools[4] = replace(pools[4], **{why: True})  # type: ignore[arg-type]
+    for assessed in (None, {}):
+        metrics = scrape(exposition(Desk(pools, assessed=assessed)))
+        stale = {pool.pool: value(metrics, "marginwatch_pool_stale", pool=pool.pool) for pool in pools}
+        assert stale == {pool.pool: float(pool is pools[4]) for pool in pools}
+        assert value(metrics, "marginwatch_margin_ratio", pool=pools[4].pool) == 2200 / 4000
+        assert value(metrics, "marginwatch_pools_stale") == 1
+
+
+def test_an_account_without_pools_is_seen_to_be_unread() -> None:
+    """No pool says so of it; one that was read is fresh until its user stream is not."""
+    pools = [*bad_day(), replace(bad_day("quiet")[0], account="quiet", account_stale=True)]
+    metrics = scrape(exposition(Desk(pools, unread=(("okx", "new"),))))
+    accounts = {account: value(metrics, "marginwatch_account_stale", account=account) for account in ("main", "new")}
+    assert accounts == {"main": 0, "new": 1}
+    assert value(metrics, "marginwatch_account_stale", venue="binance", account="quiet") == 1
 
 
 def test_what_does_not_exist_has_no_series() -> None:

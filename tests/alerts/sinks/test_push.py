@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from alerts import dispatch
 from alerts.alert import Alert, Severity
 from alerts.config import AlertsConfig
+from alerts.delivery import BATCH_MAX
 from alerts.dispatch import Dispatcher
 from alerts.engine import Engine
 from alerts.message import encode
@@ -28,6 +28,7 @@ from monitor.clock import Clock, ManualClock, SystemClock
 from monitor.config import parse
 from monitor.errors import ConfigurationError, SinkError
 from monitor.telemetry import Telemetry
+from tests.alerts.stage import hurry
 from tests.support.pools import a_pool
 from tests.support.push_process import ACCOUNTS
 from tests.support.push_server import TELEGRAM, TOKEN, Fault, PushServer, TelegramProxy
@@ -46,9 +47,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Second tries come in hundredths of a second."""
     monkeypatch.setattr(module, "PAUSE_S", 0.01)
     monkeypatch.setattr(module, "REST_FIRST_S", 0.05)
-    monkeypatch.setattr(dispatch, "DRAIN_S", 0.2)
-    monkeypatch.setattr(dispatch, "BACKOFF_FIRST_S", 0.01)
-    monkeypatch.setattr(dispatch, "BACKOFF_MAX_S", 0.05)
+    hurry(monkeypatch, 0.05)
 
 
 @pytest.fixture
@@ -450,7 +449,9 @@ async def test_a_route_that_fails_is_an_alert_on_the_other_sinks(server: PushSer
             await asyncio.sleep(0.05)
             if server.to("phone"):
                 break
-        await until(lambda: not any(alert.rule == "sink_failure" for alert in out.firing()), "it works again")
+        await until(
+            lambda: not any(each.alert.rule == "sink_failure" for each in out.spoken.speakable()), "it works again"
+        )
 
 
 async def test_pools_that_fire_one_after_the_other_within_a_second_are_one_push(
@@ -570,7 +571,7 @@ async def test_a_kill_loses_nothing(server: PushServer, tmp_path: Path) -> None:
     with push_process(tmp_path / "state", server.ntfy("phone"), rounds):
         await until(lambda: titles() >= wanted, "all have arrived")
     # What was under way when the kill came is repeated, at most one batch each time.
-    assert len(server.taken) <= len(wanted) + rounds * dispatch.BATCH_MAX
+    assert len(server.taken) <= len(wanted) + rounds * BATCH_MAX
 
 
 # -- configuration --------------------------------------------------------------------------------

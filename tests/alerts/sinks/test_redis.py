@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from math import inf, nan
 from pathlib import Path
 from typing import Any
@@ -104,6 +105,9 @@ async def test_the_latest_state_is_a_hash_that_expires(server: RedisServer) -> N
         assert (state["margin_ratio"], state["margin_balance"], state["unit"]) == ("Infinity", "", "USDT")
         assert (state["maintenance_margin"], state["account"]) == ("1000.0", "main")
         assert json.loads(state["legs"])[0]["liquidation_price"] == 57_820.0
+        assert state["stale"] == "false"
+        await sink.publish_state([replace(pool, stale=True)], [])
+        assert await client.hget("desk:pool:binance/main/USDT", "stale") == "true"
         assert 0 < await client.ttl("desk:pool:binance/main/USDT") <= 20
         await sink.publish_state([], [pool])
         assert await client.keys("*") == []

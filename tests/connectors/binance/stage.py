@@ -15,9 +15,9 @@ from connectors.binance_common.settings import AccountSettings
 from connectors.session import Request, Session
 from monitor.book import Book
 from monitor.errors import VenueError
-from monitor.margin.venues import RULES
-from monitor.model.events import AccountDelta, AccountSnapshot, Event, InstrumentsLoaded
+from monitor.model.events import Event
 from monitor.telemetry import Telemetry
+from tests.support.booked import booked
 from tests.support.stage import Fixtures
 from tests.support.stage import Stage as BaseStage
 
@@ -84,18 +84,7 @@ class Stage(BaseStage):
 
 def book_of(stage: Stage) -> Book:
     """The book after everything that the account told."""
-    venue = stage.session.venue
-    book = Book()
-    book.add_account(venue, "main", RULES[venue])
-    for event in stage.events:
-        match event:
-            case InstrumentsLoaded():
-                book.load_instruments(event)
-            case AccountSnapshot():
-                book.apply_snapshot(event)
-            case AccountDelta():
-                book.apply_delta(event)
-    return book
+    return booked(stage.session.venue, stage.events)
 
 
 def weight(stage: Stage, since: int = 0) -> int:
@@ -116,10 +105,7 @@ def account_stage(**changes: Any) -> Stage:
 
 def synced(**changes: Any) -> Stage:
     """An account that is in sync."""
-    stage = account_stage(**changes)
-    stage.start()
-    stage.pass_s(1.0)
-    return stage
+    return account_stage(**changes).sync()
 
 
 def market_stage(*instruments: str) -> tuple[Stage, MarketFeed]:

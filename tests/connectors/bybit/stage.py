@@ -84,10 +84,7 @@ def account_stage(**changes: Any) -> Stage:
 
 def synced(**changes: Any) -> Stage:
     """An account that is in sync."""
-    stage = account_stage(**changes)
-    stage.start()
-    stage.pass_s(1.0)
-    return stage
+    return account_stage(**changes).sync()
 
 
 def market_stage(*instruments: str) -> tuple[Stage, MarketFeed]:

@@ -25,6 +25,7 @@ from monitor.model.events import (
 )
 from monitor.model.ids import Slot
 from tests.connectors.bybit.stage import Stage, account_stage, load, synced
+from tests.support.booked import booked
 from tests.support.digits import agrees
 from tests.support.stage import START_MS
 
@@ -37,16 +38,7 @@ def position(stage: Stage, at: int = 0, **changes: Any) -> dict[str, Any]:
 
 def pools(stage: Stage) -> list[PoolAssessment]:
     """The pools that the book makes of everything that was told."""
-    book = Book()
-    book.add_account("bybit", "main", bybit.RULES)
-    for event in stage.events:
-        match event:
-            case InstrumentsLoaded():
-                book.load_instruments(event)
-            case AccountSnapshot():
-                book.apply_snapshot(event)
-            case AccountDelta():
-                book.apply_delta(event)
+    book = booked("bybit", stage.events)
     return [book.assess(row) for row in book.rows()]
 
 

@@ -1,6 +1,7 @@
 """Accounts at three exchanges on loopback, through the real ccxt: what arrives, and what goes wrong."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -8,6 +9,7 @@ from math import isnan
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from connectors import FeedSettings
 from connectors.ccxt import build, check, library
@@ -26,10 +28,13 @@ from monitor.model.events import (
 from monitor.telemetry import Telemetry
 from tests.connectors.ccxt.stage import account
 from tests.connectors.compliance import QuickClock
-from tests.support.ccxt_server import DIALECTS, CcxtServer, ccxt_server
+from tests.support.ccxt_server import DIALECTS, Bitget, CcxtServer, Gate, ccxt_server, frame
 
 SETTINGS = FeedSettings(connect_s=2.0, request_s=2.0, send_s=1.0, poll_s=0.01)
 DEADLINE_S = 25.0
+
+BITGET_QUESTIONS = 4
+"""For positions in one snapshot: USDT, USDC, and the two coins of the one inverse contract."""
 
 POOLS = {
     "bitget": {"bitget/main/BTCUSDT:long": (3000.0, 363.4), "bitget/main/USDT": (2050.0, 55.72)},
@@ -39,12 +44,24 @@ POOLS = {
 """Margin balance and maintenance margin at the fixtures' marks, as in their comments and in `test_translate`."""
 
 
+class LeapingClock(QuickClock):
+    """One on which hours may pass at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.leapt_s = 0.0
+
+    def now(self) -> float:
+        """With all that was leapt."""
+        return super().now() + self.leapt_s
+
+
 @dataclass
 class Watch:
     """A running account, everything it said, and the book that it keeps."""
 
     server: CcxtServer
-    clock: QuickClock
+    clock: LeapingClock
     telemetry: Telemetry = field(default_factory=Telemetry)
     events: list[Event] = field(default_factory=list)
     book: Book = field(default_factory=Book)
@@ -119,7 +136,7 @@ class Watch:
 @asynccontextmanager
 async def watching(server: CcxtServer, *, ticking: bool = True, **changes: Any) -> AsyncIterator[Watch]:
     """Run an account while marks come, until the block ends; then it must stop in bounded time."""
-    watch = Watch(server, QuickClock())
+    watch = Watch(server, LeapingClock())
     settings = account(server, **changes)
     watch.book.add_account(settings.venue, settings.name, rules_of(settings.venue))
     (watch.runner,) = build([settings], watch.handle, watch.clock, watch.telemetry, SETTINGS)
@@ -241,11 +258,11 @@ async def test_a_key_of_unknown_rights_is_refused(bitget: CcxtServer) -> None:
 
 async def test_an_answer_that_ccxt_takes_for_empty_is_not_believed_at_once(bitget: CcxtServer) -> None:
     """Neither at the start nor later are the positions gone because one answer had another shape."""
-    odd = ("all-position", 200, '{"code":"00000","data":{}}')
-    bitget.refusals += [odd, odd]  # one for each margin coin
+    odd = [("all-position", 200, '{"code":"00000","data":{}}')] * BITGET_QUESTIONS
+    bitget.refusals += odd
     async with watching(bitget) as watch:
         await watch.in_sync()
-        bitget.refusals += [odd, odd]
+        bitget.refusals += odd
         await watch.until(lambda: not bitget.refusals, "the odd answers")
         seen = len(watch.of(AccountSnapshot))
         await watch.until(lambda: len(watch.of(AccountSnapshot)) > seen, "a snapshot")
@@ -271,6 +288,124 @@ async def test_answers_that_hang_make_the_account_stale(bitget: CcxtServer) -> N
         await watch.until(lambda: len(watch.of(Marks)) > seen + 2, "marks that go on")
         bitget.hanging = None
         await watch.until(lambda: watch.state("account") is FeedState.LIVE, "a live account")
+
+
+# -- which positions are asked for
+
+
+async def test_positions_that_are_margined_in_coins_are_seen() -> None:
+    """Of an account that holds nothing else, which would be shown as flat without them."""
+    async with ccxt_server("bitget") as bitget:
+        assert isinstance(bitget.dialect, Bitget)
+        bitget.dialect.in_coins, bitget.dialect.alone, bitget.size = True, True, 0
+        async with watching(bitget) as watch:
+            await watch.until(lambda: watch.of(AccountSnapshot), "a snapshot")
+            (held,) = watch.of(AccountSnapshot)[-1].positions
+            assert (held.instrument, held.size) == ("BTCUSD", 0.4)
+            assert watch.detail("account") == ""
+
+
+async def test_what_is_not_known_to_be_asked_for_is_said() -> None:
+    """In the account's detail, in the log once, and by `check`, as long as the exchange has such contracts."""
+    async with ccxt_server("gate") as gate:
+        assert isinstance(gate.dialect, Gate)
+        gate.dialect.delivers = True
+        unseen = "not known to be seen: positions in linear futures in USDT"
+        with capture_logs() as logs:
+            async with watching(gate) as watch:
+                await watch.in_sync()
+                seen = len(watch.of(AccountSnapshot))
+                await watch.until(lambda: len(watch.of(AccountSnapshot)) > seen + 1, "more snapshots")
+                assert watch.detail("account") == unseen
+        assert [line["log_level"] for line in logs if unseen in line["event"]] == ["warning"]
+        (line,) = [line for line in await check(account(gate), QuickClock()) if line.subject == "coverage"]
+        assert (line.ok, line.text) == (None, unseen)
+        gate.dialect.delivers = False
+        assert not [line for line in await check(account(gate), QuickClock()) if line.subject == "coverage"]
+
+
+async def test_params_say_what_is_asked_for(bitget: CcxtServer) -> None:
+    """In place of what is known of the exchange, and what they leave out is named."""
+    async with watching(bitget, params=[{"productType": "USDT-FUTURES"}]) as watch:
+        await watch.in_sync()
+        assert watch.detail("account") == "not known to be seen: positions in inverse swaps in BTC"
+    asked = {query for _, query, _ in bitget.asked if "all-position" in query}
+    assert len(asked) == 1
+
+
+# -- definitions
+
+
+def loaded(watch: Watch) -> list[float]:
+    """The first tier's rate of BTC each time that the contract was told."""
+    return [
+        each.tiers[0].rate
+        for event in watch.of(InstrumentsLoaded)
+        for each in event.instruments
+        if each.symbol == watch.server.dialect.instrument
+    ]
+
+
+async def test_contracts_and_tiers_are_read_again_on_the_timer(bitget: CcxtServer) -> None:
+    """An hour after the last time, and not sooner."""
+    assert isinstance(bitget.dialect, Bitget)
+    async with watching(bitget) as watch:
+        await watch.in_sync()
+        bitget.dialect.maintenance = "0.0045"
+        for leapt_s, again in ((3000.0, False), (3700.0, True)):
+            watch.clock.leapt_s, seen = leapt_s, len(watch.of(AccountSnapshot))
+            await watch.until(lambda seen=seen: len(watch.of(AccountSnapshot)) > seen + 2, "snapshots")
+            if again:
+                await watch.until(lambda: len(loaded(watch)) > 1, "other tiers")
+                await watch.until(lambda: len(contracts_asked(bitget)) == 2, "the markets")
+            else:
+                assert len(contracts_asked(bitget)) == 1
+        assert loaded(watch) == [0.004, 0.0045]
+
+
+def contracts_asked(server: CcxtServer) -> list[float]:
+    """When Bitget's contracts in USDT were asked for."""
+    return [at for at, query, _ in server.asked if "market/contracts?productType=USDT" in query]
+
+
+@pytest.mark.parametrize("fault", ["refused", "hangs"])
+async def test_definitions_that_cannot_be_read_again_stay_and_stop_nothing(bitget: CcxtServer, fault: str) -> None:
+    """Snapshots go on with the old ones; it is said in the log once and in the detail, and is over when they come."""
+    with capture_logs() as logs:
+        async with watching(bitget) as watch:
+            await watch.in_sync()
+            before, asked = watch.pools(), len(contracts_asked(bitget))
+            if fault == "refused":
+                bitget.refusals += [("market/", 503, "{}")] * 1000
+            else:
+                bitget.hanging = "market/"
+            watch.clock.leapt_s = 3700.0
+            await watch.until(lambda: "may be out of date" in watch.detail("account"), "the fault in the detail")
+            seen = len(watch.of(AccountSnapshot))
+            await watch.until(lambda: len(watch.of(AccountSnapshot)) > seen + 2, "snapshots that go on")
+            await watch.in_sync()
+            assert watch.pools().keys() == before.keys()
+            assert loaded(watch) == [0.004]
+            if fault == "refused":
+                until = watch.clock.now() + 60.0
+                await watch.until(lambda: watch.clock.now() > until, "a minute")
+                assert 1 <= len(contracts_asked(bitget)) - asked <= 6
+            bitget.heal()
+            watch.clock.leapt_s += 3700.0
+            await watch.until(lambda: watch.detail("account") == "", "definitions that were read again")
+            assert watch.state("account") is FeedState.LIVE
+    said = [line for line in logs if "may be out of date" in line["event"] and "load_markets" in line["event"]]
+    assert [line["log_level"] for line in said] == ["warning", "info"]
+
+
+async def test_a_contract_that_was_listed_since_is_looked_for(bitget: CcxtServer) -> None:
+    """What is held and not among the markets is asked for again at once, and then after pauses that grow."""
+    listed = frame("bitget_contracts")
+    listed["data"] = listed["data"][1:]
+    bitget.refusals += [("mix/market/contracts", 200, json.dumps(listed))]
+    async with watching(bitget) as watch:
+        await watch.until(lambda: "bitget/main/BTCUSDT:long" in watch.pools(), "the pool by its own name")
+        assert len(contracts_asked(bitget)) == 2
 
 
 # -- streams

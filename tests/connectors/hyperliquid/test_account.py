@@ -11,9 +11,7 @@ from connectors.hyperliquid.account import POLL_S, PORTFOLIO_S
 from connectors.hyperliquid.stream import PING_S, REFUSED_S
 from connectors.private import OPEN_S
 from connectors.session import Connect, Halt, Warn
-from monitor.book import Book
 from monitor.errors import ConfigurationError, VenueError
-from monitor.margin.venues import RULES
 from monitor.model.account import AccountMode, PositionMode
 from monitor.model.assessment import FeedState, PoolAssessment
 from monitor.model.events import (
@@ -25,6 +23,7 @@ from monitor.model.events import (
     VenueNotice,
 )
 from tests.connectors.hyperliquid.stage import ADDRESS, LIFE_S, NOTHING, Stage, account_stage, held, load, synced
+from tests.support.booked import booked
 from tests.support.stage import START_MS
 
 MAIN, FLAT, BUILDER = (load(f"rest_clearinghouse_state{which}") for which in ("", "_flat", "_builder"))
@@ -37,16 +36,7 @@ def state(stage: Stage, stream: str) -> FeedState:
 
 def book_of(stage: Stage) -> dict[str, PoolAssessment]:
     """What a book makes of everything that the session told so far, by scope."""
-    book = Book()
-    book.add_account("hyperliquid", "main", RULES["hyperliquid"])
-    for event in stage.events:
-        match event:
-            case InstrumentsLoaded():
-                book.load_instruments(event)
-            case AccountSnapshot():
-                book.apply_snapshot(event)
-            case AccountDelta():
-                book.apply_delta(event)
+    book = booked("hyperliquid", stage.events)
     return {pool.scope: pool for pool in map(book.assess, book.rows())}
 
 

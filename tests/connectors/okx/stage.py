@@ -73,6 +73,4 @@ def started(make: Callable[[Session, Telemetry], S], prepare: Callable[[S], obje
     feed = AccountFeed(KeyedAccountSettings(**told | changes), FeedSettings().life_s, telemetry, Random(7), "okx")
     stage = make(feed, telemetry)
     prepare(stage)
-    stage.start()
-    stage.pass_s(1.0)
-    return stage
+    return stage.sync()

@@ -9,11 +9,10 @@ import pytest
 
 from connectors.account import DEFINITIONS_S
 from connectors.session import Request, Session
-from connectors.simulator.okx import OkxServer, Position
-from monitor.book import Book
+from connectors.simulator.okx import OkxServer
+from connectors.simulator.okx_account import Position
 from monitor.errors import VenueError
 from monitor.margin.rules import wallet_value
-from monitor.margin.venues import RULES
 from monitor.model.account import AccountMode
 from monitor.model.assessment import Basis, FeedState, PoolAssessment
 from monitor.model.events import (
@@ -30,6 +29,7 @@ from monitor.model.ids import Slot
 from monitor.telemetry import Telemetry
 from tests.connectors.compliance import OkxUnderTest, QuickClock, Watch, watching
 from tests.connectors.okx.stage import Stage, started, synced
+from tests.support.booked import booked
 
 
 @pytest.fixture
@@ -52,18 +52,7 @@ def run(server: OkxServer, clock: QuickClock, **changes: Any) -> Any:
 
 def pools(watch: Watch | Stage, *more: Event) -> dict[str, PoolAssessment]:
     """What the book makes of everything that was told, and of `more`."""
-    book = Book()
-    book.add_account("okx", "main", RULES["okx"])
-    for event in (*watch.events, *more):
-        match event:
-            case InstrumentsLoaded():
-                book.load_instruments(event)
-            case AccountSnapshot():
-                book.apply_snapshot(event)
-            case AccountDelta():
-                book.apply_delta(event)
-            case Marks():
-                book.apply_marks(event, 0.0)
+    book = booked("okx", (*watch.events, *more))
     found = [book.assess(row) for row in book.rows()]
     return {pool.scope: pool for pool in found}
 

@@ -7,7 +7,8 @@ import pytest
 
 from connectors import CheckLine
 from connectors.okx import AccountConfig, check
-from connectors.simulator.okx import API_KEY, API_SECRET, PASSPHRASE, OkxServer, Position
+from connectors.simulator.okx import API_KEY, API_SECRET, PASSPHRASE, OkxServer
+from connectors.simulator.okx_account import Position
 from monitor.clock import SystemClock
 from monitor.credential import Secret
 from monitor.model.events import AccountSnapshot, InstrumentsLoaded

@@ -16,6 +16,7 @@ from tests.support.board import TOKEN, served
 from tests.support.chromium import Browser, Page, chromium
 from tests.support.desk import NOW, Desk, alert, bad_day, many_pools
 from tests.support.server_process import free_port, until, until_answer
+from tests.support.slow_line import SlowLine, slow_line
 
 pytestmark = pytest.mark.integration
 
@@ -113,6 +114,23 @@ async def test_before_the_first_state_nothing_is_known(browser: Browser) -> None
         assert await page.evaluate(none) == said
 
 
+async def test_no_pool_is_not_no_risk(browser: Browser) -> None:
+    """While an account was not read, or is not seen, nobody knows that no pool has risk open."""
+    desk = Desk([], reasons=("binance/main: account down: no snapshot yet",), unread=(("binance", "main"),))
+    said = "document.getElementById('pools-none').innerText"
+    worst = "document.documentElement.dataset.worst"
+    async with board(browser, desk) as page:
+        await page.until(f"{said} === 'Not read yet: binance/main. What risk is open there is not known.'")
+        assert await page.text("#summary") == "0 pools · 1 account not read yet · 0 alerts"
+        assert await page.evaluate(worst) == "unknown"
+        desk.unread, desk.reasons = (), ("binance/main: user stream down: no data for 62 s",)
+        await page.until(f"{said} === 'What risk is open is not known: not everything is seen.'")
+        assert await page.evaluate(worst) == "unknown"
+        desk.reasons = ()
+        await page.until(f"{said} === 'No pool has risk open.'")
+        assert await page.evaluate(worst) == "calm"
+
+
 async def test_the_rungs_are_the_configured_ones(browser: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ticks, words and colours follow the ladder that is in force."""
     ladder = {("margin_ratio", "warning"): 0.30, ("margin_ratio", "critical"): 0.90}
@@ -154,7 +172,7 @@ async def test_an_old_mark_looks_old(browser: Browser) -> None:
     desk = busy()
     desk.pools[0] = replace(desk.pools[0], stale=True)
     async with board(browser, desk) as page:
-        assert "marks are old" in await page.text(".row.pool:nth-child(3) .name")
+        assert "the figures are old" in await page.text(".row.pool:nth-child(3) .name")
         gray = "getComputedStyle(document.querySelector('.row.pool:nth-child({}) .ratio')).filter"
         assert await page.evaluate(gray.format(3)) == "grayscale(1)"
         assert await page.evaluate(gray.format(1)) == "none"
@@ -345,6 +363,111 @@ async def test_rounds_that_come_late_are_old(browser: Browser) -> None:
         await page.until("document.documentElement.dataset.link === 'live'")
         await page.until("document.documentElement.dataset.link === 'gone'")
         assert "seconds old" in await page.text("#gone")
+
+
+OWN_CLOCKS = """
+  window.clocks = {wall: 0, steady: 0, stopped: null};
+  const wall = Date.now.bind(Date), steady = performance.now.bind(performance);
+  Date.now = () => wall() + clocks.wall;
+  performance.now = () => clocks.stopped ?? steady() + clocks.steady;
+  window.links = [];
+  new MutationObserver(() => { links.push(document.documentElement.dataset.link); })
+    .observe(document, {subtree: true, attributes: true, attributeFilter: ["data-link"]});
+"""
+"""Clocks of the reader's that a test can set, and what became of the link (also where it did not change)."""
+LINK = "document.documentElement.dataset.link"
+
+
+async def open_with_own_clocks(page: Page, url: str) -> None:
+    """The board, live, on a device whose clocks can be set."""
+    await page.send("Page.addScriptToEvaluateOnNewDocument", source=OWN_CLOCKS)
+    await page.send("Page.navigate", url=f"{url}/")
+    await page.until(f"{LINK} === 'live'")
+
+
+async def some_rounds(page: Page, count: int = 3) -> None:
+    """Wait for rounds that change what the head of the page says of the time."""
+    for _ in range(count):
+        said = json.dumps(await page.evaluate("document.getElementById('link-words').innerText"))
+        await page.until(f"document.getElementById('link-words').innerText !== {said}")
+
+
+@pytest.mark.parametrize("by_s", [20, 3600, -20, -3600])
+async def test_a_reader_s_clock_that_is_set_is_of_no_account(browser: Browser, by_s: int) -> None:
+    """At most until the next round, which is asked for at once: the device may have slept instead."""
+    async with served(busy()) as url, browser.page("about:blank") as page:
+        await open_with_own_clocks(page, url)
+        await page.evaluate(f"links.length = 0; clocks.wall += {by_s * 1000}")
+        if by_s > 0:
+            await page.until("links.includes('gone')")
+            await page.until(f"{LINK} === 'live'", 3)
+        await page.evaluate("links.length = 0")
+        await some_rounds(page)
+        assert await page.evaluate("links.every((link) => link === 'live')")
+
+
+@pytest.mark.parametrize("by_s", [60, -60])
+async def test_a_daemon_s_clock_that_is_set_is_of_no_account(browser: Browser, by_s: int) -> None:
+    """Rounds that seem late then are not: what the daemon answers to a question shows it."""
+    clock = Ahead()
+    async with served(busy(), clock=clock) as url, browser.page("about:blank") as page:
+        await open_with_own_clocks(page, url)
+        clock.by += by_s
+        if by_s < 0:
+            await page.until(f"{LINK} === 'gone'")
+            await page.until(f"{LINK} === 'live'")
+        await page.evaluate("links.length = 0")
+        await some_rounds(page)
+        assert await page.evaluate("links.every((link) => link === 'live')")
+
+
+@asynccontextmanager
+async def board_behind_a_line(browser: Browser, clock: Ahead) -> AsyncIterator[tuple[Page, SlowLine]]:
+    """The board, live, behind a line that holds a round back; and whose daemon has this clock."""
+    async with (
+        served(busy(), clock=clock) as url,
+        slow_line(int(url.rpartition(":")[2])) as line,
+        browser.page("about:blank") as page,
+    ):
+        await open_with_own_clocks(page, f"http://127.0.0.1:{line.port}")
+        await some_rounds(page, 1)
+        line.holding = True
+        await until(lambda: any(b"event: round" in data for _, data in line.held), "a round is held")
+        yield page, line
+
+
+async def test_what_a_proxy_held_back_is_old(browser: Browser) -> None:
+    """Rounds that come in a burst are as old as they are; only one of now makes the page live."""
+    clock = Ahead()
+    async with board_behind_a_line(browser, clock) as (page, line):
+        before = len(line.held)
+        clock.by += 5
+        # Five seconds later on both sides, and on the page no further.
+        await page.evaluate("clocks.wall += 5000; clocks.steady += 5000; clocks.stopped = performance.now()")
+        await page.until(f"{LINK} === 'gone'")
+        said = json.dumps(await page.text("#gone-words"))
+        line.let_go(before)
+        await page.until(f"document.getElementById('gone-words').innerText !== {said}")
+        assert await page.evaluate(LINK) == "gone"
+        await page.evaluate("clocks.stopped = null")
+        line.let_go()
+        await page.until(f"{LINK} === 'live'")
+
+
+async def test_after_a_sleep_only_what_is_new_is_live(browser: Browser) -> None:
+    """The steady clock may have stood still; what waited on the connection is of before, however fresh it looks."""
+    clock = Ahead()
+    async with board_behind_a_line(browser, clock) as (page, line):
+        before = len(line.held)
+        clock.by += 3600
+        await page.evaluate("links.length = 0; clocks.wall += 3600000")
+        line.let_go(before)
+        await page.until("links.length > 0")
+        await until(lambda: any(b"HTTP/1.1 200" in data for _, data in line.held), "a new connection is answered")
+        assert await page.evaluate("links.every((link) => link === 'gone')")
+        assert "60 minutes old" in await page.text("#gone-age")
+        line.let_go()
+        await page.until(f"{LINK} === 'live'")
 
 
 async def test_every_control_by_keyboard(browser: Browser) -> None:

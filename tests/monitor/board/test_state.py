@@ -82,9 +82,9 @@ def test_sections() -> None:
     silence = Silence("s0", "binance/main/*", NOW + 60, "ann", "because", False, NOW)
     firing = [alert(Severity.NOTICE, pools[4]), alert(Severity.EMERGENCY, pools[1])]
     shown = map(encode, worst(firing))
-    found = sections((False, ("blind",)), desk.rungs(), desk.feeds, 2, shown, [silence])
+    found = sections((False, ("blind",)), ["binance/new"], desk.rungs(), desk.feeds, 2, shown, [silence])
     documents = {name: orjson.loads(section) for name, section in found.items()}
-    assert documents["ready"] == {"ready": False, "reasons": ["blind"]}
+    assert documents["ready"] == {"ready": False, "reasons": ["blind"], "unread": ["binance/new"]}
     assert documents["rungs"]["margin_ratio"]["critical"] == 0.85
     assert documents["rungs"]["distance"]["critical"] == 0.025
     assert [(feed["stream"], feed["state"], feed["age_s"]) for feed in documents["feeds"]] == [
@@ -98,7 +98,7 @@ def test_sections() -> None:
 def test_the_worst_stream_comes_first() -> None:
     """By state, then by name."""
     feeds = [FeedHealth("v", f"a{n}", "mark", state, 1.0) for n, state in enumerate(FeedState)]
-    found = orjson.loads(sections((True, ()), {}, feeds, 0, [], [])["feeds"])
+    found = orjson.loads(sections((True, ()), [], {}, feeds, 0, [], [])["feeds"])
     assert [feed["state"] for feed in found] == ["down", "stale", "late", "live"]
 
 

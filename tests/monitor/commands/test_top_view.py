@@ -18,7 +18,7 @@ from alerts.message import encode
 from monitor.board.state import follow, sections, worst
 from monitor.commands.top_view import UNCUT, Look, spark
 from monitor.model.assessment import FeedHealth, FeedState
-from monitor.views import pool_json, rows
+from monitor.views import pool_json, rows, unread
 from tests.support.desk import NOW, Desk, alert, bad_day, many_pools
 
 
@@ -27,7 +27,13 @@ def document(desk: Desk) -> dict[str, Any]:
     scale = Scale(desk.rungs(), desk.alerts)
     pools = {row.pool: pool_json(row) for row in rows(desk.table(), desk.assessments(), scale, 1000, desk.silent, NOW)}
     found = sections(
-        desk.ready(), desk.rungs(), desk.feeds, len(desk.alerts), map(encode, worst(desk.alerts)), desk.silent
+        desk.ready(),
+        unread(desk.accounts()),
+        desk.rungs(),
+        desk.feeds,
+        len(desk.alerts),
+        map(encode, worst(desk.alerts)),
+        desk.silent,
     )
     state: dict[str, Any] = orjson.loads(b"".join(follow(None, NOW, len(desk.pools), found, pools).full()))
     return state
@@ -332,11 +338,22 @@ def test_no_pools() -> None:
     assert "No pool has risk open." in screen(seen(Desk([])))
 
 
-def test_old_marks() -> None:
-    """A pool whose marks are old says so instead of how bad it was."""
+def test_no_pools_because_nothing_was_read() -> None:
+    """That no pool is known does not mean that there is none."""
+    reasons = ("binance/main: account down: no snapshot yet",)
+    lines = screen(seen(Desk([], reasons=reasons, unread=(("binance", "main"), ("okx", "arb")))))
+    assert lines[-1] == "Not read yet: binance/main, okx/arb. What risk is open there is not known."
+    assert "2 accounts not read yet" in lines[0]
+    lines = screen(seen(Desk([], reasons=("binance/main: user stream down",))))
+    assert lines[-1] == "What risk is open is not known: not everything is seen."
+
+
+@pytest.mark.parametrize("why", ["stale", "account_stale"])
+def test_old_figures(why: str) -> None:
+    """A pool whose marks or whose account are not fresh says so instead of how bad it was."""
     pools = bad_day()
-    lines = screen(seen(Desk([replace(pools[0], stale=True)])), 80)
-    assert "marks are old" in lines[-1]
+    lines = screen(seen(Desk([replace(pools[0], **{why: True})])), 80)
+    assert "old figures" in lines[-1]
 
 
 def test_a_pool_not_assessed_in_full() -> None:
