@@ -17,6 +17,8 @@ SILENCE_S_MAX = 30 * 86_400.0
 TEXT_MAX = 200
 """Characters of an author or a reason."""
 SHOWN_MAX = 5
+_NAMING = "/:*"
+"""What stands in every name of something that can be silenced, or in a pattern that fits some."""
 
 log = structlog.get_logger(__name__)
 
@@ -61,6 +63,10 @@ class EngineHandling:
             raise RefusedError("for", "must be between one second and 30 days; a silence has an end")
         now = round(self._clock.now(), 3)
         subject, by, reason = _line("subject", subject), _line("by", by), _line("reason", reason)
+        if not set(subject) & set(_NAMING):
+            # It would fit every account of a venue by that name, which people may not mean who leave an account out.
+            problem = f"must be a pool, venue/account, a key, or a pattern with *; for a whole venue it is {subject}/*"
+            raise RefusedError("subject", problem)
         identity = "\n".join((subject, by, reason, str(now)))
         identifier = blake2b(identity.encode(), digest_size=4).hexdigest()
         # Whole milliseconds, as they are written: a silence that was read again equals the one that was made.

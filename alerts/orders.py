@@ -7,6 +7,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from alerts.sink import Handling
 from monitor.errors import RefusedError
+from monitor.faults import faults_of, known_keys
+from monitor.legible import legible
 
 BODY_BYTES_MAX = 4_096
 
@@ -45,16 +47,20 @@ Order = TypeVar("Order", bound=BaseModel)
 
 
 def read_order(body: bytes, model: type[Order]) -> Order:
-    """The order in `body`, checked. Raises RefusedError with a sentence that names the key."""
+    """The order in `body`, checked. Raises RefusedError with a sentence that names every key at fault."""
     if len(body) > BODY_BYTES_MAX:
         raise RefusedError("body", f"must have at most {BODY_BYTES_MAX} bytes")
     try:
-        return model.model_validate(orjson.loads(body))
+        found = orjson.loads(body)
     except orjson.JSONDecodeError:
         raise RefusedError("body", "must be JSON") from None
+    if not isinstance(found, dict):
+        raise RefusedError("body", f"must be a JSON object with {', '.join(known_keys(model))}")
+    try:
+        return model.model_validate(found)
     except ValidationError as error:
-        detail = error.errors(include_url=False, include_input=False)[0]
-        raise RefusedError(".".join(map(str, detail["loc"])) or "body", detail["msg"]) from None
+        first, *others = faults_of(error, model)
+        raise RefusedError(first.key, legible("; ".join([first.problem, *map(str, others)]))) from None
 
 
 def carry_out(handling: Handling, action: str, body: bytes) -> str:

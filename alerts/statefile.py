@@ -173,6 +173,16 @@ def lock(path: Path) -> IO[str]:
     return held
 
 
+def is_held(path: Path) -> bool:
+    """Whether a process holds the lock of a state file at the moment. Makes no file, and keeps nothing."""
+    try:
+        with path.with_name(f"{path.name}.lock").open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno in (errno.EWOULDBLOCK, errno.EACCES)
+    return False
+
+
 def unusable(path: Path, problem: str, *, retry: bool = False) -> UserError:
     """The error for a file that only a person can make usable, or, with `retry`, one that another process has now."""
     return UserError(str(path), [Fault("", problem)], retry=retry)

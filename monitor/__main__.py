@@ -12,6 +12,7 @@ from typing import NoReturn
 
 from monitor.commands.app import app
 from monitor.errors import MarginwatchError, UserError
+from monitor.legible import never_fail
 
 EXIT_FAILED = 1
 EXIT_UNUSABLE = 2
@@ -20,6 +21,7 @@ EXIT_INTERRUPTED = 130
 
 def main() -> None:
     """Run the command that the arguments name. Leaves the process; never with a traceback for what a person caused."""
+    never_fail(sys.stdout, sys.stderr)
     try:
         try:
             app(prog_name="marginwatch")

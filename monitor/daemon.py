@@ -39,6 +39,7 @@ from monitor.sdnotify import Notifier
 from monitor.sharing import Sharing
 from monitor.tasks import end
 from monitor.telemetry import Telemetry
+from monitor.terminal import LOOK_S, Terminal
 from monitor.token import own_token
 from monitor.vitality import Vitality, is_heard
 
@@ -325,9 +326,13 @@ async def serve(
     recorder: "Recorder | None" = None,
     started: Callable[[Daemon], Awaitable[None] | None] = lambda daemon: None,
 ) -> None:
-    """Run a daemon until SIGTERM or SIGINT; SIGHUP reloads. Raises as `Daemon.run` does."""
+    """Run a daemon until SIGTERM or SIGINT, or until the terminal that it runs in is closed; any other SIGHUP reloads.
+
+    Raises as `Daemon.run` does.
+    """
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
+    terminal = Terminal()
     daemon = Daemon(config, source=source, reread=reread, recorder=recorder)
     reloads: set[asyncio.Task[None]] = set()
 
@@ -336,14 +341,30 @@ async def serve(
         reloads.add(task)
         task.add_done_callback(reloads.discard)
 
+    def hang_up() -> None:
+        if terminal.hung_up(loop.time()):
+            terminal.let_go()
+            log.info("the terminal is gone; ending")
+            stop.set()
+        else:
+            reload()
+
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    loop.add_signal_handler(signal.SIGHUP, reload)
+    loop.add_signal_handler(signal.SIGHUP, hang_up)
+    looking = asyncio.create_task(_look_at(terminal), name="terminal")
     try:
         await daemon.run(stop, started)
     finally:
+        looking.cancel()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             loop.remove_signal_handler(number)
+
+
+async def _look_at(terminal: Terminal) -> None:
+    while terminal.counts:
+        terminal.look(asyncio.get_running_loop().time())
+        await asyncio.sleep(LOOK_S)
 
 
 def quiet_collector() -> None:

@@ -97,7 +97,7 @@ ALLOWED: list[tuple[str, tuple[str, ...]]] = [
     ),
     ("alerts.statefile", BASE),
     ("alerts.handling", ("alerts", *BASE)),
-    ("alerts.orders", ("alerts.sink", *BASE)),
+    ("alerts.orders", ("alerts.sink", "monitor.faults", *BASE)),
     ("alerts.sink", ("alerts.alert", *BASE)),
     ("alerts.outbox", ("alerts.alert", "alerts.message", "alerts.sink", "alerts.statefile", *BASE)),
     ("alerts.condition", BASE),

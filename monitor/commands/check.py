@@ -7,11 +7,13 @@ import socket
 import stat
 from collections.abc import Awaitable, Iterable, Iterator
 from dataclasses import replace
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from monitor.commands.handle import base_of
 from monitor.commands.run import DEFAULT_CONFIG, ConfigFile, run_loop
 
 if TYPE_CHECKING:
@@ -23,7 +25,6 @@ if TYPE_CHECKING:
     from monitor.config import Config
     from monitor.credential import Secret
     from monitor.heartbeat import HeartbeatConfig
-    from monitor.http import HttpConfig
     from monitor.model.assessment import PoolAssessment
     from monitor.model.events import Event
 
@@ -81,7 +82,7 @@ async def _check_all(config: "Config", path: Path, timeout_s: float, *, push: bo
             console.print(f"{_mark(line)} {escape(line.subject)}: {escape(line.text)}")
             lines.append(line)
 
-    waiting: list[Awaitable[list[CheckLine]]] = [_bounded("http", _check_http(config.http), timeout_s)]
+    waiting: list[Awaitable[list[CheckLine]]] = [_bounded("http", _check_http(config), timeout_s)]
     waiting += [
         _bounded(account.name, _check_account(account, config.alerts.model_error.tolerance), timeout_s)
         for account in config.accounts
@@ -225,12 +226,12 @@ def _head(path: Path) -> bytes:
         return file.read(100)
 
 
-async def _check_http(config: "HttpConfig") -> "list[CheckLine]":
-    """Whether the address can be listened on, or a marginwatch does already."""
+async def _check_http(config: "Config") -> "list[CheckLine]":
+    """Whether the address can be listened on, or this configuration's own daemon does already."""
     from connectors import CheckLine
     from monitor.errors import words_of
 
-    host, port = config.address
+    listen, (host, port) = config.http.listen, config.http.address
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         with socket.socket(found[0][0], socket.SOCK_STREAM) as probe:
@@ -238,23 +239,55 @@ async def _check_http(config: "HttpConfig") -> "list[CheckLine]":
             probe.bind(found[0][4])
     except OSError as error:
         if error.errno != errno.EADDRINUSE:
-            return [CheckLine(False, "http", f"{config.listen}: {words_of(error) or error}; change http.listen")]
-        if await _is_marginwatch(host, port):
-            return [CheckLine(True, "http", f"{config.listen}: a marginwatch is running there already")]
-        return [CheckLine(False, "http", f"{config.listen} is in use by another program; change http.listen")]
-    return [CheckLine(True, "http", f"{config.listen} is free")]
+            return [CheckLine(False, "http", f"{listen}: {words_of(error) or error}; change http.listen")]
+        if not await _is_marginwatch(host, port):
+            return [CheckLine(False, "http", f"{listen} is in use by another program; change http.listen")]
+        if not await _is_own(config):
+            text = f"{listen} is in use by a marginwatch with another configuration; change http.listen"
+            return [CheckLine(False, "http", text)]
+        return [CheckLine(True, "http", f"{listen}: this configuration's marginwatch is running there already")]
+    return [CheckLine(True, "http", f"{listen} is free")]
+
+
+async def _is_own(config: "Config") -> bool:
+    """Whether the marginwatch at our address is the one that has our state file, and takes our token.
+
+    It is asked to end a silence that cannot be (ids are hexadecimal), which changes nothing and needs the token.
+    """
+    import aiohttp
+
+    from alerts.statefile import is_held
+    from monitor.errors import UserError
+    from monitor.token import read_token, token_path
+
+    if not is_held(config.state.path):
+        return False
+    try:
+        token = config.http.token or read_token(token_path(config.state.path))
+    except UserError:
+        return False
+    order, headers = (
+        f"{base_of(*config.http.address)}/api/v1/silences/none",
+        {"Authorization": f"Bearer {token.reveal()}"},
+    )
+    try:
+        async with (
+            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=HEALTH_S)) as session,
+            session.delete(order, headers=headers, allow_redirects=False) as answer,
+        ):
+            return answer.status == HTTPStatus.NOT_FOUND
+    except (aiohttp.ClientError, TimeoutError, OSError):
+        return False
 
 
 async def _is_marginwatch(host: str, port: int) -> bool:
     """Whether what listens there answers /healthz as we do."""
     import aiohttp
 
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - asked here, not listened on
-    url = f"http://{f'[{host}]' if ':' in host else host}:{port}/healthz"
     try:
         async with (
             aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=HEALTH_S)) as session,
-            session.get(url, allow_redirects=False) as answer,
+            session.get(f"{base_of(host, port)}/healthz", allow_redirects=False) as answer,
         ):
             body = await answer.json()
             return isinstance(body, dict) and "loop_lag_seconds" in body
@@ -335,10 +368,11 @@ def _compared(pool: "PoolAssessment") -> str:
     positions = "1 position" if len(pool.legs) == 1 else f"{len(pool.legs)} positions"
     balance, maintenance = _words.amount(pool.margin_balance), _words.amount(pool.maintenance_margin)
     figures = f"maintenance margin {maintenance} {pool.unit} of a margin balance of {balance} {pool.unit}"
-    text = f"margin ratio {_words.ratio(pool.margin_ratio)}, {positions}, {figures}"
+    # The two balances are of two moments: prices may move between the answers that a snapshot is made of.
+    text = f"margin ratio {_words.ratio(pool.margin_ratio)}, {positions}, {figures} at the snapshot's marks"
     if pool.model_error is None:
         return f"{text}; the venue reports nothing to compare it with"
-    differs = f"{text}; the venue's report differs by {abs(pool.model_error) * 100:.2f} %"
+    differs = f"{text}; at its own marks the venue's report differs by {abs(pool.model_error) * 100:.2f} %"
     if (found := pool.disagreement) is None:
         return differs
     computed, reported = _words.amount(found.computed), _words.amount(found.reported)

@@ -1,11 +1,12 @@
 """What the demo shows: the pools as a table with bars, warnings as they fire, and at the end what happened."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from math import inf
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
+from rich.cells import cell_len
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -18,7 +19,7 @@ BAR_CELLS, BAR_CELLS_MIN = 24, 10
 GAP = 2
 """Between two columns."""
 WIDTHS = {"ratio": 5, "mark": 10, "liquidation": 11, "distance": 8}
-"""Of the columns beside the pool's name and its bar, those that go first when there is no room for all last."""
+"""At least, of the columns beside the pool's name and its bar; of these the last to go stand first."""
 RUNGS = {Severity.NOTICE: 0.50, Severity.WARNING: 0.70, Severity.CRITICAL: 0.85, Severity.EMERGENCY: 0.95}
 DISTANCE_RUNGS = {Severity.NOTICE: 0.10, Severity.WARNING: 0.05, Severity.CRITICAL: 0.025, Severity.EMERGENCY: 0.01}
 """The default rungs, on which the demo runs."""
@@ -153,29 +154,36 @@ class Scene:
 
         Where there is not room for all, columns are left out rather than cut.
         """
-        names = max((len(pool) for pool in self.pools), default=0)
+        rows = {pool: self._figures(pool, document) for pool, document in self.pools.items()}
+        names = max((cell_len(pool) for pool in rows), default=0)
+        widths = _widths(rows.values())
         shown = list(WIDTHS)
-        while len(shown) > 1 and names + sum(WIDTHS[name] + GAP for name in shown) > self.width:
+        while len(shown) > 1 and names + _taken(widths, shown) > self.width:
             shown.remove("mark" if "mark" in shown else "liquidation" if "liquidation" in shown else shown[-1])
-        room = self.width - names - sum(WIDTHS[name] + GAP for name in shown) - GAP
+        room = self.width - names - _taken(widths, shown) - GAP
         cells = min(BAR_CELLS, room) if room >= BAR_CELLS_MIN else 0
         table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, GAP - 1, 0, 0))
-        table.add_column("pool", no_wrap=True)
+        # Where even names do not fit, it is those that are cut: half a figure is another figure.
+        name_width = max(1, min(names, self.width - _taken(widths, shown)))
+        table.add_column("pool", no_wrap=True, overflow="ellipsis", width=name_width)
+        headed = cells >= len("margin ratio")
         if cells:
-            table.add_column("margin ratio" if cells >= len("margin ratio") else "", no_wrap=True)
+            table.add_column("margin ratio" if headed else "", no_wrap=True, width=cells)
         for name in shown:
-            table.add_column(
-                "" if name == "ratio" and cells >= len("margin ratio") else name, justify="right", no_wrap=True
-            )
-        for pool, document in self.pools.items():
+            head = "" if name == "ratio" and headed else name
+            table.add_column(head, justify="right", no_wrap=True, width=widths[name])
+        for pool, figures in rows.items():
             gone = self.gone.get(pool)
-            figures = {} if gone is not None else _figures(document)
-            ratio = _number(document.get("margin_ratio"))
+            ratio = _number(self.pools[pool].get("margin_ratio"))
             drawn = [Text(gone, "bold") if gone is not None else bar(ratio, cells)] if cells else []
-            if gone is not None and not cells:
-                figures = {"ratio": Text(gone, "bold")}
-            table.add_row(pool, *drawn, *(figures.get(name, "") for name in shown))
+            stands = {} if gone is not None and cells else figures
+            table.add_row(pool, *drawn, *(stands.get(name, "") for name in shown))
         return table
+
+    def _figures(self, pool: str, document: Mapping[str, Any]) -> dict[str, Text]:
+        """What stands in a pool's row, by column."""
+        gone = self.gone.get(pool)
+        return _figures(document) if gone is None else {"ratio": Text(gone, "bold")}
 
     def summary(self) -> RenderableType:
         """What happened."""
@@ -185,6 +193,19 @@ class Scene:
             missing = [nothing.format("")]
         shown = [part for verdict in self.verdicts() for part in (verdict.table(), Text())]
         return Group(*shown, *(Text(text, "bold red") for text in missing))
+
+
+def _widths(rows: Collection[Mapping[str, Text]]) -> dict[str, int]:
+    """Of each column, so that everything in it is whole."""
+    return {
+        name: max([least, *(cell_len(row[name].plain) for row in rows if name in row)])
+        for name, least in WIDTHS.items()
+    }
+
+
+def _taken(widths: Mapping[str, int], shown: Iterable[str]) -> int:
+    """The characters that columns take, each with the gap before it."""
+    return sum(GAP + widths[name] for name in shown)
 
 
 def bar(
@@ -205,21 +226,25 @@ def bar(
     return text
 
 
-def _figures(document: Mapping[str, Any]) -> dict[str, RenderableType]:
+def _figures(document: Mapping[str, Any]) -> dict[str, Text]:
     """What stands in a pool's row, by column: its ratio, and the leg that is nearest to liquidation."""
     ratio = _number(document.get("margin_ratio"))
-    figures: dict[str, RenderableType] = {
-        "ratio": Text("?" if ratio is None else _words.ratio(ratio), ratio_style(ratio or 0))
-    }
+    figures = {"ratio": Text("?" if ratio is None else _words.ratio(ratio), ratio_style(ratio or 0))}
     near = min(document.get("legs") or [], key=lambda leg: _or_far(leg["distance"]), default=None)
     if near is None:
         return figures
-    distance = _number(near["distance"])
     return figures | {
-        "mark": _price(near["mark_price"]),
-        "liquidation": _price(near["liquidation_price"]) or "none",
-        "distance": "" if distance is None else _words.percent(distance),
+        "mark": Text(_price(near["mark_price"])),
+        "liquidation": Text(_price(near["liquidation_price"]) or "none"),
+        "distance": Text(_away(_number(near["distance"]))),
     }
+
+
+def _away(distance: float | None) -> str:
+    """How far liquidation is; in words where the mark has met its price: at OKX that is a tick before a ratio of 1."""
+    if distance is None:
+        return ""
+    return _words.percent(distance) if distance > 0.0 else "reached"
 
 
 def _danger(document: Mapping[str, Any]) -> tuple[int, float]:

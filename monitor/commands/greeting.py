@@ -8,15 +8,19 @@ from monitor.legible import legible
 
 if TYPE_CHECKING:
     from alerts.alert import Alert
+    from alerts.pair import Pair
     from monitor.config import Config
     from monitor.daemon import Daemon
     from monitor.model.assessment import PoolAssessment
+    from monitor.pipeline import Pipeline
 
 FIRST_LOOK_S = 0.1
-PATIENCE_S = 60.0
+SOON_S, PATIENCE_S = 3.0, 60.0
+"""After so long what is known of the pools is said although something is missing; and then what is missing."""
 POOLS_MAX = 20
 """Pools and accounts that are told one by one; the board shows the others."""
 LEGS_MAX = 4
+WAITING = "waiting one lease: no other monitor is known yet"
 
 Say = Callable[[str], None]
 """Shows a line."""
@@ -65,22 +69,64 @@ def _ways(config: "Config") -> str:
 
 
 async def _first_look(running: "Daemon", say: Say, said_before: set[str]) -> None:
-    """Every pool as soon as nothing is missing, or what is missing after a while; then what went on from before."""
+    """Every pool as soon as it is known, or what is missing after a while; then what went on from before."""
     pipeline, view = running.pipeline, running.view
-    try:
-        async with asyncio.timeout(PATIENCE_S):
-            while not pipeline.ready()[0]:  # noqa: ASYNC110 - the pipeline decides by itself, about once a second
-                await asyncio.sleep(FIRST_LOOK_S)
-    except TimeoutError:
-        for reason in pipeline.ready()[1]:
-            say(f"not yet seen: {reason}")
-    for line in pools(list(pipeline.assessments().values())):
-        say(line)
-    for (venue, account), speaks in sorted(view.voices().items()):
-        say(f"{venue}/{account}: {'this monitor speaks' if speaks else 'standing by: another monitor speaks'}")
+    told: set[str] = set()
+
+    def tell(*, unknown: bool) -> None:
+        found = {each.pool: each for each in pipeline.assessments().values() if unknown or not each.unknown}
+        news = [each for pool, each in found.items() if pool not in told]
+        told.update(found)
+        for line in pools(news):
+            say(line)
+
+    if not await _ready(pipeline, SOON_S):
+        tell(unknown=False)
+        await _ready(pipeline, PATIENCE_S - SOON_S, meanwhile=lambda: tell(unknown=False))
+    is_ready, reasons = pipeline.ready()
+    for reason in reasons:
+        say(f"not yet seen: {reason}")
+    tell(unknown=True)
+    if is_ready and not told:
+        say("no open positions")
     for alert in view.firing():
         if alert.key in said_before:
             say(still(alert))
+    if view.pair is not None:
+        await tell_voices(view.pair, say)
+
+
+async def _ready(pipeline: "Pipeline", patience_s: float, meanwhile: Callable[[], None] = lambda: None) -> bool:
+    """Wait until nothing is missing; whether that was within `patience_s`."""
+    try:
+        async with asyncio.timeout(patience_s):
+            while not pipeline.ready()[0]:  # it decides by itself, about once a second
+                meanwhile()
+                await asyncio.sleep(FIRST_LOOK_S)
+    except TimeoutError:
+        return False
+    return True
+
+
+async def tell_voices(pair: "Pair", say: Say) -> None:
+    """Who speaks for each account, until that is known of all of them."""
+    told: dict[tuple[str, str], str] = {}
+    while True:
+        now = {account: voice(pair, account) for account in sorted(pair.voices())}
+        for (venue, account), words in now.items():
+            if told.get((venue, account)) != words:
+                say(f"{venue}/{account}: {words}")
+        told = now
+        if WAITING not in now.values():
+            return
+        await asyncio.sleep(FIRST_LOOK_S)
+
+
+def voice(pair: "Pair", account: tuple[str, str]) -> str:
+    """How this monitor stands for an account. That another one speaks is said when one is known to, not before."""
+    if pair.speaks_for(account):
+        return "this monitor speaks"
+    return WAITING if pair.speaker(account) in ("", pair.me) else "standing by: another monitor speaks"
 
 
 def pools(found: "list[PoolAssessment]") -> list[str]:
@@ -88,7 +134,7 @@ def pools(found: "list[PoolAssessment]") -> list[str]:
     worst = sorted(found, key=lambda pool: (pool.margin_ratio == pool.margin_ratio, -pool.margin_ratio, pool.pool))
     more = len(worst) - POOLS_MAX
     lines = [line(pool) for pool in worst[:POOLS_MAX]]
-    return [*lines, f"{more} more with less risk"] if more > 0 else lines or ["no open positions"]
+    return [*lines, f"{more} more with less risk"] if more > 0 else lines
 
 
 def still(alert: "Alert") -> str:

@@ -27,7 +27,8 @@ DEFAULT_CONFIG = Path("marginwatch.toml")
 def run(config: ConfigFile = DEFAULT_CONFIG) -> None:
     """Watch the accounts of a configuration and warn, until told to stop.
 
-    Ends in bounded time on SIGTERM and Ctrl-C, takes a changed configuration over on SIGHUP, tells systemd how it is.
+    Ends in bounded time on SIGTERM and Ctrl-C, and with the terminal that it runs in; takes a changed configuration
+    over on any other SIGHUP, tells systemd how it is.
     Warnings go to standard output (and to Redis and MQTT where they are configured), logs to standard error; on a
     terminal also what is watched, where the board is, and each pool once.
     Exit code 2 if only a person can mend it, 1 if the same may go well later, as when the address is in use.

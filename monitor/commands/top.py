@@ -3,12 +3,13 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from monitor.commands.handle import Config, Url, opened
+from monitor.commands.handle import NO_ANSWER, AskError, Config, Url, answer_of, no_marginwatch
 from monitor.commands.run import DEFAULT_CONFIG
+from monitor.errors import MarginwatchError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -68,10 +69,9 @@ def _once(look: "Look", console: "Console", *, terminal: bool) -> None:
     import time
 
     from monitor.commands.top_view import UNCUT
-    from monitor.errors import MarginwatchError
 
-    if not _fetch(look, time.monotonic()):
-        raise MarginwatchError(f"{look.url} does not answer ({look.trouble}); is marginwatch running there?")
+    if (error := _fetch(look, time.monotonic())) is not None:
+        raise error
     # What reads a pipe wants whole names and whole sentences.
     if not terminal and not os.environ.get("COLUMNS", "").isdigit():
         console.width = UNCUT
@@ -97,46 +97,32 @@ def _live(look: "Look", console: "Console", every_s: float) -> None:
             return
 
 
-def _fetch(look: "Look", now: float) -> bool:
-    """Ask for the state once; whether it came."""
-    from http.client import HTTPException
-    from urllib.error import HTTPError
-
-    from monitor.legible import legible
-
+def _fetch(look: "Look", now: float) -> MarginwatchError | None:
+    """Ask for the state once; returns why it did not come."""
     try:
-        look.take(_asked(f"{look.url}/api/v1/board"), now)
-    except HTTPError as error:
-        look.trouble = f"it answered {error.code}"
-    except (OSError, HTTPException, ValueError, KeyError) as error:
-        look.trouble = legible(str(getattr(error, "reason", error))) or type(error).__name__
-    else:
-        look.trouble = ""
-    return not look.trouble
+        document = answer_of(look.url, "/api/v1/board", timeout_s=ANSWER_S)
+        try:
+            look.take(document, now)
+        except NO_ANSWER:
+            raise no_marginwatch(look.url) from None
+    except MarginwatchError as error:
+        look.trouble = error.why if isinstance(error, AskError) else str(error)
+        return error
+    look.trouble = ""
+    return None
 
 
 def _fetch_history(look: "Look", width: int, now: float) -> None:
     """Ask for the history when its time has come. Without it everything else is shown."""
     from contextlib import suppress
-    from http.client import HTTPException
 
     from monitor.commands.top_view import HISTORY_AGAIN_S
 
     if look.trouble or not look.wants_history(width, now):
         return
     look.history_due_at = now + HISTORY_AGAIN_S
-    with suppress(OSError, HTTPException, ValueError, KeyError, TypeError, AttributeError):
-        look.remember(_asked(f"{look.url}/api/v1/history"), now)
-
-
-def _asked(url: str) -> dict[str, Any]:
-    """The document at `url`. Raises OSError, HTTPException or ValueError where there is none."""
-    import json
-    from urllib.request import Request
-
-    with opened(Request(url), ANSWER_S) as answer:  # noqa: S310 - the scheme was checked
-        document: dict[str, Any] = json.load(answer)
-    return document
+    with suppress(MarginwatchError, *NO_ANSWER):
+        look.remember(answer_of(look.url, "/api/v1/history", timeout_s=ANSWER_S), now)
 
 
 @contextmanager

@@ -5,8 +5,9 @@ Beside it stands the last hour of each pool from ``/api/v1/history``, where the 
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
-from math import inf, isinf, isnan
+from datetime import date, datetime
+from math import ceil, inf, isinf, isnan
+from textwrap import wrap
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -15,14 +16,21 @@ from rich.text import Text
 
 from alerts.alert import Severity, State
 from alerts.danger import Cause, Danger
+from alerts.sinks.console import zone_of
 from monitor.commands.demo_screen import bar
-from monitor.commands.show import SEVERITY_STYLES, warning_line
+from monitor.commands.show import SEVERITY_STYLES, counted, warning_line
 from monitor.legible import legible_all
 from monitor.views import percent, without_pools
 
 OLD_S = 4.0
 """Without an answer for so long, what is shown is old."""
 ALERTS_MAX, REASONS_MAX, FEEDS_MAX, SILENCES_MAX = 6, 4, 4, 4
+POOLS_SHARE = 2 / 3
+"""Of the lines that a terminal has, so many are for pools before anything else gets one, as far as there are pools."""
+HEADED = 6
+"""Lines from which there is room for the names of the columns."""
+BY_CHARACTERS = 20
+"""Of an author's name, where alerts stand on one line each."""
 BAR_CELLS, BAR_CELLS_WIDE, HOUR_CELLS = 14, 20, 16
 WIDE = 166
 """Columns from which there is room for whole names and long bars."""
@@ -30,7 +38,18 @@ WHY = 84
 """Columns from which there is room to say what a severity comes from."""
 UNCUT = 10_000
 """A width at which nothing is cut, for what is no terminal."""
-SECTIONS = {"at", "total", "pools", "ready", "rungs", "feeds", "alerts", "alerts_total", "silences"}
+SECTIONS: dict[str, type] = {
+    "at": str,
+    "total": int,
+    "pools": list,
+    "ready": dict,
+    "rungs": dict,
+    "feeds": list,
+    "alerts": list,
+    "alerts_total": int,
+    "silences": list,
+}
+"""What a state consists of."""
 
 # What stands beside the pool's name in any case: the ratio, and how bad it is.
 _FIXED = 41
@@ -71,11 +90,14 @@ class Look:
     _covered_s: float = 0.0
 
     def take(self, document: dict[str, Any], now: float) -> None:
-        """A new state. Raises KeyError or ValueError for what is none."""
+        """A new state. Raises KeyError, TypeError, ValueError or AttributeError for what is none."""
         document = legible_all(document)  # who wrote its texts is not known here
-        missing = SECTIONS - document.keys()
+        # Another program's answer is refused here, not while it is shown.
+        missing = SECTIONS.keys() - document.keys()
         if missing:
-            raise KeyError(*sorted(missing))  # another program's answer is refused here, not while it is shown
+            raise KeyError(*sorted(missing))
+        if wrong := sorted(name for name, kind in SECTIONS.items() if not isinstance(document[name], kind)):
+            raise TypeError(*wrong)
         datetime.fromisoformat(document["at"])
         for pool in document["pools"]:
             _danger(pool)
@@ -102,27 +124,21 @@ class Look:
             return Group(Text(self.url, "bold"), Text(f"NO ANSWER: {self.trouble or 'asking'}", "bold red"))
         age_s = now - self.answered_at
         old = bool(self.trouble) or age_s > OLD_S
-        lines = [*self._head(state, age_s if old else None), *_banner(state), *_alerts(state)]
-        lines += [*_silences(state), *_feeds(state)]
-        room = None if height is None else max(height - len(lines) - 4, 1)
-        pools = state["pools"][:room]
-        table = self._table(pools, state, width)
-        below = [Text(f"{state['total'] - len(pools)} pools with less risk are not shown.", "dim")]
-        if not state["total"]:
-            ready = state["ready"]
-            below = [Text(without_pools(ready["ready"], ready.get("unread", ())))]
-        elif state["total"] == len(pools):
-            below = []
-        shown = Group(*_fitting(lines[1:]), table, *below) if pools else Group(*_fitting(lines[1:]), *below)
-        return Group(*_fitting(lines[:1]), _Dimmed(shown) if old else shown)
+        head = self._head(state, age_s if old else None)
+        plan = _planned(_sections(state, width), state, width, height)
+        pools = state["pools"][: plan.pools]
+        below = [Text(line) for line in (*_empty(state, width), *plan.left_out)]
+        table = [self._table(pools, state, width, headed=plan.headed)] if pools else []
+        shown = Group(*_fitting(plan.lines), *table, *below)
+        return Group(*_fitting([head]), _Dimmed(shown) if old else shown)
 
-    def _table(self, pools: list[dict[str, Any]], state: Mapping[str, Any], width: int) -> Table:
+    def _table(self, pools: list[dict[str, Any]], state: Mapping[str, Any], width: int, *, headed: bool) -> Table:
         heads = {"bar": "", "hour": _since(self._covered_s)}
         points = max(map(len, self.history.values()), default=0)
         rungs, distances = _rungs(state, "margin_ratio"), _rungs(state, "distance")
         names = [name for name, wanted in _WIDTHS.items() if width >= wanted]
         natural = max((len(pool["pool"]) for pool in pools), default=0) + _FIXED + sum(_CELLS[name] for name in names)
-        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim", show_header=headed)
         table.width = None if width >= UNCUT else min(width, natural)
         table.add_column("pool", no_wrap=True, overflow="ellipsis", ratio=1, min_width=9)
         table.add_column("ratio", no_wrap=True, justify="right")
@@ -135,26 +151,121 @@ class Look:
             table.add_row(*_row(pool, hour, rungs, distances, names, width))
         return table
 
-    def _head(self, state: Mapping[str, Any], old_s: float | None) -> Iterator[Text]:
-        at = datetime.fromisoformat(state["at"]).strftime("%H:%M:%S")
+    def _head(self, state: Mapping[str, Any], old_s: float | None) -> Text:
+        local = datetime.fromisoformat(state["at"]).astimezone()
+        at = f"{local:%H:%M:%S} {zone_of(local)}"
         line = Text()
         if old_s is None:
-            line.append("● live ", "green").append(f"{at} UTC")
+            line.append("● live ", "green").append(at)
         else:
             why = f" ({self.trouble})" if self.trouble else ""
-            line.append(f" NO ANSWER, {old_s:.0f} s old ", "bold reverse red").append(
-                f" as of {at} UTC{why}", "bold red"
-            )
-        alerts = state["alerts_total"]
+            line.append(f" NO ANSWER, {old_s:.0f} s old ", "bold reverse red").append(f" as of {at}{why}", "bold red")
+        line.append(f"  {counted(state['total'], 'pool')} · ")
         unread = len(state["ready"].get("unread", ()))
-        line.append(f"  {state['total']} pools · ")
-        line.append(f"{unread} account{'' if unread == 1 else 's'} not read yet · " if unread else "", "bold red")
-        line.append(f"{alerts} alert{'' if alerts == 1 else 's'} · ")
-        count = len(state["silences"])
-        line.append(f"{count} silence{'' if count == 1 else 's'}  " if state["silences"] else "").append(
-            self.url, "dim"
-        )
-        yield line
+        line.append(f"{counted(unread, 'account')} not read yet · " if unread else "", "bold red")
+        line.append(f"{counted(state['alerts_total'], 'alert')} · ")
+        line.append(f"{counted(len(state['silences']), 'silence')} · " if state["silences"] else "")
+        return line.append(self.url, "dim")
+
+
+@dataclass(frozen=True, slots=True)
+class _Section:
+    """Lines of one kind, the most important first, of which at most `most` are shown; `total` of them there are."""
+
+    what: str
+    lines: list[Text]
+    total: int
+    most: int
+    plural: str = ""
+
+    def left_out(self, shown: int) -> str:
+        """The others, counted; empty for none."""
+        left = self.total - shown
+        return "" if left <= 0 else f"{left:,} {self.plural}" if left > 1 and self.plural else counted(left, self.what)
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What stands on a terminal between its first line and its last."""
+
+    lines: list[Text]
+    pools: int
+    headed: bool
+    left_out: list[str]
+
+
+def _sections(state: Mapping[str, Any], width: int) -> list[_Section]:
+    """What stands above the pools, in this order."""
+    reasons = [] if state["ready"]["ready"] else state["ready"]["reasons"] or ["the daemon is not ready"]
+    troubled = [feed for feed in state["feeds"] if feed["state"] != "live"]
+    live = f"{len(state['feeds']) - len(troubled)} of {len(state['feeds'])} streams live"
+    today = datetime.fromisoformat(state["at"]).astimezone().date()
+    alerts = [_alert(message, width, today) for message in state["alerts"]]
+    silences = [_silence(silence, today) for silence in state["silences"]]
+    feeds = [_feed(feed) for feed in troubled]
+    blind = [Text(f" BLIND  {reason} ", "bold white on red") for reason in reasons]
+    return [
+        _Section("reason for blindness", blind, len(blind), REASONS_MAX, "reasons for blindness"),
+        _Section("alert", alerts, state["alerts_total"], ALERTS_MAX),
+        _Section("silence", silences, len(silences), SILENCES_MAX),
+        _Section("stream in trouble", feeds, len(feeds), FEEDS_MAX, "streams in trouble"),
+        _Section("", [Text(live, "dim")], 0, 1),
+    ]
+
+
+_IN_NEED = ("reason for blindness", "alert", "stream in trouble", "silence", "")
+"""Who has the lines that pools do not need, in this order."""
+
+
+def _planned(sections: list[_Section], state: Mapping[str, Any], width: int, height: int | None) -> _Plan:
+    """Share the lines of a terminal: pools by danger first, then the rest; what is left out is counted."""
+    reserved = empty = len(_empty(state, width))
+    while True:
+        pools, shares, headed = _shares(sections, len(state["pools"]), height, reserved)
+        with_less = _Section("pool with less risk", [], state["total"], 0, "pools with less risk")
+        parts = [with_less.left_out(pools)]
+        parts += [section.left_out(shares[section.what]) for section in sections]
+        left_out = _not_shown([part for part in parts if part], width)
+        if height is None or len(left_out) + empty <= reserved:
+            lines = [line for section in sections for line in section.lines[: shares[section.what]]]
+            return _Plan(lines, pools, headed, left_out)
+        reserved = len(left_out) + empty
+
+
+def _shares(
+    sections: list[_Section], pools: int, height: int | None, reserved: int
+) -> tuple[int, dict[str, int], bool]:
+    """How many pools, and how many lines of each section, beside the head and `reserved` lines at the end."""
+    most = {section.what: min(len(section.lines), section.most) for section in sections}
+    if height is None:
+        return pools, most, True
+    headed = bool(pools) and height >= HEADED
+    free = max(height - 1 - reserved - headed, 0)
+    # That nothing is seen stands there before what is seen.
+    shares = dict.fromkeys(most, 0) | {_IN_NEED[0]: min(most[_IN_NEED[0]], 1, free)}
+    free -= shares[_IN_NEED[0]]
+    first = min(pools, ceil(free * POOLS_SHARE))
+    rest = free - first
+    for what in _IN_NEED:
+        more = min(most[what] - shares[what], rest)
+        shares[what] += more
+        rest -= more
+    return min(pools, first + rest), shares, headed
+
+
+def _empty(state: Mapping[str, Any], width: int) -> list[str]:
+    """What stands in place of the pools where there are none."""
+    ready = state["ready"]
+    return [] if state["total"] else wrap(without_pools(ready["ready"], ready.get("unread", ())), width)
+
+
+def _not_shown(parts: list[str], width: int) -> list[str]:
+    """What is left out as a sentence, in as many lines as it takes."""
+    if not parts:
+        return []
+    listed = f"{', '.join(parts[:-1])} and {parts[-1]}" if len(parts) > 1 else parts[0]
+    one = len(parts) == 1 and parts[0].startswith("1 ")
+    return wrap(f"{listed} {'is' if one else 'are'} not shown.", width)
 
 
 @dataclass(slots=True)
@@ -181,53 +292,43 @@ def _fitting(lines: list[Text]) -> Iterator[Text]:
         yield line
 
 
-def _banner(state: Mapping[str, Any]) -> Iterator[Text]:
-    """What is not seen."""
-    if not state["ready"]["ready"]:
-        reasons = state["ready"]["reasons"] or ["the daemon is not ready"]
-        for reason in reasons[:REASONS_MAX]:
-            yield Text(f" BLIND  {reason} ", "bold white on red")
-        if len(reasons) > REASONS_MAX:
-            yield Text(f" BLIND  and {len(reasons) - REASONS_MAX} more reasons ", "bold white on red")
+def _alert(message: Mapping[str, Any], width: int, today: date) -> Text:
+    """One alert. What people did about it stands before its text, which may be cut, and it shouts no more."""
+    handled = [
+        f"{what} by {_short(message[what]['by'], width)} · "
+        for what in ("acknowledged", "silenced")
+        if message.get(what)
+    ]
+    severity = Severity[message["severity"].upper()]
+    said = _clock(message.get("said_at", message["raised_at"]), today)
+    text = f"{''.join(handled)}said {said}: {message['text']}"
+    line = warning_line(_clock(message["raised_at"], today), severity, State.FIRING, text)
+    return Text(line.plain, "dim") if message.get("acknowledged") else line
 
 
-def _alerts(state: Mapping[str, Any]) -> Iterator[Text]:
-    for message in state["alerts"][:ALERTS_MAX]:
-        when = datetime.fromisoformat(message["raised_at"]).strftime("%H:%M:%S")
-        said = datetime.fromisoformat(message.get("said_at", message["raised_at"])).strftime("%H:%M:%S")
-        severity = Severity[message["severity"].upper()]
-        line = warning_line(when, severity, State.FIRING, f"said {said}: {message['text']}")
-        if message.get("acknowledged"):
-            line.append(f"  acknowledged by {message['acknowledged']['by']}", "dim")
-        if message.get("silenced"):
-            line.append(f"  silenced by {message['silenced']['by']}", "dim")
-        yield line
-    if state["alerts_total"] > ALERTS_MAX:
-        yield Text(f"and {state['alerts_total'] - ALERTS_MAX} more alerts", "dim")
-
-
-def _silences(state: Mapping[str, Any]) -> Iterator[Text]:
+def _silence(silence: Mapping[str, Any], today: date) -> Text:
     """What nobody is to hear of, until when, and who wants it so."""
-    for silence in state["silences"][:SILENCES_MAX]:
-        until = datetime.fromisoformat(silence["until"]).strftime("%d %b %H:%M:%S")
-        even = ", even emergencies" if silence["emergency"] else ""
-        yield Text(
-            f"silent {silence['subject']} until {until}{even}, by {silence['by']}: {silence['reason']}", "yellow"
-        )
-    if len(state["silences"]) > SILENCES_MAX:
-        yield Text(f"and {len(state['silences']) - SILENCES_MAX} more silences", "dim")
+    until = _clock(silence["until"], today)
+    even = ", even emergencies" if silence["emergency"] else ""
+    return Text(f"silent {silence['subject']} until {until}{even}, by {silence['by']}: {silence['reason']}", "yellow")
 
 
-def _feeds(state: Mapping[str, Any]) -> Iterator[Text]:
-    """Those in trouble one by one, the others counted."""
-    troubled = [feed for feed in state["feeds"] if feed["state"] != "live"]
-    for feed in troubled[:FEEDS_MAX]:
-        age = "no data yet" if feed["age_s"] is None else f"data {feed['age_s']:.1f} s old"
-        name = "/".join(part for part in (feed["venue"], feed["account"], feed["stream"]) if part)
-        yield Text(f"stream {name}: {feed['state']}, {age} {feed['detail']}".rstrip(), "yellow")
-    if len(troubled) > FEEDS_MAX:
-        yield Text(f"and {len(troubled) - FEEDS_MAX} more streams in trouble", "yellow")
-    yield Text(f"{len(state['feeds']) - len(troubled)} of {len(state['feeds'])} streams live", "dim")
+def _feed(feed: Mapping[str, Any]) -> Text:
+    """A stream in trouble."""
+    age = "no data yet" if feed["age_s"] is None else f"data {feed['age_s']:.1f} s old"
+    name = "/".join(part for part in (feed["venue"], feed["account"], feed["stream"]) if part)
+    return Text(f"stream {name}: {feed['state']}, {age} {feed['detail']}".rstrip(), "yellow")
+
+
+def _clock(time: str, today: date) -> str:
+    """A time on this machine's clock, whose zone the first line names; with the day where that is not today."""
+    local = datetime.fromisoformat(time).astimezone()
+    return f"{local:%H:%M:%S}" if local.date() == today else f"{local:%Y-%m-%d %H:%M:%S}"
+
+
+def _short(name: str, width: int) -> str:
+    """A name that leaves room for what it stands before."""
+    return name if width >= UNCUT or len(name) <= BY_CHARACTERS else f"{name[: BY_CHARACTERS - 1]}…"
 
 
 def spark(ratios: Sequence[float | None], points: int, cells: int = HOUR_CELLS) -> str:

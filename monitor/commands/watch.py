@@ -44,7 +44,7 @@ def watch(
 
     Shows where the board and the metrics are and every pool once; from then on a line for each warning, all on standard
     output. An address is called by its two ends. Thresholds are the default ones; for others, and for Redis, MQTT and
-    keyed venues, write a configuration and use `marginwatch run`. Ends on Ctrl-C and SIGTERM.
+    keyed venues, write a configuration and use `marginwatch run`. Ends on Ctrl-C and SIGTERM, and with its terminal.
 
     Examples:
 

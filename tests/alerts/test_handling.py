@@ -118,6 +118,16 @@ def test_what_nobody_acknowledges_is_escalated_as_often_as_there_is_somebody_fur
     assert Step.ESCALATED not in [step for step, _ in mild.wait(3_599)]
 
 
+def test_a_whole_venue_is_silenced_in_so_many_words_alone() -> None:
+    """Its bare name, which may be an account left out, is refused with the pattern that would do it."""
+    desk = Desk()
+    with pytest.raises(RefusedError, match=r"^subject: must be .*; for a whole venue it is binance/\*$"):
+        desk.handling.silence("binance", 600, "ann", "moving")
+    assert desk.engine.silences() == []
+    for subject in ("binance/*", "binance/main", POOL, KEY, "sink_failure:redis", "*"):
+        assert desk.handling.silence(subject, 600, "ann", "moving").subject == subject
+
+
 def test_a_silence_is_no_time_in_which_somebody_could_have_acknowledged() -> None:
     """Twenty minutes of it over a critical alert end with the alert, not with everybody being told at once."""
     desk = Desk(escalations=2)

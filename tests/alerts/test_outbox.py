@@ -148,6 +148,15 @@ def test_numbers_are_not_used_again_when_their_rows_are_gone(path: Path) -> None
         assert outbox.sequence == 3
 
 
+def test_whether_somebody_has_a_state_file(path: Path) -> None:
+    """For as long as it is open; asking makes no file."""
+    assert not statefile.is_held(path)
+    assert list(path.parent.iterdir()) == []
+    with closing(opened(path, "redis")):
+        assert statefile.is_held(path)
+    assert not statefile.is_held(path)
+
+
 def test_a_second_monitor_is_refused_and_told_who_holds_the_file(path: Path) -> None:
     """Two monitors on one state file would take each other's numbers."""
     with (

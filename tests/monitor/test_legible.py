@@ -1,8 +1,10 @@
 """Text that others wrote does not play with whatever shows it."""
 
+import io
+
 import pytest
 
-from monitor.legible import legible, legible_all
+from monitor.legible import legible, legible_all, never_fail
 
 
 @pytest.mark.parametrize(
@@ -30,3 +32,21 @@ def test_some_may_be_kept() -> None:
 def test_everywhere_in_what_was_json() -> None:
     """Names of members too; what is no text stays what it is."""
     assert legible_all({"\x1b": ["\x07", 1.5, None, True, {"a": "b"}]}) == {"?": ["?", 1.5, None, True, {"a": "b"}]}
+
+
+@pytest.mark.parametrize(
+    ("encoding", "written"),
+    [
+        ("ascii", b"##:. 0.9 . a~ - ? ??"),
+        ("latin-1", b"##:\xb7 0.9 \xb7 a~ - \xeb ??"),
+        ("utf-8", "██┊· 0.9 · a… ─ ë 币?".encode()),
+    ],
+)
+def test_an_output_that_cannot_hold_it_all(encoding: str, written: bytes) -> None:
+    """What it cannot hold is replaced, by what looks alike if anything does, and the rest is not lost with it."""
+    raw = io.BytesIO()
+    stream = io.TextIOWrapper(raw, encoding=encoding)
+    never_fail(stream, None)
+    stream.write("██┊· 0.9 · a… ─ ë 币\udcff")
+    stream.flush()
+    assert raw.getvalue() == written

@@ -62,7 +62,8 @@ async def test_everything_is_tried(tmp_path: Path) -> None:
     assert "as Binance reports" not in finished.out, "each pool is a line, and one only"
     for pool in ("binance/demo/SOLUSDT:long", "binance/demo/USDT"):
         (line,) = (line for line in finished.out.splitlines() if f" {pool}: " in line)
-        assert re.search(r" of a margin balance of ([\d.,]+) USDT; the venue's report differs by 0\.00 % "
+        assert re.search(r" of a margin balance of ([\d.,]+) USDT at the snapshot's marks; "
+                         r"at its own marks the venue's report differs by 0\.00 % "
                          r"\(margin balance \1 USDT computed, \1 USDT reported\)", line)  # fmt: skip
     assert "failed" not in finished.out
 
@@ -189,7 +190,26 @@ async def test_a_daemon_that_runs_already_is_as_it_should_be(tmp_path: Path) -> 
         finished = await marginwatch("check", "--config", running.path, env=running.secrets)
         assert await running.is_ready()
     assert finished.code == 0, finished.out
-    assert f"ok      http: 127.0.0.1:{running.port}: a marginwatch is running there already" in finished.out
+    ours = f"127.0.0.1:{running.port}: this configuration's marginwatch is running there already"
+    assert f"ok      http: {ours}" in finished.out
+
+
+async def test_the_daemon_of_another_configuration_is_what_run_refuses(tmp_path: Path) -> None:
+    """A port is taken, whoever has it: by another's state file, or by another's although our daemon runs elsewhere."""
+    async with venue_in_process() as venue, daemon(venue, tmp_path) as running:
+        await running.start()
+        whole = running.path.read_text()
+        second = tmp_path / "second.toml"
+        second.write_text(whole.replace("state.sqlite", "second.sqlite"))
+        refused = await marginwatch("check", "--config", second, env=running.secrets)
+        async with daemon(venue, tmp_path / "third") as other:
+            await other.start()
+            moved = other.path.read_text().replace(f":{other.port}", f":{running.port}")
+            other.path.write_text(moved)
+            elsewhere = await marginwatch("check", "--config", other.path, env=other.secrets)
+    text = f"127.0.0.1:{running.port} is in use by a marginwatch with another configuration; change http.listen"
+    for finished in (refused, elsewhere):
+        assert (finished.code, f"failed  http: {text}" in finished.out) == (1, True), finished.out
 
 
 async def test_what_a_person_should_look_at_is_marked(tmp_path: Path) -> None:
@@ -259,5 +279,19 @@ def test_a_pool_that_the_venue_sees_otherwise_failed_with_both_numbers() -> None
     (line,) = compare_pools(account, events, tolerance=0.02)
     assert (line.ok, line.subject) == (False, "binance/main/BTCUSDT:long")
     assert line.text.endswith(
-        "; the venue's report differs by 50.00 % (maintenance margin 1 USDT computed, 2 USDT reported)"
+        "; at its own marks the venue's report differs by 50.00 % (maintenance margin 1 USDT computed, 2 USDT reported)"
     )
+
+
+def test_a_price_that_moved_within_a_snapshot_gives_no_second_balance_without_its_moment() -> None:
+    """The pool is as it is at the snapshot's marks, the comparison at those of the report; both say so."""
+    position = replace(isolated("BTCUSDT", 1.0, 100.0, 50.0, Slot.LONG), mark_price=120.0)
+    report = PoolReport("BTCUSDT:long", 50.0, 1.0, None, (("BTCUSDT", 100.0),))
+    modes = AccountMode.SINGLE_ASSET, PositionMode.HEDGE
+    events = (
+        InstrumentsLoaded("binance", "main", (linear("BTCUSDT", flat_tier(0.01)),), 1),
+        AccountSnapshot("binance", "main", "binance", 1, SnapshotReason.START, *modes, (), (position,), (report,)),
+    )
+    (line,) = compare_pools(BaseAccountConfig(name="main", venue="binance"), events, tolerance=0.02)
+    assert " of a margin balance of 70 USDT at the snapshot's marks; at its own marks " in line.text
+    assert line.text.endswith("(margin balance 50 USDT computed, 50 USDT reported)")

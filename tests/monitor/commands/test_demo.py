@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console, RenderableType
 
 from alerts.alert import Severity
-from monitor.commands.demo_screen import Line, Scene, Verdict, bar
+from monitor.commands.demo_screen import WIDTHS, Line, Scene, Verdict, bar
 from tests.support.cli import marginwatch, read_until, started
 from tests.support.server_process import until
 from tests.support.venue_server import ROOT
@@ -190,6 +190,37 @@ def test_nothing_is_cut_where_it_is_narrow(width: int) -> None:
     assert "…" not in shown
     assert [line.split()[0] for line in shown.splitlines()[2:]] == ["okx/okx/SOL:long", LONGEST]
     assert ("73,357.32" in shown, "51.9 %" in shown) == (width >= 80, width >= 60)
+
+
+@pytest.mark.parametrize("width", range(30, 130, 3))
+@pytest.mark.parametrize("gone", [{}, {"okx/okx/SOL:long": "liquidated"}])
+def test_figures_of_any_size_are_whole(width: int, gone: dict[str, str]) -> None:
+    """A column is left out rather than cut, however many digits it has; where names do not fit, those are cut."""
+    wide = {"mark_price": 171_398.123, "liquidation_price": 1_035_261.449, "distance": 1e-7}
+    past = {"mark_price": 191.8, "liquidation_price": 191.8, "distance": 0.0}
+    scene = Scene(width=width, gone=gone)
+    scene.pools = {
+        "okx/okx/SOL:long": {"margin_ratio": 0.996, "legs": [past]},
+        LONGEST: {"margin_ratio": "Infinity", "legs": [wide]},
+    }
+    shown = printed(scene.table(), width)
+    assert max(map(len, shown.splitlines())) <= width
+    whole = {"liquidated", "0.996", "191.80", "reached", "infinite", "171,398.12", "1,035,261.45", "1e-05", "%"}
+    for row in shown.splitlines()[2:]:
+        figures = {figure for figure in row.split()[1:] if not set(figure) <= set("█┊·")}
+        assert figures
+        assert figures <= whole
+    assert not set(shown.splitlines()[0].split()) - {"pool", "margin", *WIDTHS}
+
+
+def test_a_distance_of_zero_is_said_in_words() -> None:
+    """OKX's liquidation price is met a tick before its ratio is 1; beside a ratio of 0.996 zero would look wrong."""
+    near = {"mark_price": 191.8, "liquidation_price": 191.8, "distance": 0.0}
+    scene = Scene(width=100)
+    scene.see({"okx/okx/SOL:long": {"margin_ratio": 0.996, "legs": [near]}})
+    shown = printed(scene.table(), 100)
+    assert "reached" in shown
+    assert "0 %" not in shown
 
 
 def test_a_warning_is_wrapped_between_words() -> None:

@@ -2,12 +2,16 @@
 
 import asyncio
 import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from alerts.alert import Silence
-from monitor.commands.handle import seconds_of
+from monitor.commands.handle import AskError, answer_of, seconds_of
 from monitor.errors import UserError
 from tests.support.board import TOKEN, served
 from tests.support.cli import marginwatch
@@ -58,8 +62,8 @@ async def test_old_silences_do_not_play_with_the_terminal() -> None:
     assert not set(found.out) & set("\x1b\x9b")
 
 
-@pytest.mark.parametrize("answer", [b"HTTP/1.1 200 OK\r\n\r\nno JSON", b"\x1b[2J no HTTP\r\n", b""])
-async def test_what_answers_is_no_daemon(answer: bytes) -> None:
+@pytest.mark.parametrize("answer", [b"\x1b[2J no HTTP\r\n", b""])
+async def test_what_answers_is_no_server(answer: bytes) -> None:
     """A sentence, without what was answered playing with the terminal, and exit code 1."""
 
     async def speak(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -74,6 +78,74 @@ async def test_what_answers_is_no_daemon(answer: bytes) -> None:
             assert (found.code, found.out) == (1, "")
             assert f"{url} does not answer" in found.err
             assert "\x1b" not in found.err
+
+
+COMMANDS = (
+    ("ack", KEY),
+    ("silence", POOL, "--for", "2h", "--reason", "x"),
+    ("silences",),
+    ("unsilence", "1f0c2b7a"),
+    ("top", "--once"),
+)
+ALERTMANAGER = b'{"status": "success", "data": [{"id": "1f0c", "matchers": []}]}'
+
+
+@asynccontextmanager
+async def another_program(status: int, body: bytes) -> AsyncIterator[str]:
+    """The address of a server that answers everything alike."""
+
+    async def answer(request: web.Request) -> web.Response:
+        return web.Response(status=status, body=body, content_type="application/json")
+
+    other = web.Application()
+    other.router.add_route("*", "/{path:.*}", answer)
+    async with TestServer(other) as server:
+        yield f"http://127.0.0.1:{server.port}"
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (200, b"{}"),
+        (200, ALERTMANAGER),
+        (200, b'{"acknowledged": "another", "silence": {"id": 5}, "silences": [{}], "ended": "another"}'),
+        (404, b"404 page not found"),
+    ],
+)
+async def test_what_answers_is_another_program(status: int, body: bytes) -> None:
+    """Each command says in one sentence that it is no marginwatch, claims nothing, and ends with exit code 1."""
+    async with another_program(status, body) as url:
+        for command in COMMANDS:
+            end = await marginwatch(*command, "--url", url)
+            assert (end.code, end.out) == (1, "")
+            assert end.err.startswith(f"marginwatch: {url} is not a marginwatch")
+            assert len(end.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "sentence"),
+    [
+        (200, b"<html>It works!</html>", "is not a marginwatch"),
+        (200, b"\xff\xfe", "is not a marginwatch"),
+        (200, b"[" * 100_000, "is not a marginwatch"),
+        (404, b'{"error": {"code": 404}}', r"is not a marginwatch \(it answered 404\)"),
+        (400, b'{"status": "error", "error": "bad matcher"}', r"is not a marginwatch \(it answered 400\)"),
+        (502, b"\x1b[2J", r"does not answer \(it answered 502\); is marginwatch running there\?"),
+        (503, b'{"error": "too many requests at once"}', "^http://[^ ]+: too many requests at once$"),
+    ],
+)
+async def test_whose_answer_it_is(status: int, body: bytes, sentence: str) -> None:
+    """A refusal is believed only in the daemon's own form; what stands before a daemon that is gone speaks for it."""
+    async with another_program(status, body) as url:
+        with pytest.raises(AskError, match=sentence):
+            await asyncio.to_thread(answer_of, url, "/x")
+
+
+async def test_what_the_daemon_refuses_is_for_a_person_to_mend() -> None:
+    """With its own reason."""
+    async with another_program(401, b'{"error": "this is not the token"}') as url:
+        with pytest.raises(UserError, match="this is not the token"):
+            await asyncio.to_thread(answer_of, url, "/x")
 
 
 @pytest.mark.parametrize("url", ["http://[::1", "http://127.0.0.1:port", "http://a b/"])

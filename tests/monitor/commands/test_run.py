@@ -7,6 +7,8 @@ import os
 import pty
 import signal
 import socket
+import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -54,6 +56,16 @@ async def test_warns_on_standard_output_and_stops_on_sigterm(tmp_path: Path) -> 
             _, err = await ended(process)
     assert process.returncode == 0
     assert all(json.loads(line)["event"] for line in err.splitlines())
+
+
+async def test_an_output_that_holds_ascii_only_gets_every_warning(tmp_path: Path) -> None:
+    """With signs that look alike."""
+    async with venue_in_process() as venue:
+        await in_danger(venue)
+        env = credentials(venue) | {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+        async with started("run", "--config", configuration(tmp_path, venue), env=env) as process:
+            *_, line = await read_until(process.stdout, lambda line: "margin ratio" in line)
+    assert "notice    0.600 margin ratio . binance/main/BTCUSDT:long . BTCUSDT long at 70,000" in line
 
 
 async def on_a_terminal(path: Path, env: dict[str, str], found: str) -> str:
@@ -118,6 +130,73 @@ async def test_a_person_at_a_terminal_is_told_how_it_stands(tmp_path: Path) -> N
     assert shown.endswith("stopped\n")
     assert "watching" not in quiet
     assert "stopped" not in quiet
+
+
+IN_A_TERMINAL = """
+import fcntl, os, signal, sys, termios
+fcntl.ioctl(int(sys.argv[1]), termios.TIOCSCTTY, 0)
+if sys.argv[2] == "nohup":
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
+"""Makes a terminal this session's own, as a shell's is, and runs a program in it."""
+
+
+@contextlib.asynccontextmanager
+async def in_a_terminal(
+    path: Path, env: dict[str, str], how: str
+) -> AsyncIterator[tuple[asyncio.subprocess.Process, int]]:
+    """`run` as the leader of a terminal, logging to a file beside its configuration; killed at the end."""
+    ours, theirs = pty.openpty()
+    with path.with_name("err").open("wb") as err:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", IN_A_TERMINAL, str(theirs), how, *COMMAND, "run", "--config", str(path)),
+            cwd=ROOT,
+            env={**os.environ, **env},
+            stdin=theirs,
+            stdout=theirs if how == "plain" else err,
+            stderr=err,
+            pass_fds=[theirs],
+            start_new_session=True,
+        )
+    os.close(theirs)
+    try:
+        yield process, ours
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+async def test_a_terminal_that_is_closed_ends_what_runs_in_it(tmp_path: Path) -> None:
+    """In order; while it is there, SIGHUP is an order to read the configuration again."""
+    async with venue_in_process() as venue:
+        await in_danger(venue)
+        path = configuration(tmp_path, venue)
+        log = path.with_name("err")
+        async with in_a_terminal(path, credentials(venue), "plain") as (process, terminal):
+            await until(lambda: "account stream live" in log.read_text(), "it runs")
+            process.send_signal(signal.SIGHUP)
+            await until(lambda: "configuration reloaded" in log.read_text(), "it has reloaded")
+            assert process.returncode is None
+            os.close(terminal)
+            async with asyncio.timeout(STOP_S):
+                assert await process.wait() == 0
+    assert "the terminal is gone; ending" in log.read_text()
+    assert "Traceback" not in log.read_text()
+
+
+async def test_nohup_outlives_its_terminal(tmp_path: Path) -> None:
+    """And goes on to read the configuration again when told to."""
+    async with venue_in_process() as venue:
+        path = configuration(tmp_path, venue)
+        log = path.with_name("err")
+        async with in_a_terminal(path, credentials(venue), "nohup") as (process, terminal):
+            await until(lambda: "account stream live" in log.read_text(), "it runs")
+            os.close(terminal)
+            process.send_signal(signal.SIGHUP)
+            await until(lambda: "configuration reloaded" in log.read_text(), "it has reloaded")
+            assert process.returncode is None
 
 
 async def keep_marking(venue: Venue) -> None:

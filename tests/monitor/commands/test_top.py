@@ -58,6 +58,20 @@ async def test_a_pipe_gets_everything_uncut(environment: dict[str, str]) -> None
         assert max(map(len, bounded.out.splitlines())) <= 90
 
 
+@pytest.mark.parametrize(
+    "environment",
+    [{"PYTHONIOENCODING": "ascii"}, {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}],
+)
+async def test_an_output_that_holds_ascii_only(environment: dict[str, str]) -> None:
+    """Everything is there, with signs that look alike."""
+    async with served(Desk()) as url:
+        found = await marginwatch("top", "--once", "--url", url, env={"COLUMNS": "180", **environment})
+    assert (found.code, found.err) == (0, "")
+    assert found.out.isascii()
+    assert "86.76 %  emergency . by distance  " in found.out
+    assert "############" in found.out
+
+
 async def test_nobody_there() -> None:
     """A sentence and exit code 1."""
     url = f"http://127.0.0.1:{free_port()}"

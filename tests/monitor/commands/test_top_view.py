@@ -1,6 +1,9 @@
 """The screen of `marginwatch top`: most dangerous first, nothing unknown or old that looks well, on any width."""
 
 import io
+import re
+import time
+from collections.abc import Iterator
 from dataclasses import replace
 from math import inf
 from typing import Any
@@ -214,13 +217,89 @@ def test_a_low_terminal() -> None:
     assert lines[-1].endswith("pools with less risk are not shown.")
 
 
+def crowded(pools: int) -> Look:
+    """A desk with so many pools, eight alerts, five silences, two reasons for blindness and a stream in trouble."""
+    found = many_pools(pools)
+    desk = Desk(found, alerts=[alert(Severity.CRITICAL, bad_day()[0], rule=f"rule{n}") for n in range(8)])
+    desk.silent = [Silence(f"s{n}", f"binance/desk{n}", NOW + 600, "bob", "because", False, NOW) for n in range(5)]
+    desk.reasons = ("binance/desk0: no snapshot yet", "binance/desk1: no snapshot yet")
+    return seen(desk)
+
+
+@pytest.mark.parametrize("width", [36, 100])
+@pytest.mark.parametrize("pools", [0, 1, 7, 50])
+def test_any_height(width: int, pools: int) -> None:
+    """No line is lost: blindness first, then pools by danger, and what is left out is counted; the terminal is full."""
+    look = crowded(pools)
+    for height in range(8 if width == 36 else 5, 30):
+        lines = screen(look, width, height)
+        text = " ".join(lines)
+        shown = {
+            "pool": sum("COIN" in line and "%" in line for line in lines),
+            "alert": sum(" said " in line for line in lines),
+            "silence": sum(line.startswith("silent ") for line in lines),
+            "reason": sum(line.startswith(" BLIND ") for line in lines),
+            "stream": sum(line.startswith("stream binance") for line in lines),
+        }
+        assert len(lines) <= height
+        assert shown["reason"] >= 1
+        assert shown["pool"] >= min(pools, (height - 6) * 0.6, 1 if height > 6 else 0), (height, lines)
+        there = {"pool": pools, "alert": 8, "silence": 5, "reason": 2, "stream": 1}
+        for what, count in there.items():
+            left = count - shown[what]
+            counted = re.search(rf"(\d+) {what}s? ?(with|for|in|,|and|are|is|$)[^·]* not shown", text)
+            assert (int(counted.group(1)) if counted else 0) == left, (height, what, text)
+        if len(lines) < height - 1:
+            capped = {"pool": pools, "alert": 6, "silence": 4, "reason": 2, "stream": 1}
+            assert shown == capped, (height, lines)
+
+
+def test_grammar_of_what_is_not_shown() -> None:
+    """One is one."""
+    look = seen(Desk())
+    assert look.state is not None
+    look.state["total"] += 1
+    assert screen(look)[-1] == "1 pool with less risk is not shown."
+    look.state["total"] += 1_000
+    assert screen(look)[-1] == "1,001 pools with less risk are not shown."
+    assert screen(seen(Desk(many_pools(1))))[0].endswith(" 1 pool · 0 alerts · http://desk:9464")
+    desk = Desk(alerts=[alert(Severity.CRITICAL, bad_day()[0], rule=f"rule{n}") for n in range(7)])
+    desk.silent = [Silence(f"s{n}", "binance/main", NOW + 600, "bob", "because", False, NOW) for n in range(5)]
+    assert screen(seen(desk))[-1] == "1 alert and 1 silence are not shown."
+
+
 def test_blind() -> None:
     """Every reason stands at the top, up to a few; the others are counted."""
     desk = busy()
     desk.reasons = tuple(f"binance/a{n}: no snapshot yet" for n in range(6))
     lines = screen(seen(desk))
-    assert [line.startswith(" BLIND ") for line in lines[:7]] == [False, *[True] * 5, False]
-    assert "and 2 more reasons" in lines[5]
+    assert [line.startswith(" BLIND ") for line in lines[:6]] == [False, *[True] * 4, False]
+    assert lines[-1] == "2 reasons for blindness are not shown."
+
+
+@pytest.fixture
+def _in_new_york(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A machine whose clock is not UTC."""
+    monkeypatch.setenv("TZ", "America/New_York")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.usefixtures("_in_new_york")
+def test_times_are_this_machine_s() -> None:
+    """The first line names the zone; a time has its day where that is not today."""
+    desk = busy()
+    desk.alerts.append(replace(desk.alerts[0], raised_at=NOW - 86_400))
+    desk.silent = [Silence("s0", "binance/main", NOW + 60, "bob", "because", False, NOW)]
+    lines = screen(seen(desk))
+    assert lines[0].startswith("● live 10:13:20 EDT (UTC-04:00)  5 pools")
+    assert [line.split("  ")[0] for line in lines[1:3]] == ["10:13:15", "2026-09-20 10:13:20"]
+    assert lines[3].startswith("silent binance/main until 10:14:20, by bob")
+    assert "EDT" not in "".join(lines[1:])
+    old = screen(seen(desk, age_s=9.0))
+    assert "as of 10:13:20 EDT (UTC-04:00)" in old[0]
 
 
 def test_handled_alerts() -> None:
@@ -229,8 +308,24 @@ def test_handled_alerts() -> None:
     silence = desk.silence("binance/main", 600, "bob", "because")
     desk.alerts = [replace(desk.alerts[0], acknowledged=Acknowledgement("ann", NOW), silenced=silence)]
     lines = screen(seen(desk))
-    assert "1 silence " in lines[0]
-    assert lines[1].endswith("acknowledged by ann  silenced by bob")
+    assert " · 1 silence · " in lines[0]
+    assert "critical   acknowledged by ann · silenced by bob · said 14:13:15: 87% " in lines[1]
+
+
+@pytest.mark.parametrize("width", [40, 80, 142, 160])
+def test_an_acknowledged_alert_looks_acknowledged(width: int) -> None:
+    """However long it is and whoever has seen it: by a word that is not cut, and without the colours of one to see."""
+    desk = busy()
+    long = replace(desk.alerts[0], text=f"{desk.alerts[0].text} {'words ' * 50}")
+    seen_by = Acknowledgement("ann-with-a-name-as-long@her-machine", NOW)
+    desk.alerts = [long, replace(long, key="other", acknowledged=seen_by)]
+    fresh, handled = screen(seen(desk), width)[1:3]
+    assert "acknowledged" not in fresh
+    assert "acknowledged by" in handled
+    assert "ann-with-a-name-as-…" in handled or width == 40
+    fresh, handled = screen(seen(desk), width, colour=True)[1:3]
+    assert "\x1b[1;31m" in fresh
+    assert "\x1b[1;31m" not in handled
 
 
 def test_silences() -> None:
@@ -240,9 +335,9 @@ def test_silences() -> None:
         Silence(f"s{each}", "binance/main", NOW + 600, "bob", "because", each == 1, NOW) for each in range(6)
     ]
     lines = screen(seen(desk))
-    assert "silent binance/main until 21 Sep 14:23:20, by bob: because" in lines
-    assert "silent binance/main until 21 Sep 14:23:20, even emergencies, by bob: because" in lines
-    assert "and 2 more silences" in lines
+    assert "silent binance/main until 14:23:20, by bob: because" in lines
+    assert "silent binance/main until 14:23:20, even emergencies, by bob: because" in lines
+    assert lines[-1] == "2 silences are not shown."
 
 
 def test_no_pools() -> None:

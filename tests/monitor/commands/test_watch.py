@@ -92,6 +92,17 @@ async def test_an_empty_account_is_an_account() -> None:
             await read_until(process.stdout, lambda line: line == "no open positions\n")
 
 
+async def test_an_address_that_nobody_has_does_not_hide_the_others() -> None:
+    """Their pools are shown; that it has no positions is said of nothing that is not seen."""
+    async with HyperliquidServer(SystemClock()) as server:
+        server.add(long_btc(ADDRESS, 4_000.0))
+        ticking = asyncio.create_task(tick(server))
+        async with started("watch", "hyperliquid", ADDRESS, OTHER, *at(server)) as process:
+            lines = await read_until(process.stdout, lambda line: f"{SHORT}/USDC: margin ratio 23.44 %" in line)
+        ticking.cancel()
+    assert "no open positions\n" not in lines
+
+
 async def test_an_address_that_nobody_has_is_refused() -> None:
     """It looks like an empty account, but is a typo."""
     async with HyperliquidServer(SystemClock()) as server:
