@@ -148,12 +148,12 @@ def oldest(
 ) -> Oldest:
     """The oldest of marks with these times of the venue's clock (0: none yet), which is `lag` seconds behind ours.
 
-    The age is what has passed on the venue's clock, as far as known.
+    Of two as old it is one that never came. The age is what has passed on the venue's clock, as far as known.
     """
     worst = Oldest("", None, False, sockets)
     for name, at_ms in times_ms.items():
         age_s = now - lag - at_ms * 0.001 if at_ms else now - since[name]
-        if worst.age_s is None or age_s > worst.age_s:
+        if worst.age_s is None or (age_s, not at_ms) > (worst.age_s, not worst.marked):
             worst = Oldest(name, age_s, at_ms > 0, sockets)
     return worst
 

@@ -6,12 +6,20 @@ from collections.abc import Iterable
 import pytest
 from hypothesis import settings
 
+from monitor import credential
+
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 """How long an example takes is the machine's affair; `make bench` measures."""
 
 KINDS = {"integration": "integration tests", "shared_data": "tests on real venue data"}
 """Markers of the tests that need something beside the checkout, and what such tests are called."""
+
+
+@pytest.fixture(autouse=True)
+def _no_secret_of_another_test(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process forgets no secret, and the next test may mean the word."""
+    monkeypatch.setattr(credential, "_known", credential.Known())
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

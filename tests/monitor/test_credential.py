@@ -8,7 +8,6 @@ from urllib.parse import quote, quote_plus
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from monitor import credential
 from monitor.credential import Secret, conceal
 
 VALUE = "hunter2-hunter2"
@@ -57,13 +56,6 @@ def test_a_reference_that_cannot_be_followed(reference: str, says: str, monkeypa
     assert VALUE not in error["msg"]
 
 
-@pytest.fixture
-def _nothing_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What other tests called a secret is no secret here."""
-    monkeypatch.setattr(credential, "_known", credential.Known())
-
-
-@pytest.mark.usefixtures("_nothing_known")
 @pytest.mark.parametrize("user", ["", "a", "ab", "abc"])
 def test_a_secret_is_blanked_in_every_form_that_a_client_writes(user: str) -> None:
     """As it is, in an address, in Python's and JSON's quotes, and inside a login of any user."""
@@ -85,7 +77,6 @@ def test_a_secret_is_blanked_in_every_form_that_a_client_writes(user: str) -> No
     assert conceal("nothing of it here") == "nothing of it here"
 
 
-@pytest.mark.usefixtures("_nothing_known")
 @pytest.mark.parametrize(
     ("url", "text", "concealed"),
     [
@@ -110,7 +101,6 @@ def test_so_is_each_part_of_an_address_that_is_secret_as_a_whole(url: str, text:
     assert conceal(text) == concealed
 
 
-@pytest.mark.usefixtures("_nothing_known")
 def test_a_short_secret_is_blanked_as_a_word_alone() -> None:
     """Else a password of four digits would show where it is missing; one that is shorter protects nothing."""
     Secret("1234")
