@@ -153,5 +153,6 @@ class MarketFeed(SocketMarket):
     def _oldest(self, now: float) -> Oldest:
         if not self._seen:
             return Oldest("", None, False, self._sockets)
-        coin = min(self._seen, key=self._seen.__getitem__)
+        # Of two as old the one that never came.
+        coin = min(self._seen, key=lambda name: (self._seen[name], self._times_ms[name] > 0))
         return Oldest(coin, now - self._seen[coin], self._times_ms[coin] > 0, self._sockets)
