@@ -12,8 +12,8 @@ PYTHON = $(shell for python in python3 python3.14 python3.13 python3.12 python3.
 ENVIRONMENT = test -n "$(PYTHON)" || { echo "marginwatch needs Python 3.11 or newer: install it (Debian, Ubuntu: apt-get install python3 python3-venv), or run make PYTHON=/path/to/it" >&2; exit 1; }; \
 	"$(PYTHON)" deploy/environment.py
 
-# Tests at once: most of them wait for servers, so one more than two cores have turns for.
-WORKERS ?= 3
+# Tests at once: most of them wait for servers, so twice as many as two cores have turns for.
+WORKERS ?= 4
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test soak bench pictures lint format types lock servers clean

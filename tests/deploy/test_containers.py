@@ -23,7 +23,7 @@ import pytest
 import yaml
 
 from monitor.config import load
-from tests.support.prometheus import free_port
+from tests.support.server_process import free_port
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"

@@ -327,10 +327,10 @@ async def staged(
             await asyncio.gather(marking, return_exceptions=True)
 
 
-def rounds() -> list[Any]:
+def rounds(few: int) -> list[Any]:
     """How many rounds at once: a few for every run, twenty for soaking."""
-    few = int(os.environ.get("MARGINWATCH_FAULT_ROUNDS", "2"))
-    return [pytest.param(few, id=f"{few} rounds"), pytest.param(20, id="20 rounds", marks=pytest.mark.soak)]
+    few = int(os.environ.get("MARGINWATCH_FAULT_ROUNDS", few))
+    return [pytest.param(few, id=f"rounds: {few}"), pytest.param(20, id="rounds: 20", marks=pytest.mark.soak)]
 
 
 Mark = dict[str, int]
@@ -387,7 +387,7 @@ async def mend(stage: Stage, fault: str, index: int) -> None:
     await stage.nothing_waits()
 
 
-@pytest.mark.parametrize("count", rounds())
+@pytest.mark.parametrize("count", rounds(2))
 @pytest.mark.parametrize("fault", ["kill", "stop", "cut"])
 async def test_the_other_one_takes_over(tmp_path: Path, fault: str, count: int) -> None:
     """Every change arrives on every sink, in order; those of quiet times once, whoever says them.
@@ -485,7 +485,7 @@ async def is_seen_again(stage: Stage, start: Mark) -> None:
 COURSE = [("warning", "firing"), ("critical", "firing"), ("emergency", "firing"), ("emergency", "resolved")]
 
 
-@pytest.mark.parametrize("count", rounds())
+@pytest.mark.parametrize("count", rounds(1))
 @pytest.mark.parametrize("fault", ["venue", "mqtt", "push"])
 async def test_a_speaker_that_sees_or_reaches_less_gives_way(tmp_path: Path, fault: str, count: int) -> None:
     """It lives and reaches Redis: nothing is lost, and nothing is said twice, except to a sink that was just cut off.

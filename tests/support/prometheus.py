@@ -2,7 +2,6 @@
 
 import asyncio
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import AsyncIterator
@@ -14,6 +13,8 @@ from typing import Any
 import aiohttp
 import pytest
 import yaml
+
+from tests.support.server_process import free_port
 
 DEADLINE_S = 30.0
 
@@ -31,14 +32,6 @@ def promtool(*arguments: str | Path, feed: bytes | None = None) -> subprocess.Co
     command = [require("promtool"), *map(str, arguments)]
     run = subprocess.run(command, input=feed, capture_output=True, timeout=60, check=False)
     return subprocess.CompletedProcess(run.args, run.returncode, run.stdout.decode(), run.stderr.decode())
-
-
-def free_port() -> int:
-    """A loopback port that nobody listened on a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
 
 
 @dataclass(frozen=True, slots=True)

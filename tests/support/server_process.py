@@ -1,19 +1,25 @@
 """A real server as a process of the test: started, stopped, killed and suspended at will, on loopback."""
 
 import asyncio
+import fcntl
 import os
+import random
 import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Self
+from typing import IO, Self
 
 import pytest
 
 DEADLINE_S = 20.0
+_claims: list[IO[str]] = []
+"""Of the ports that were given away: locks that end with the process."""
 _ADMIN_PATHS = ("/usr/sbin", "/usr/local/sbin", "/sbin")
 
 
@@ -27,11 +33,21 @@ def require(program: str, package: str) -> str:
 
 
 def free_port() -> int:
-    """A loopback port that nobody listened on a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
+    """A loopback port that nobody listens on, and that no other test is given while this process lives.
+
+    Below those that the kernel hands out, so that no connection of anybody takes it before its server does.
+    """
+    directory = Path(tempfile.gettempdir()) / f"marginwatch-test-ports-{os.getuid()}"
+    directory.mkdir(exist_ok=True)
+    while True:
+        port = random.randrange(10_000, 32_000)
+        claim = (directory / str(port)).open("w")
+        with suppress(OSError), socket.socket() as probe:
+            fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            probe.bind(("127.0.0.1", port))
+            _claims.append(claim)
+            return port
+        claim.close()
 
 
 async def until(holds: Callable[[], bool], what: str, deadline_s: float = DEADLINE_S) -> None:
