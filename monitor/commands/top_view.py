@@ -300,8 +300,9 @@ def _alert(message: Mapping[str, Any], width: int, today: date) -> Text:
         if message.get(what)
     ]
     severity = Severity[message["severity"].upper()]
-    said = _clock(message.get("said_at", message["raised_at"]), today)
-    text = f"{''.join(handled)}said {said}: {message['text']}"
+    # Its words are of the time it stands at, unless they were said again.
+    said = f"said {_clock(message['said_at'], today)}: " if "said_at" in message else ""
+    text = f"{''.join(handled)}{said}{message['text']}"
     line = warning_line(_clock(message["raised_at"], today), severity, State.FIRING, text)
     return Text(line.plain, "dim") if message.get("acknowledged") else line
 

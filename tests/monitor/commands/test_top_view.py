@@ -64,7 +64,7 @@ def busy() -> Desk:
 
 
 def test_an_alert_s_figure_has_its_time() -> None:
-    """Beside the time since when it fires."""
+    """Beside the time since when it fires, where it is another."""
     desk = busy()
     desk.alerts = [replace(desk.alerts[0], said_at=desk.alerts[0].raised_at + 4)]
     assert screen(seen(desk))[1] == "14:13:15  critical   said 14:13:19: 87% binance/main/BTCUSDT:long"
@@ -74,7 +74,7 @@ def test_everything_on_a_wide_terminal() -> None:
     """Time, counts, alerts, streams in trouble, and each pool with its figures, the most dangerous first."""
     lines = screen(seen(busy()))
     assert lines[0] == "● live 14:13:20 UTC  5 pools · 1 alert · http://desk:9464"
-    assert lines[1] == "14:13:15  critical   said 14:13:15: 87% binance/main/BTCUSDT:long"
+    assert lines[1] == "14:13:15  critical   87% binance/main/BTCUSDT:long"
     assert lines[2:4] == ["stream binance/main/user: late, no data yet no snapshot yet", "1 of 2 streams live"]
     names = [line.split()[0] for line in lines[5:]]
     assert names == [f"binance/main/{n}" for n in ("DOGEUSDT:short", "NEWUSDT:long", "BTCUSDT:long", "USDT", "SOLUSDT:long")]  # fmt: skip # noqa: E501
@@ -236,7 +236,7 @@ def test_any_height(width: int, pools: int) -> None:
         text = " ".join(lines)
         shown = {
             "pool": sum("COIN" in line and "%" in line for line in lines),
-            "alert": sum(" said " in line for line in lines),
+            "alert": sum(line.startswith("14:13:15  critical ") for line in lines),
             "silence": sum(line.startswith("silent ") for line in lines),
             "reason": sum(line.startswith(" BLIND ") for line in lines),
             "stream": sum(line.startswith("stream binance") for line in lines),
@@ -309,7 +309,7 @@ def test_handled_alerts() -> None:
     desk.alerts = [replace(desk.alerts[0], acknowledged=Acknowledgement("ann", NOW), silenced=silence)]
     lines = screen(seen(desk))
     assert " · 1 silence · " in lines[0]
-    assert "critical   acknowledged by ann · silenced by bob · said 14:13:15: 87% " in lines[1]
+    assert "critical   acknowledged by ann · silenced by bob · 87% " in lines[1]
 
 
 @pytest.mark.parametrize("width", [40, 80, 142, 160])
