@@ -23,7 +23,7 @@ from alerts.alert import (
 )
 from alerts.config import AlertsConfig
 from alerts.lifecycle import Status
-from alerts.rules import POOL_RULES, RULES_CHANGED, SINK_FAILURE, STALE_FEED, VENUE_NOTICE, Rule, stale_feed
+from alerts.rules import ALL_RULES, POOL_RULES, RULES_CHANGED, SINK_FAILURE, STALE_FEED, VENUE_NOTICE, Rule, stale_feed
 from alerts.rules.sink_failure import SinkFailure
 from alerts.silences import Silences
 from alerts.speech import Speech
@@ -41,11 +41,10 @@ from monitor.model.assessment import Blindness, PoolAssessment
 from monitor.model.events import VenueNotice
 from monitor.model.rulechange import RulesChanged
 
-_ALL_RULES: tuple[Rule[Any], ...] = (*POOL_RULES, STALE_FEED, SINK_FAILURE, VENUE_NOTICE, RULES_CHANGED)
 _OF_POOLS: tuple[Rule[Any], ...] = (*POOL_RULES, RULES_CHANGED)
 _MOMENTS: tuple[Rule[Any], ...] = (VENUE_NOTICE, RULES_CHANGED)
 """Rules about what happens once, and not about what lasts."""
-_RULES = {rule.name: rule for rule in _ALL_RULES}
+_RULES = {rule.name: rule for rule in ALL_RULES}
 
 
 class Engine:
@@ -71,7 +70,7 @@ class Engine:
         self._config = config
         # The margin ratio is first: `ratio_only` takes it alone.
         self._pool_rules = [(rule, config.rule(rule.name)) for rule in POOL_RULES]
-        self._policies = {rule.name: policy_of(config, rule.name) for rule in _ALL_RULES}
+        self._policies = {rule.name: policy_of(config, rule.name) for rule in ALL_RULES}
         self._thresholds = Thresholds(config.margin_ratio)
 
     # What is seen
