@@ -169,6 +169,8 @@ th[scope="row"] { min-width: 9rem; }
 table { border-collapse: collapse; width: 100%; }
 th, td { padding: 0.25rem 0.75rem; text-align: left; border-bottom: 1px solid; }
 td.figure, th.figure { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
+/* On a phone the ratio stands in sight, too; what is right of it can be scrolled to. */
+@media (max-width: 30rem) { th, td { padding: 0.25rem 0.35rem; } th[scope="row"] { min-width: 6rem; } }
 .bad { border: 3px solid; padding: 0.5rem 1rem; margin-bottom: 1rem; font-weight: bold; }
 """
 
