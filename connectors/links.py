@@ -124,11 +124,15 @@ class Links:
             self._timers.set("dial", now + self._retrying.next())
         return True
 
-    def replace(self, now: float) -> None:
-        """The live connection does not carry what it should: make another, the first time at once."""
+    def replace(self, now: float, *, silent: bool = False) -> None:
+        """The live connection does not carry what it should: make another, the first time at once.
+
+        `silent`: it carries nothing at all, so that nothing suffers from another soon.
+        """
         if self.heir is None and not self._dialling and not self._timers.is_set("dial"):
-            first = self._replacing.failures == 0
-            wait_s = self._replacing.next()
+            backoff = self._retrying if silent else self._replacing
+            first = backoff.failures == 0
+            wait_s = backoff.next()
             self._timers.set("dial", now if first else now + wait_s)
 
     def abandon(self) -> None:

@@ -110,10 +110,10 @@ class Sockets(Generic[S]):
         if self.links.prove(connection, now) and old is not None:
             self.open.pop(old, None)
 
-    def replace(self, now: float) -> None:
-        """What is wanted does not come: make another connection."""
+    def replace(self, now: float, *, silent: bool = False) -> None:
+        """What is wanted does not come, or (`silent`) nothing at all: make another connection."""
         if self.links.live is not None:
-            self.links.replace(now)
+            self.links.replace(now, silent=silent)
 
     def _dial(self, now: float) -> None:
         self.links.connect(self._url(), now)
@@ -173,6 +173,7 @@ class MarketBase(ABC):
         self._timers = Timers()
         self._frames = 0
         self._judged_at = 0.0
+        self._frame_at = 0.0
         self._state = FeedState.LIVE
         self._detail = _NOTHING
         self._state_since = 0.0
@@ -215,7 +216,7 @@ class MarketBase(ABC):
 
     def start(self, now: float) -> Sequence[Event]:
         """Nothing is read until somebody holds something."""
-        self._state_since = self._judged_at = now
+        self._state_since = self._judged_at = self._frame_at = now
         return ()
 
     def watch(self, instruments: frozenset[str], now: float) -> Sequence[Event]:
@@ -284,6 +285,8 @@ class MarketBase(ABC):
 
     def _on_judge(self, now: float) -> Sequence[Event]:
         self._telemetry.frames.add(self.venue, self.stream, amount=self._frames)
+        if self._frames:
+            self._frame_at = now
         self._frames = 0
         self._prepare(LAG_RELAX * min(now - self._judged_at, 2 * JUDGE_S), now)
         self._judged_at = now
@@ -299,11 +302,15 @@ class MarketBase(ABC):
                     sockets.links.steady()
             return self._become(state, "", now)
         if state is not FeedState.LATE:
-            found.sockets.replace(now)
+            found.sockets.replace(now, silent=self._is_silent(now))
         why = {FeedState.STALE: "connected, but nothing newer comes", FeedState.DOWN: links.lost_reason}.get(state, "")
         # No age in the words: they are told once, and the age goes on.
         about = f"{found.name} is the oldest" if found.marked else f"no mark of {found.name} yet"
         return self._become(state, f"{why}; {about}" if why else about, now)
+
+    def _is_silent(self, now: float) -> bool:
+        """Whether nothing at all comes, on no connection."""
+        return now - self._frame_at > self._late_s
 
     def _state_at(self, found: Oldest) -> FeedState:
         """The state at this age. Back to live only well below the line, so that it does not flap."""

@@ -101,4 +101,4 @@ class MarketFeed(MarketBase):
             tickers.relax(relaxed_s)
             tickers.renew(now)
             if (tickers.oldest(now).age_s or 0.0) > self._mark_s:
-                tickers.sockets.replace(now)
+                tickers.sockets.replace(now, silent=self._is_silent(now))

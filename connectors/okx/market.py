@@ -218,7 +218,7 @@ class MarketFeed(SocketMarket):
         """A mark that rests may be old; a connection that does not even answer is found sooner."""
         silent_s = now - self._heard_at
         if state in (FeedState.LIVE, FeedState.LATE) and self._links.live is not None and silent_s > self._silent_s:
-            self._links.replace(now)
+            self._links.replace(now, silent=True)
             return self._become(FeedState.STALE, "connected, but silent", now)
         return super()._verdict(found, state, now)
 

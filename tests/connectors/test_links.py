@@ -112,6 +112,19 @@ def test_a_connection_is_replaced_at_once_and_then_ever_more_seldom() -> None:
     stage.links.steady()
 
 
+def test_a_connection_that_is_silent_is_replaced_as_soon_as_one_that_is_lost() -> None:
+    """However often that was: every second of it is blindness."""
+    stage = live()
+    for _ in range(600):
+        if stage.links.heir is not None:
+            stage.links.prove(stage.links.heir, stage.now)
+        before = stage.dialled()
+        for _ in range(int(RETRY_CAP_S) + 1):
+            stage.links.replace(stage.now, silent=True)
+            stage.pass_s(1.0)
+        assert stage.dialled() > before
+
+
 def test_asking_twice_for_a_replacement_makes_one() -> None:
     """It is on its way already."""
     stage = live()

@@ -5,6 +5,7 @@ from random import Random
 
 import pytest
 
+from connectors.links import RETRY_CAP_S
 from connectors.market import JUDGE_S, STEADY_S, Oldest, SocketMarket, oldest
 from connectors.session import Connect, Disconnect, Send
 from monitor.errors import VenueError
@@ -145,6 +146,16 @@ def test_marks_that_stop_are_late_and_then_stale_and_the_connection_is_replaced(
     stage.pass_s(JUDGE_S)
     assert states(stage) == [FeedState.LATE, FeedState.STALE, FeedState.LIVE]
     assert stage.did(Disconnect) == [Disconnect("feed/mark-1")]
+
+
+def test_a_stream_that_goes_silent_again_and_again_is_never_long_without_a_try() -> None:
+    """A line that breaks every half minute, with a connection that stays open: it is seen soon after it is back."""
+    stage, _ = watching("BTC", "ETH")
+    for _ in range(30):
+        ticking(stage, 20, "BTC", "ETH")
+        before = len(stage.did(Connect))
+        stage.pass_s(MARK_S + RETRY_CAP_S + 1.0)
+        assert len(stage.did(Connect)) > before
 
 
 def test_a_stream_that_cannot_be_reached_is_down() -> None:

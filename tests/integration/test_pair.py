@@ -204,7 +204,8 @@ class Stage:
             told = await self.redis.hvals("marginwatch:pair:standing:binance/main")
             return [standing.partition(" ")[0] for standing in told] == ["0", "0"]
 
-        await until_answer(fit, "both are fit", 60.0)
+        # One that gives way again and again is held to it for longer each time: up to half a minute here.
+        await until_answer(fit, "both are fit", 150.0)
 
     async def have_both_asked_for(self, seconds: float) -> None:
         """Wait until each monitor has gone on asking Redis for so long."""
